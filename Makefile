@@ -1,0 +1,62 @@
+# demo   install what the demo needs, then attack and defend the embedded example (report in ./nip-demo)
+# test   lint, types and the whole test suite
+# lint   ruff alone          types  mypy alone          clean  remove everything that make made
+#
+# Every target makes .venv by itself. PYTHON=/path/to/python chooses the interpreter (3.11 or later).
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint types clean
+.DEFAULT_GOAL := test
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+DEMO_ARGS ?=
+
+# One thread per process: the suite runs two processes, and more threads would only fight for the cores.
+test lint types: export OMP_NUM_THREADS = 1
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/nip demo $(DEMO_ARGS)
+
+# Lint and types come first, so that the last line is pytest's summary.
+test: lint types
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) dist build nip-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing nip-runtime and what the demo needs into $(VENV) (some minutes) ..."
+	$(INSTALL) -e ".[cpu,vision,export,eval]"
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing nip-runtime and the development tools into $(VENV) (some minutes) ..."
+	$(INSTALL) -e ".[cpu,vision,export,eval,dev]"
+	@touch $@ $(VENV)/.installed-demo
+
+# The candidates are run, not only looked up: a version manager's shim can exist and still refuse to start.
+# Some distributions split ensurepip from Python; then the venv borrows the outer pip.
+$(VENV)/bin/python:
+	@set -e; found=; \
+	for candidate in $(or $(PYTHON),python3.11 python3 python); do \
+	    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "error: nip-runtime needs Python 3.11 or later; tried: $(or $(PYTHON),python3.11 python3 python)." \
+	         "Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi; \
+	rm -rf $(VENV); \
+	if ! "$$found" -m venv $(VENV) 2>/dev/null; then \
+	    rm -rf $(VENV); "$$found" -m venv --without-pip $(VENV); \
+	    "$$found" -m pip --python $(VENV)/bin/python install --disable-pip-version-check --quiet pip; \
+	fi
