@@ -1,0 +1,71 @@
+"""Runs self-defending ONNX files with numpy and onnxruntime alone.
+
+    from nip_runtime import DefendedSession
+
+    with DefendedSession("model.nip.onnx") as session:
+        result = session.predict(images)  # uint8 (N, H, W, C) or float32 (N, C, H, W) in [0, 1]
+        result.labels, result.flagged
+
+Importing this package is cheap: numpy and onnxruntime come in when the first of these names is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from nip_runtime.errors import (
+    ArtifactError,
+    DependencyError,
+    DeviceError,
+    ExportError,
+    InputError,
+    NipError,
+)
+
+if TYPE_CHECKING:
+    from nip_runtime.manifest import Manifest, Policy, read_manifest
+    from nip_runtime.rates import Rate
+    from nip_runtime.result import Prediction, Reason
+    from nip_runtime.session import DefendedSession
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArtifactError",
+    "DefendedSession",
+    "DependencyError",
+    "DeviceError",
+    "ExportError",
+    "InputError",
+    "Manifest",
+    "NipError",
+    "Policy",
+    "Prediction",
+    "Rate",
+    "Reason",
+    "__version__",
+    "read_manifest",
+]
+
+_HOME: Final = {
+    "DefendedSession": "nip_runtime.session",
+    "Manifest": "nip_runtime.manifest",
+    "Policy": "nip_runtime.manifest",
+    "Prediction": "nip_runtime.result",
+    "Rate": "nip_runtime.rates",
+    "Reason": "nip_runtime.result",
+    "read_manifest": "nip_runtime.manifest",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value  # the next access is an ordinary one
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,287 @@
+"""The manifest as frozen dataclasses that refuse bad values at birth, naming field and value.
+
+``schema-1.json`` beside this module states the same for other languages; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from nip_runtime.rates import Rate
+
+SCHEMA_VERSION: Final = "1.0"
+"""Version this package writes. A reader refuses another major and ignores what a newer minor adds."""
+
+_VERSION: Final = re.compile(r"[0-9]+\.[0-9]+")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_UTC_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", re.ASCII)
+
+
+class Policy(StrEnum):
+    """What the file does with inputs."""
+
+    GUARDED = "guarded"
+    """The gate decides which rows are corrected; the others keep the raw logits bit for bit."""
+    ALWAYS = "always"
+    """Every input gets the inverse perturbation of its hypothesis class."""
+    DETECT = "detect"
+    """Logits stay raw; suspicion and flag tell what the gate thinks."""
+
+
+class Layout(StrEnum):
+    """Meaning of the input's axes after the batch axis."""
+
+    NCHW = "NCHW"
+    ANY = "any"
+
+
+class Resize(StrEnum):
+    """Interpolation with which a host brings images to the input size."""
+
+    AREA = "area"
+    LINEAR = "linear"
+
+
+class BankStorage(StrEnum):
+    """How the bank of inverse perturbations is stored."""
+
+    INT8 = "int8"
+
+
+def _require(condition: bool, field: str, expected: str, got: object) -> None:
+    if not condition:
+        raise ValueError(f"{field}: expected {expected}, got {got!r}")
+
+
+def _require_finite(field: str, values: Sequence[float]) -> None:
+    _require(all(math.isfinite(value) for value in values), field, "finite numbers", values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """The model's input.
+
+    Args:
+        name: graph input.
+        shape: without the batch axis; (C, H, W) for layout NCHW.
+        layout: NCHW for images, ``any`` for everything else (audio, spectra).
+        bounds: lowest and highest value an input element may have.
+        mean: per-channel mean that the graph subtracts, in input units; None if it does not normalise.
+        std: per-channel divisor, likewise.
+        resize: how a host resizes images; None means that sizes must match.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    layout: Layout
+    bounds: tuple[float, float]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    resize: Resize | None
+
+    def __post_init__(self) -> None:
+        _require(self.name != "", "name", "a graph input", self.name)
+        _require(len(self.shape) > 0 and min(self.shape) > 0, "shape", "positive sizes", self.shape)
+        if self.layout is Layout.NCHW:
+            _require(len(self.shape) == 3, "shape", "(C, H, W) for layout NCHW", self.shape)
+        _require_finite("bounds", self.bounds)
+        _require(self.bounds[0] < self.bounds[1], "bounds", "low below high", self.bounds)
+        together = (self.mean is None) == (self.std is None)
+        _require(together, "std", "mean and std together or neither", self.std)
+        for field, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None:
+                channels = self.shape[0]
+                _require(len(values) == channels, field, f"{channels} values, one per channel", values)
+                _require_finite(field, values)
+        if self.std is not None:
+            _require(min(self.std) > 0, "std", "positive values", self.std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSpec:
+    """The model's own output: (N, ``classes``) float32 logits, class names in the order of their columns."""
+
+    name: str
+    classes: int
+    class_names: tuple[str, ...] | None
+
+    def __post_init__(self) -> None:
+        _require(self.name != "", "name", "a graph output", self.name)
+        _require(self.classes >= 2, "classes", "at least 2", self.classes)
+        if self.class_names is not None:
+            count = len(self.class_names)
+            _require(count == self.classes, "class_names", f"{self.classes} names, one per class", count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TapInfo:
+    """A tapped layer: its channels, and the cells per channel that its map is pooled to (1 or 2×2 = 4)."""
+
+    name: str
+    channels: int
+    cells: int
+
+    def __post_init__(self) -> None:
+        _require(self.name != "", "name", "a layer", self.name)
+        _require(self.channels >= 1, "channels", "at least 1", self.channels)
+        _require(self.cells >= 1, "cells", "at least 1", self.cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankInfo:
+    """The stored inverse perturbations: ``rows`` of ``shape`` values, ``size_bytes`` in all."""
+
+    rows: int
+    shape: tuple[int, ...]
+    storage: BankStorage
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        _require(self.rows >= 1, "rows", "at least 1", self.rows)
+        _require(len(self.shape) > 0 and min(self.shape) > 0, "shape", "positive sizes", self.shape)
+        _require(self.size_bytes >= 0, "size_bytes", "0 or more", self.size_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefenceInfo:
+    """What the defence is made of.
+
+    ``eps_pixel`` is the largest absolute change of an input element, in input units. ``screen_threshold``
+    (None without a screen) and ``flag_threshold`` are the calibrated cuts of the gate's statistics.
+    """
+
+    taps: tuple[TapInfo, ...]
+    influence_layer: str
+    top_k: int
+    eps_pixel: float
+    bank: BankInfo
+    readout_size_bytes: int
+    tests: tuple[str, ...]
+    screen_threshold: float | None
+    flag_threshold: float
+
+    def __post_init__(self) -> None:
+        _require(len(self.taps) > 0, "taps", "at least one tapped layer", self.taps)
+        _require(self.influence_layer != "", "influence_layer", "a layer", self.influence_layer)
+        _require(self.top_k >= 1, "top_k", "at least 1", self.top_k)
+        _require(0 < self.eps_pixel < math.inf, "eps_pixel", "a positive size", self.eps_pixel)
+        _require(self.readout_size_bytes >= 0, "readout_size_bytes", "0 or more", self.readout_size_bytes)
+        if self.screen_threshold is not None:
+            _require_finite("screen_threshold", [self.screen_threshold])
+        _require_finite("flag_threshold", [self.flag_threshold])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationInfo:
+    """What held-out benign images measured.
+
+    ``benign_budget`` is the share of correctly classified benign images that may be flagged; ``flag_rate``
+    the share that was; ``pass2_rate`` the share that needed the second pass.
+    """
+
+    benign_budget: float
+    images: int
+    flag_rate: Rate
+    pass2_rate: Rate
+    accuracy_raw: Rate
+    accuracy_defended: Rate
+
+    def __post_init__(self) -> None:
+        _require(0 < self.benign_budget < 1, "benign_budget", "a share between 0 and 1", self.benign_budget)
+        _require(self.images >= 1, "images", "at least 1", self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationInfo:
+    """How the finished file compared with its PyTorch twin, over ``images`` run at each size of ``batches``.
+
+    ``max_abs_logit_error`` is in logits, ``argmax_agreement`` a share in [0, 1].
+    """
+
+    images: int
+    batches: tuple[int, ...]
+    max_abs_logit_error: float
+    argmax_agreement: float
+
+    def __post_init__(self) -> None:
+        _require(self.images >= 1, "images", "at least 1", self.images)
+        _require(len(self.batches) > 0 and min(self.batches) > 0, "batches", "positive sizes", self.batches)
+        error = self.max_abs_logit_error
+        _require(0 <= error < math.inf, "max_abs_logit_error", "0 or more", error)
+        _require(0 <= self.argmax_agreement <= 1, "argmax_agreement", "a share", self.argmax_agreement)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digests:
+    """SHA-256 digests, each "sha256:" and 64 hex digits. ``graph`` covers the file's GraphProto bytes."""
+
+    graph: str
+    weights: str
+    profile_data: str
+    calibration_data: str
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            _require(_DIGEST.fullmatch(value) is not None, field.name, "sha256: and 64 hex digits", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """When and with what the file was made. ``created`` is ISO 8601 in UTC."""
+
+    created: str
+    tool: str
+    torch: str
+    onnx_ir: str
+    onnxruntime: str
+    opset: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        _require(_UTC_TIME.fullmatch(self.created) is not None, "created", "ISO 8601 in UTC", self.created)
+        _require(self.opset >= 1, "opset", "at least 1", self.opset)
+        _require(self.seed >= 0, "seed", "0 or more", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything a defended file says about itself. Read one with :func:`read_manifest`."""
+
+    schema_version: str = SCHEMA_VERSION
+    input: InputSpec
+    output: OutputSpec
+    policy: Policy
+    defence: DefenceInfo
+    calibration: CalibrationInfo
+    verification: VerificationInfo
+    digests: Digests
+    provenance: Provenance
+    known_limits: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        major = SCHEMA_VERSION.partition(".")[0]
+        fits = _VERSION.fullmatch(self.schema_version) and self.schema_version.partition(".")[0] == major
+        _require(bool(fits), "schema_version", f"{major}.x", self.schema_version)
+
+    def to_json(self) -> str:
+        """One line of JSON that :func:`read_manifest` turns back into an equal manifest."""
+        return json.dumps(plain(self), ensure_ascii=False, allow_nan=False)
+
+
+def plain(value: object) -> Any:
+    """Turn a manifest or any part of it into the objects that :mod:`json` writes."""
+    if isinstance(value, Rate):
+        low, high = value.interval
+        return {"count": value.count, "n": value.n, "value": value.value, "low": low, "high": high}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value.value if isinstance(value, StrEnum) else value

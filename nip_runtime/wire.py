@@ -1,0 +1,147 @@
+"""The protobuf wire format: just enough to walk and to write a message without a schema compiler.
+
+Source: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+Buffer = bytes | mmap.mmap
+"""Indexing gives an int, slicing gives bytes: all the reader needs, and no view that outlives the file."""
+
+_MAX_VARINT_BYTES = 10
+
+
+class WireError(Exception):
+    """The bytes are not a protobuf message. ``truncated`` tells a cut-off one from a wrong one."""
+
+    def __init__(self, message: str, *, truncated: bool = False) -> None:
+        super().__init__(message)
+        self.truncated = truncated
+
+
+class WireType(IntEnum):
+    """How a field's value is laid out."""
+
+    VARINT = 0
+    FIXED64 = 1
+    BYTES = 2
+    FIXED32 = 5
+
+
+class Field(NamedTuple):
+    """One field as it stands in the buffer.
+
+    ``start``/``stop`` bound the payload; ``value`` is the number of a VARINT field and 0 otherwise.
+    """
+
+    number: int
+    wire_type: WireType
+    value: int
+    start: int
+    stop: int
+
+
+def read_varint(buffer: Buffer, position: int, stop: int) -> tuple[int, int]:
+    """Read one base-128 number, returning (value, position after it)."""
+    result = 0
+    for index in range(_MAX_VARINT_BYTES):
+        if position >= stop:
+            raise WireError("a number runs past its message", truncated=True)
+        byte = buffer[position]
+        position += 1
+        result |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return result & 0xFFFF_FFFF_FFFF_FFFF, position
+    raise WireError(f"a number is longer than {_MAX_VARINT_BYTES} bytes")
+
+
+def signed(value: int) -> int:
+    """Read an unsigned 64-bit value as the int64 it encodes."""
+    return value - (1 << 64) if value >> 63 else value
+
+
+def fields(buffer: Buffer, start: int, stop: int) -> Iterator[Field]:
+    """Walk the fields of the message in ``buffer[start:stop]``, in file order.
+
+    Raises:
+        WireError: if the bytes do not follow the wire format.
+    """
+    position = start
+    while position < stop:
+        tag, position = read_varint(buffer, position, stop)
+        number = tag >> 3
+        if number == 0:
+            raise WireError("field number 0")
+        try:
+            wire_type = WireType(tag & 7)
+        except ValueError:
+            raise WireError(f"wire type {tag & 7} in field {number}") from None
+        value = 0
+        begin = position
+        if wire_type is WireType.VARINT:
+            value, end = read_varint(buffer, position, stop)
+        elif wire_type is WireType.BYTES:
+            length, begin = read_varint(buffer, position, stop)
+            end = begin + length
+        else:
+            end = position + (8 if wire_type is WireType.FIXED64 else 4)
+        if end > stop:
+            raise WireError(f"field {number} ends at byte {end}, its message at byte {stop}", truncated=True)
+        yield Field(number, wire_type, value, begin, end)
+        position = end
+
+
+def integers(buffer: Buffer, field: Field) -> list[int]:
+    """Values of a repeated int64 field, packed or not."""
+    if field.wire_type is WireType.VARINT:
+        return [signed(field.value)]
+    values = []
+    position = field.start
+    while position < field.stop:
+        value, position = read_varint(buffer, position, field.stop)
+        values.append(signed(value))
+    return values
+
+
+def text(buffer: Buffer, field: Field) -> str:
+    """Value of a string field.
+
+    Raises:
+        WireError: if the bytes are not UTF-8.
+    """
+    try:
+        return buffer[field.start : field.stop].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise WireError(f"field {field.number} is not UTF-8 text") from error
+
+
+def encode_varint(value: int) -> bytes:
+    """Base-128 form of an int64."""
+    value &= 0xFFFF_FFFF_FFFF_FFFF
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def encode_int(number: int, value: int) -> bytes:
+    """A VARINT field."""
+    return encode_varint(number << 3 | WireType.VARINT) + encode_varint(value)
+
+
+def encode_bytes(number: int, value: bytes | str) -> bytes:
+    """A length-delimited field: bytes, text or a finished message."""
+    payload = value.encode("utf-8") if isinstance(value, str) else value
+    return encode_varint(number << 3 | WireType.BYTES) + encode_varint(len(payload)) + payload
+
+
+def encode_each(number: int, values: Iterable[bytes | str]) -> bytes:
+    """A repeated length-delimited field."""
+    return b"".join(encode_bytes(number, value) for value in values)
