@@ -1,0 +1,1 @@
+"""Turns a trained PyTorch classifier into one ONNX file that defends itself."""

@@ -1,0 +1,130 @@
+"""A torch network, its normalisation and its taps, through torch's exporter once."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from nip_export.attach.opset import SOURCE_OPSET
+from nip_export.capture.hooks import Capture
+from nip_runtime.errors import ExportError
+
+BATCH = "N"
+CHATTERING_LOGGERS = ("torch", "onnxscript", "onnx_ir")
+
+
+class TappedNetwork(nn.Module):
+    """A network with its normalisation in front, returning logits and the tapped activations."""
+
+    def __init__(
+        self, model: nn.Module, taps: Sequence[str], *, mean: Tensor | None, std: Tensor | None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.taps = tuple(taps)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Logits (N, C) and one activation per tap for inputs (N, …)."""
+        if isinstance(self.mean, Tensor):
+            x = x - self.mean
+        if isinstance(self.std, Tensor):
+            x = x / self.std
+        if not self.taps:
+            return (self.model(x),)
+        with Capture(self.model, self.taps) as captured:
+            logits = self.model(x)
+        return (logits, *(captured.activations[name] for name in self.taps))
+
+
+def channel_constant(values: Sequence[float] | None, example: Tensor, *, name: str) -> Tensor | None:
+    """Per-channel constants shaped to broadcast over axis 1 of `example`.
+
+    Raises:
+        ExportError: neither one value nor one per channel, or a standard deviation that is not positive.
+    """
+    if values is None:
+        return None
+    channels = example.shape[1]
+    if len(values) not in (1, channels):
+        raise ExportError(f"expected 1 or {channels} values in {name} (one per channel), got {len(values)}")
+    if name == "std" and min(values) <= 0:
+        raise ExportError(f"expected positive values in std, got {min(values)}")
+    constant = torch.tensor(values, dtype=example.dtype, device=example.device)
+    return constant.reshape(1, -1, *(1,) * (example.ndim - 2))
+
+
+def check_example(example: Tensor) -> Tensor:
+    """The example as a batch of at least two, which keeps torch from taking the batch size for a constant."""
+    if example.dtype != torch.float32 or example.ndim < 2 or len(example) == 0:
+        raise ExportError(
+            f"expected a float32 example batch (N, …) with N ≥ 1, got {example.dtype} of shape "
+            f"{tuple(example.shape)}; pass one preprocessed batch in [0, 1]"
+        )
+    return example.detach() if len(example) > 1 else example.detach().repeat(2, *(1,) * (example.ndim - 1))
+
+
+@contextmanager
+def exporter_silenced() -> Iterator[None]:
+    """Hold back the exporter's warnings and log lines; what matters comes back as an ExportError."""
+    loggers = [logging.getLogger(name) for name in CHATTERING_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def explain(error: Exception) -> str:
+    """What in the user's model stopped the exporter."""
+    kinds = " ".join(cls.__name__ for cls in type(error).__mro__)
+    text = str(error)
+    if "DataDependent" in kinds or "data-dependent" in text.lower():
+        return (
+            "its control flow or a shape depends on the values of the input (an `if` on a tensor, `.item()`, "
+            "boolean indexing); make it compute the same steps for every input, for instance with torch.where"
+        )
+    if "ConstraintViolation" in kinds or "onstraints violated" in text or "specialized" in text:
+        return (
+            "it works for one batch size or some batch sizes only (a fixed number in view/reshape, or an `if` "
+            "on the batch size); use x.shape[0] or -1 for the batch dimension"
+        )
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    return f"{type(error).__name__}: {first}"
+
+
+def trace(network: TappedNetwork, example: Tensor) -> ir.Model:
+    """One pass through torch's exporter, to ONNX of opset 18 as the exporter optimises it.
+
+    Raises:
+        ExportError: the exporter cannot follow the model.
+    """
+    try:
+        with exporter_silenced(), torch.no_grad():
+            # Traced here, not by torch.onnx.export, which retries with other tracers and hides the cause.
+            program = torch.export.export(
+                network, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH, min=1)},), strict=False
+            )
+            exported = torch.onnx.export(
+                program, (example,), dynamo=True, opset_version=SOURCE_OPSET, optimize=True, verbose=False
+            )
+    except ExportError:
+        raise
+    except Exception as error:
+        raise ExportError(f"the model cannot be exported: {explain(error)}") from error
+    if exported is None:
+        raise ExportError("torch's exporter returned no program; expected torch 2.9 or newer")
+    model: ir.Model = exported.model
+    return model
