@@ -1,0 +1,184 @@
+"""``nip inspect``: what a file says about itself, and whether that is so."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from nip_runtime.artifact import check_container
+from nip_runtime.container import Container, read_container
+from nip_runtime.errors import ArtifactError
+from nip_runtime.graph import TensorInfo
+from nip_runtime.manifest import Manifest, read_manifest
+from nip_runtime.manifest.model import plain
+from nip_runtime.names import MANIFEST_KEY
+
+NAME: Final = "inspect"
+HELP: Final = "show an ONNX file's manifest, outputs, operators, sizes and digests"
+_BAD_INPUT: Final = 2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.description = (
+        "Shows what an ONNX file says about itself and checks it: outputs, operators,\n"
+        "sizes, digests and, for a defended file, the manifest. Needs no onnxruntime,\n"
+        "and runs nothing that is in the file."
+    )
+    parser.epilog = (
+        "examples:\n"
+        "  nip inspect model.nip.onnx\n"
+        "  nip inspect model.nip.onnx --json | jq .manifest.calibration\n\n"
+        "exit code: 0 fine (also for a plain ONNX file), 2 no ONNX file, or one that\n"
+        "differs from its manifest"
+    )
+    parser.add_argument("model", metavar="F.onnx", help="any ONNX file")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """``problem`` is None for a defended file that agrees with its manifest, and for one without any."""
+
+    path: Path
+    container: Container
+    manifest: Manifest | None
+    problem: str | None
+
+    @property
+    def graph_digest_matches(self) -> bool | None:
+        if self.manifest is None:
+            return None
+        return self.manifest.digests.graph == self.container.graph_digest
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the findings."""
+    path = Path(args.model)
+    found = _examine(path, read_container(path))
+    if args.json:
+        print(json.dumps(_as_json(found), ensure_ascii=False))
+    else:
+        print("\n".join(_lines(found)))
+    if found.problem is not None:
+        print(f"nip: error: {path}: {found.problem}", file=sys.stderr)
+        return _BAD_INPUT
+    return 0
+
+
+def _examine(path: Path, container: Container) -> _Findings:
+    text = container.metadata.get(MANIFEST_KEY)
+    if text is None:
+        return _Findings(path, container, None, None)
+    manifest: Manifest | None = None
+    try:
+        manifest = read_manifest(text)
+        check_container(container)
+    except ArtifactError as error:
+        return _Findings(path, container, manifest, str(error))
+    return _Findings(path, container, manifest, None)
+
+
+def _as_json(found: _Findings) -> dict[str, Any]:
+    container = found.container
+    return {
+        "file": str(found.path),
+        "size_bytes": container.size_bytes,
+        "weights_size_bytes": container.weights_size_bytes,
+        "ir_version": container.ir_version,
+        "opsets": dict(container.opsets),
+        "producer": container.producer,
+        "inputs": [_value_json(value) for value in container.inputs],
+        "outputs": [_value_json(value) for value in container.outputs],
+        "operators": dict(container.operators),
+        "initializers": len(container.initializers),
+        "functions": container.functions,
+        "graph_digest": container.graph_digest,
+        "graph_digest_matches": found.graph_digest_matches,
+        "problem": found.problem,
+        "manifest": plain(found.manifest) if found.manifest is not None else None,
+    }
+
+
+def _value_json(value: TensorInfo) -> dict[str, Any]:
+    return {
+        "name": value.name,
+        "dtype": value.dtype,
+        "shape": list(value.shape) if value.shape else value.shape,
+    }
+
+
+def _lines(found: _Findings) -> list[str]:
+    container = found.container
+    opsets = ", ".join(f"{domain or 'standard'} {version}" for domain, version in container.opsets.items())
+    lines = [
+        f"file          {found.path}",
+        f"size          {_size(container.size_bytes)}, of which weights {_size(container.weights_size_bytes)}"
+        f" in {len(container.initializers)} tensors",
+        f"format        ONNX IR {container.ir_version}, operator sets {opsets}",
+        f"producer      {container.producer or 'unknown'}",
+        *(f"input         {_value_text(value)}" for value in container.inputs),
+        *(f"output        {_value_text(value)}" for value in container.outputs),
+        f"operators     {sum(container.operators.values())} nodes: "
+        + ", ".join(f"{name} {count}" for name, count in container.operators.items()),
+        f"graph digest  {container.graph_digest}",
+    ]
+    if found.manifest is not None:
+        return lines + _manifest_lines(found.manifest, matches=bool(found.graph_digest_matches))
+    if found.problem is not None:
+        return [*lines, "manifest      unreadable"]
+    return [*lines, "manifest      none: a plain ONNX model, without a defence"]
+
+
+def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
+    defence, calibration, verification = manifest.defence, manifest.calibration, manifest.verification
+    provenance = manifest.provenance
+    taps = ", ".join(f"{tap.name} ({tap.channels}x{tap.cells})" for tap in defence.taps)
+    screen = "none" if defence.screen_threshold is None else f"{defence.screen_threshold:.4g}"
+    return [
+        f"              {'matches' if matches else 'DIFFERS FROM'} the manifest",
+        f"manifest      schema {manifest.schema_version}, policy {manifest.policy}",
+        f"classes       {manifest.output.classes}"
+        + (f": {', '.join(manifest.output.class_names)}" if manifest.output.class_names else ""),
+        f"pixels        within [{manifest.input.bounds[0]:g}, {manifest.input.bounds[1]:g}], layout"
+        f" {manifest.input.layout}, resize {manifest.input.resize or 'none: sizes must match'}",
+        f"taps          {taps}",
+        f"influence     layer {defence.influence_layer}, top {defence.top_k}, eps {defence.eps_pixel:.4g}",
+        f"bank          {defence.bank.rows} inverse perturbations, {_size(defence.bank.size_bytes)}"
+        f" ({defence.bank.storage})",
+        f"read-outs     {_size(defence.readout_size_bytes)}",
+        f"gate          {', '.join(defence.tests)}; screen at {screen}, flag at {defence.flag_threshold:.4g}",
+        f"calibration   {calibration.images} benign images, budget {calibration.benign_budget:.1%}",
+        f"  flagged     {calibration.flag_rate}",
+        f"  pass 2      {calibration.pass2_rate}",
+        f"  accuracy    raw {calibration.accuracy_raw}, defended {calibration.accuracy_defended}",
+        f"verified      {verification.images} images at batch {', '.join(map(str, verification.batches))}:"
+        f" largest logit error {verification.max_abs_logit_error:.2g},"
+        f" same label {verification.argmax_agreement:.2%}",
+        f"made          {provenance.created} by {provenance.tool}, torch {provenance.torch},"
+        f" onnx-ir {provenance.onnx_ir}, onnxruntime {provenance.onnxruntime}, seed {provenance.seed}",
+        f"data          profile {manifest.digests.profile_data}",
+        f"              calibration {manifest.digests.calibration_data}",
+        f"weights       {manifest.digests.weights}",
+        *(f"known limit   {limit}" for limit in manifest.known_limits),
+    ]
+
+
+def _value_text(value: TensorInfo) -> str:
+    shape = (
+        "unknown shape"
+        if value.shape is None
+        else f"({', '.join('?' if d is None else str(d) for d in value.shape)})"
+    )
+    return f"{value.name}: {value.dtype} {shape}"
+
+
+def _size(size_bytes: int) -> str:
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    kib = size_bytes / 1024
+    return f"{kib:.1f} KiB" if kib < 1024 else f"{kib / 1024:.2f} MiB"

@@ -1,0 +1,119 @@
+"""Entry point of ``nip``: arguments, logging and one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
+
+from nip_runtime import __version__
+from nip_runtime.cli.commands import Loader, find_commands
+from nip_runtime.dependencies import missing
+from nip_runtime.errors import InputError, NipError
+
+_BAD_INPUT: Final = 2
+_INTERRUPTED: Final = 130
+_BROKEN_PIPE: Final = 141
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong usage as every other error: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 if all went well, 1 if some inputs failed, 2 for wrong usage or input. ``--help`` and ``--version``
+        raise SystemExit(0), as argparse does.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    is_traced = any(flag in arguments for flag in ("--traceback", "-v", "--verbose"))
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except (
+        BrokenPipeError
+    ):  # `nip predict … | head`: nobody reads on, and the exit handler must not write either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception as error:
+        if is_traced:
+            traceback.print_exc()
+        print(f"nip: error: {_one_line(error)}", file=sys.stderr)
+        return _BAD_INPUT
+    return code
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return str(missing(error))
+    text = " ".join(str(error).split())
+    if isinstance(error, NipError):
+        return text
+    return f"{type(error).__name__}: {text} (--traceback shows where)"
+
+
+def _run(arguments: list[str]) -> int:
+    loaders = find_commands()
+    named = next((argument for argument in arguments if not argument.startswith("-")), None)
+    # Only the help and a wrong name need every command; the others must not pay for importing them.
+    parser = _parser({named: loaders[named]} if named is not None and named in loaders else loaders)
+    args = parser.parse_args(arguments)
+    if args.command is None:
+        parser.print_help()
+        return _BAD_INPUT
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING, format="nip: %(message)s", stream=sys.stderr
+    )
+    code: int = args.run(args)
+    return code
+
+
+def _parser(loaders: Mapping[str, Loader]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="nip",
+        description="Neural networks that defend themselves: one ONNX file, run anywhere.",
+        epilog="example:\n  nip predict model.nip.onnx photos/\n\n`nip COMMAND --help` explains a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nip-runtime {__version__}")
+    _add_common(parser, verbose=False, traceback=False)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", parser_class=_Parser
+    )
+    for name, loader in loaders.items():
+        try:
+            command = loader()
+        except ModuleNotFoundError as error:
+            if len(loaders) == 1:
+                raise
+            commands.add_parser(name, help=f"(unavailable: {_one_line(error)})")
+            continue
+        child = commands.add_parser(
+            name, help=command.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.configure(child)
+        _add_common(child, verbose=argparse.SUPPRESS, traceback=argparse.SUPPRESS)
+        child.set_defaults(run=command.run)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, verbose: object, traceback: object) -> None:
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=verbose, help="say what happens; full error reports"
+    )
+    parser.add_argument("--traceback", action="store_true", default=traceback, help="full error reports")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,154 @@
+"""Checks arrays at the door and turns them into what the graph takes: float32 (N, *shape) within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_runtime.errors import InputError
+from nip_runtime.manifest import InputSpec, Layout
+
+Images = NDArray[np.uint8 | np.float32]
+"""What a defended file takes."""
+
+
+def check_images(images: object, spec: InputSpec) -> Images:
+    """Return ``images`` unchanged if the model described by ``spec`` can take them.
+
+    Args:
+        images: for layout NCHW uint8 (N, H, W, C), or (N, H, W) for one channel; for every layout float32
+            (N, *shape) within ``spec.bounds``. N may be 0; strides may be anything.
+        spec: the manifest's input.
+
+    Raises:
+        InputError: for anything else; says what was expected, what came and how to convert it.
+    """
+    if not isinstance(images, np.ndarray) or isinstance(images, np.ma.MaskedArray):
+        raise _mismatch(spec, _type_name(images), _cure_for_object(images))
+    if images.dtype != np.float32 and not (images.dtype == np.uint8 and spec.layout is Layout.NCHW):
+        raise _mismatch(spec, f"dtype {images.dtype}", _cure_for_dtype(images, spec))
+    if images.shape[1:] not in _accepted_shapes(images.dtype == np.uint8, spec) or images.ndim == 0:
+        raise _mismatch(spec, f"{images.dtype} {images.shape}", _cure_for_shape(images, spec))
+    if images.dtype == np.float32 and images.shape[0] > 0:
+        _check_values(images, spec)
+    return images
+
+
+def to_float32(images: Images, spec: InputSpec) -> NDArray[np.float32]:
+    """Turn checked images into a contiguous float32 (N, *shape) array.
+
+    uint8 0…255 is stretched linearly over ``spec.bounds``: for [0, 1] it is divided by 255. float32 passes as
+    it is.
+    """
+    if images.dtype == np.float32:
+        return np.ascontiguousarray(images, dtype=np.float32)
+    channels, height, width = spec.shape
+    low, high = spec.bounds
+    channels_last = images.reshape(len(images), height, width, channels)
+    floats = channels_last.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    floats /= np.float32(255)
+    if (low, high) != (0.0, 1.0):
+        floats *= np.float32(high - low)
+        floats += np.float32(low)
+        np.clip(floats, np.float32(low), np.float32(high), out=floats)
+    return floats
+
+
+def describe(spec: InputSpec) -> str:
+    """What the model takes, in one phrase."""
+    low, high = spec.bounds
+    floats = f"float32 {_shown(spec.shape)} within [{low:g}, {high:g}]"
+    if spec.layout is Layout.ANY:
+        return floats
+    return f"{' or '.join(f'uint8 {_shown(shape)}' for shape in _accepted_shapes(True, spec))} or {floats}"
+
+
+def _accepted_shapes(is_uint8: bool, spec: InputSpec) -> list[tuple[int, ...]]:
+    if not is_uint8:
+        return [spec.shape]
+    channels, height, width = spec.shape
+    return [(height, width, channels), (height, width)][: 2 if channels == 1 else 1]
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return f"(N, {', '.join(map(str, shape))})"
+
+
+def _mismatch(spec: InputSpec, got: str, fix: str) -> InputError:
+    return InputError.mismatch(expected=describe(spec), got=got, fix=fix)
+
+
+def _type_name(value: object) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _cure_for_object(images: object) -> str:
+    if isinstance(images, np.ma.MaskedArray):
+        return "fill the masked values: images.filled(0)"
+    if isinstance(images, list | tuple):
+        return "stack them: numpy.stack(images)"
+    if hasattr(images, "detach"):
+        return "pass images.detach().cpu().numpy()"
+    if isinstance(images, str | bytes) or hasattr(images, "__fspath__"):
+        return "pass pixels, or use `nip predict` on files"
+    return "pass numpy.asarray(images)"
+
+
+def _cure_for_dtype(images: NDArray[Any], spec: InputSpec) -> str:
+    if images.dtype == object:
+        return "the items differ in shape: bring them to one size, then numpy.stack them"
+    if images.dtype.kind == "f":
+        return "convert with images.astype(numpy.float32)"
+    if spec.layout is Layout.NCHW and images.dtype.kind in "iu":
+        return "if these are pixels from 0 to 255, convert with images.astype(numpy.uint8)"
+    return "convert them to float32 within the bounds"
+
+
+def _cure_for_shape(images: NDArray[Any], spec: InputSpec) -> str:
+    is_uint8 = images.dtype == np.uint8
+    accepted = _accepted_shapes(is_uint8, spec)
+    if images.shape in accepted:
+        return "add the batch axis: images[None]"
+    if spec.layout is Layout.NCHW:
+        channels, height, width = spec.shape
+        if is_uint8 and images.shape[1:] == spec.shape:
+            return "uint8 images are channels-last: images.transpose(0, 2, 3, 1)"
+        if not is_uint8 and images.shape[1:] == (height, width, channels):
+            return "float images are channels-first: images.transpose(0, 3, 1, 2)"
+        if not is_uint8 and channels == 1 and images.shape[1:] == (height, width):
+            return "add the channel axis: images[:, None]"
+        return f"bring the images to {height}x{width} pixels and {channels} channel{'s' * (channels > 1)}"
+    return "bring every item to this shape, and put the batch axis first"
+
+
+def _check_values(images: NDArray[Any], spec: InputSpec) -> None:
+    # min and max carry a NaN through and make no copy; rows are looked at only when something is wrong.
+    lowest, highest = float(images.min()), float(images.max())
+    low, high = spec.bounds
+    if np.float32(low) <= lowest and highest <= np.float32(high):
+        return
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        row = _first_row(images, lambda values: not np.isfinite(values).all())
+        kind = "NaN" if np.isnan(images[row]).any() else "Inf"
+        raise _mismatch(spec, f"{kind} in row {row}", "drop or repair such rows first")
+    row = _first_row(images, lambda values: values.min() < low or values.max() > high)
+    got = f"values from {lowest:.6g} to {highest:.6g} (first outside in row {row})"
+    raise _mismatch(spec, got, _cure_for_range(lowest, highest, spec))
+
+
+def _cure_for_range(lowest: float, highest: float, spec: InputSpec) -> str:
+    if spec.layout is Layout.NCHW and spec.bounds == (0.0, 1.0):
+        if lowest >= 0 and 2 < highest <= 255:
+            return "these look like pixels from 0 to 255: divide by 255, or pass uint8"
+        if lowest < -0.1 and spec.mean is not None:
+            return "pass plain pixels: the file normalises them itself"
+    low, high = spec.bounds
+    return f"scale them, or clip small excess: images.clip({low:g}, {high:g})"
+
+
+def _first_row(images: NDArray[Any], is_bad: Callable[[NDArray[Any]], Any]) -> int:
+    return next(row for row, values in enumerate(images) if is_bad(values))
