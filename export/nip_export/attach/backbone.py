@@ -36,7 +36,7 @@ class Backbone:
 
     Attributes:
         model: opset 17, IR version 8, standard domain, no functions, no control flow. Its graph has one input
-            and the outputs logits and taps, in that order; the batch dimension is the symbol ``N`` throughout.
+            and the outputs logits and taps, in that order; the batch dimension is the symbol ``N``.
         input: name of the input value, float32 (N, …), before normalisation.
         logits: name of the logits value, float32 (N, C).
         taps: per tapped layer its name in the torch model and the name of its value in the graph.

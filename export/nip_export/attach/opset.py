@@ -1,7 +1,7 @@
 """Lowering a graph from opset 18, the lowest torch exports, to opset 17, the highest old servers read.
 
 Only the operators that changed between the two are touched, and each rule restates its operator's semantics
-in the older form. Whatever has no such form is refused by name; nothing is passed on in the hope that it works.
+in the older form. Whatever has no such form is refused by name, never passed on in hope.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -12,17 +12,22 @@ GENERATED = re.compile(r"^(val|_val|const|.*lifted_tensor.*)_?\d*(_.*)?$")
 """Names that the exporter makes up, as opposed to those of the user's parameters."""
 
 
-def rename_symbols(shape: ir.Shape, symbols: Mapping[str, str]) -> ir.Shape:
-    """A copy of `shape` with dimension symbols replaced, also inside expressions such as ``4*N``."""
+def substitute_symbol(shape: ir.Shape, symbol: str, replacement: int | str | None) -> ir.Shape:
+    """A copy of `shape` with one dimension symbol replaced, also inside expressions such as ``4*N``.
 
-    def rename(dim: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
-        if isinstance(dim, int) or dim.value is None:
+    Where `replacement` is None, every dimension that mentions the symbol becomes unknown; a number replaces the
+    bare symbol and makes expressions unknown.
+    """
+    pattern = re.compile(rf"\b{re.escape(symbol)}\b")
+
+    def renamed(dim: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
+        if isinstance(dim, int) or dim.value is None or not pattern.search(dim.value):
             return dim
-        return ir.SymbolicDim(
-            re.sub(r"[A-Za-z_]\w*", lambda match: symbols.get(match.group(), match.group()), str(dim.value))
-        )
+        if isinstance(replacement, str):
+            return ir.SymbolicDim(pattern.sub(replacement, dim.value))
+        return replacement if replacement is not None and dim.value == symbol else ir.SymbolicDim(None)
 
-    return ir.Shape([rename(dim) for dim in shape])
+    return ir.Shape([renamed(dim) for dim in shape])
 
 
 def batch_symbol(value: ir.Value) -> str | None:
@@ -61,7 +66,7 @@ class TidyPass(ir.passes.InPlacePass):
         graph.doc_string = None
         graph.name = "backbone"
         symbol = batch_symbol(graph.inputs[0])
-        self._strip(graph, {symbol: self.batch} if symbol is not None else {})
+        self._strip(graph, symbol)
         self._name_values(graph)
         self._name_initializers(graph)
         return ir.passes.PassResult(model, modified=True)
@@ -72,7 +77,7 @@ class TidyPass(ir.passes.InPlacePass):
         if len(set(names)) != len(names):
             raise ir.passes.PostconditionError("two values share one name")
 
-    def _strip(self, graph: ir.Graph, symbols: Mapping[str, str]) -> None:
+    def _strip(self, graph: ir.Graph, symbol: str | None) -> None:
         for node in graph:
             node.metadata_props.clear()
             node.meta.clear()
@@ -81,8 +86,8 @@ class TidyPass(ir.passes.InPlacePass):
             value.metadata_props.clear()
             value.meta.clear()
             value.doc_string = None
-            if value.shape is not None:
-                value.shape = rename_symbols(value.shape, symbols)
+            if value.shape is not None and symbol is not None:
+                value.shape = substitute_symbol(value.shape, symbol, self.batch)
 
     def _name_values(self, graph: ir.Graph) -> None:
         for i, node in enumerate(graph):

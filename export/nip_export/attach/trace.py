@@ -98,8 +98,8 @@ def explain(error: Exception) -> str:
         )
     if "ConstraintViolation" in kinds or "onstraints violated" in text or "specialized" in text:
         return (
-            "it works for one batch size or some batch sizes only (a fixed number in view/reshape, or an `if` "
-            "on the batch size); use x.shape[0] or -1 for the batch dimension"
+            "it works for one batch size or for some only (a fixed number in view/reshape, or an `if` on the "
+            "batch size); use x.shape[0] or -1 for the batch dimension"
         )
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     return f"{type(error).__name__}: {first}"
