@@ -13,24 +13,24 @@ from nip_runtime.errors import ExportError
 class CloneSubgraphPass(ir.passes.InPlacePass):
     """Append a copy of the nodes between a source value and some outputs, fed by another value.
 
-    Only nodes that depend on the source and that the outputs need are copied; whatever is computed from constants
-    alone, and every initializer, is shared. The copies stand at the end of the graph, in the order of their
-    originals, and their values carry the originals' types and shapes with the batch symbol of the new input: its
-    rows need not be as many as the source's.
+    Only nodes that depend on the source and that the outputs need are copied; whatever is computed from
+    constants alone, and every initializer, is shared. The copies stand at the end of the graph, in the order of
+    their originals, and their values carry the originals' types and shapes with the batch symbol of the new
+    input: its rows need not be as many as the source's.
 
     After the pass, `clones` maps each requested output to its copy. The graph's outputs are left as they are.
 
     Args:
         source: name of the value to start from, usually the graph's input.
         outputs: names of the values to copy.
-        new_input: value of the same graph that takes the place of `source`. If it has no type or shape, it gets
-            those of the source.
+        new_input: value of the same graph that takes the place of `source`. If it has no type or shape, it
+            gets those of the source.
         prefix: put before the names of copied nodes and values.
         batch: batch symbol of the copies where `new_input` has no shape of its own; default: the source's.
 
     Raises:
-        ExportError: a name is unknown, an output does not depend on the source, the new input does not fit it or
-            stands in another graph, or the prefix has been used before.
+        ExportError: a name is unknown, an output does not depend on the source, the new input does not fit it
+            or stands in another graph, or the prefix has been used before.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class CloneSubgraphPass(ir.passes.InPlacePass):
         taken = {f"{self.prefix}{value.name}" for node in nodes for value in node.outputs} & values.keys()
         if taken or not self.prefix:
             raise ExportError(f"prefix {self.prefix!r} gives names the graph already has; choose another")
-        copies = self._copy(nodes, source)
+        copied, copies = self._copy(nodes, source)
         unreached = [name for name in self.outputs if values[name] not in copies]
         if unreached:
             raise ExportError(
                 f"{', '.join(unreached)} do not depend on {self.source!r}, so they need no copy"
             )
-        graph.extend(dict.fromkeys(copies[node.outputs[0]].producer() for node in nodes))
+        graph.extend(copied)
         self.clones = {name: copies[values[name]] for name in self.outputs}
         return ir.passes.PassResult(model, modified=bool(nodes))
 
@@ -86,10 +86,9 @@ class CloneSubgraphPass(ir.passes.InPlacePass):
         new.type = new.type if new.type is not None else source.type
         if new.shape is None and source.shape is not None:
             symbol = batch_symbol(source)
-            replace = symbol is not None and self.batch is not None
-            new.shape = (
-                substitute_symbol(source.shape, symbol, self.batch) if replace else source.shape.copy()
-            )
+            new.shape = source.shape.copy()
+            if symbol is not None and self.batch is not None:
+                new.shape = substitute_symbol(new.shape, symbol, self.batch)
         if new.dtype != source.dtype:
             raise ExportError(f"expected a new input of type {source.dtype}, got {new.dtype}")
         if source.shape is None or new.shape is None:
@@ -103,10 +102,13 @@ class CloneSubgraphPass(ir.passes.InPlacePass):
         if not fits:
             raise ExportError(f"expected a new input of shape {source.shape}, got {new.shape}")
 
-    def _copy(self, nodes: Sequence[ir.Node], source: ir.Value) -> dict[ir.Value, ir.Value]:
+    def _copy(
+        self, nodes: Sequence[ir.Node], source: ir.Value
+    ) -> tuple[list[ir.Node], dict[ir.Value, ir.Value]]:
         symbol = batch_symbol(source)
         rows = self.new_input.shape[0] if self.new_input.shape else None
         replacement = rows.value if isinstance(rows, ir.SymbolicDim) else rows
+        copied: list[ir.Node] = []
         copies = {source: self.new_input}
         for node in nodes:
             copy = ir.Node(
@@ -126,7 +128,8 @@ class CloneSubgraphPass(ir.passes.InPlacePass):
                     shape = value.shape.copy()
                     twin.shape = shape if symbol is None else substitute_symbol(shape, symbol, replacement)
                 copies[value] = twin
-        return copies
+            copied.append(copy)
+        return copied, copies
 
 
 def path_nodes(graph: ir.Graph, source: ir.Value, outputs: Sequence[ir.Value]) -> list[ir.Node]:

@@ -15,8 +15,8 @@ GENERATED = re.compile(r"^(val|_val|const|.*lifted_tensor.*)_?\d*(_.*)?$")
 def substitute_symbol(shape: ir.Shape, symbol: str, replacement: int | str | None) -> ir.Shape:
     """A copy of `shape` with one dimension symbol replaced, also inside expressions such as ``4*N``.
 
-    Where `replacement` is None, every dimension that mentions the symbol becomes unknown; a number replaces the
-    bare symbol and makes expressions unknown.
+    Where `replacement` is None, every dimension that mentions the symbol becomes unknown; a number replaces
+    the bare symbol and makes expressions unknown.
     """
     pattern = re.compile(rf"\b{re.escape(symbol)}\b")
 
