@@ -14,9 +14,9 @@ class CloneSubgraphPass(ir.passes.InPlacePass):
     """Append a copy of the nodes between a source value and some outputs, fed by another value.
 
     Only nodes that depend on the source and that the outputs need are copied; whatever is computed from
-    constants alone, and every initializer, is shared. The copies stand at the end of the graph, in the order of
-    their originals, and their values carry the originals' types and shapes with the batch symbol of the new
-    input: its rows need not be as many as the source's.
+    constants alone, and every initializer, is shared. The copies stand at the end of the graph, ordered
+    like their originals, and their values carry the originals' types and shapes with the batch symbol of the
+    new input: its rows need not be as many as the source's.
 
     After the pass, `clones` maps each requested output to its copy. The graph's outputs are left as they are.
 

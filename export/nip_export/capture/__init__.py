@@ -1,1 +1,24 @@
 """Looking inside a torch model while it runs: which layers to tap, and what they output."""
+
+from nip_export.capture.hooks import Capture, evaluation_mode
+from nip_export.capture.pooling import (
+    TapKind,
+    cell_bounds,
+    pool_activation,
+    pool_activation_numpy,
+    pooled_width,
+)
+from nip_export.capture.taps import Tap, TapPlan, find_taps
+
+__all__ = [
+    "Capture",
+    "Tap",
+    "TapKind",
+    "TapPlan",
+    "cell_bounds",
+    "evaluation_mode",
+    "find_taps",
+    "pool_activation",
+    "pool_activation_numpy",
+    "pooled_width",
+]
