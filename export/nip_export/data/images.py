@@ -1,0 +1,140 @@
+"""Labelled images in memory, their form at the model's door, and their fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nip_runtime.errors import InputError
+
+Images = npt.NDArray[np.uint8 | np.float32]
+"""uint8 (N, H, W) or (N, H, W, C) in 0…255, or float32 (N, *shape) in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """N labelled images of one size.
+
+    Args:
+        images: uint8 (N, H, W) or (N, H, W, C), RGB; or float32 (N, *shape) in [0, 1], for images (N, C, H,
+            W).
+        labels: int64 (N,), classes from 0.
+        class_names: one name per class, in the order of the model's outputs; None if unknown.
+
+    Raises:
+        InputError: for another dtype or shape, NaN or values out of bounds, numbers of images and labels that
+            differ, negative labels, or labels beyond the class names.
+    """
+
+    images: Images
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_images(self.images)
+        if self.labels.dtype != np.int64 or self.labels.shape != (len(self.images),):
+            raise InputError.mismatch(
+                expected=f"int64 labels of shape ({len(self.images)},), one per image",
+                got=f"{self.labels.dtype} {self.labels.shape}",
+                fix="pass one class number per image",
+            )
+        if len(self.labels) and self.labels.min() < 0:
+            raise InputError.mismatch(
+                expected="labels from 0", got=f"{self.labels.min()}", fix="number the classes from 0"
+            )
+        if self.class_names is not None and len(self.labels) and self.labels.max() >= len(self.class_names):
+            raise InputError.mismatch(
+                expected=f"labels below {len(self.class_names)}, the number of class names",
+                got=f"{self.labels.max()}",
+                fix="name every class, in the order of the model's outputs",
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: npt.NDArray[np.integer]) -> ImageSet:
+        """The images at these row indices, in that order."""
+        return ImageSet(self.images[rows], self.labels[rows], self.class_names)
+
+    def digest(self) -> str:
+        """Fingerprint of images and labels, see :func:`digest`."""
+        return digest(self.images, self.labels)
+
+
+def to_model_input(images: Images, channels: int) -> npt.NDArray[np.float32]:
+    """Bring images to what a model takes, in the manner of the runtime.
+
+    Args:
+        images: uint8 (N, H, W) for one channel or (N, H, W, C), divided by 255; or float32 (N, *shape) in
+            [0, 1], which passes unchanged.
+        channels: what the model expects as C; float32 arrays that are not of four axes are not checked
+            against it, for they are no images.
+
+    Returns:
+        float32 (N, C, H, W) in [0, 1], contiguous.
+
+    Raises:
+        InputError: dtype or shape is another, or the images have another number of channels.
+    """
+    if images.dtype == np.float32:
+        if images.ndim == 4 and images.shape[1] != channels:
+            raise _wrong_channels(channels, images, "float images are channels-first: (N, C, H, W)")
+        return np.ascontiguousarray(images, dtype=np.float32)
+    _check_images(images)
+    last = images[..., None] if images.ndim == 3 else images
+    if last.shape[3] != channels:
+        raise _wrong_channels(channels, images, "read them with the model's number of channels")
+    floats = last.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    floats /= np.float32(255)
+    return floats
+
+
+def digest(images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> str:
+    """SHA-256 over dtype, shape and bytes of both arrays, as ``"sha256:…"``.
+
+    The same pixels as uint8 and as float32 give different digests: they are different data. Byte order and
+    memory layout of the machine do not matter.
+    """
+    sha = hashlib.sha256()
+    for array in (images, labels):
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        sha.update(f"{little.dtype.name}{little.shape};".encode())
+        sha.update(little.data.cast("B") if little.size else b"")
+    return f"sha256:{sha.hexdigest()}"
+
+
+def _check_images(images: Images) -> None:
+    if images.dtype == np.uint8:
+        if images.ndim not in (3, 4):
+            raise _wrong_images(images, "stack images of one size")
+    elif images.dtype == np.float32:
+        if images.ndim < 2:
+            raise _wrong_images(images, "put the batch axis first")
+        if images.size and not (images.min() >= 0 and images.max() <= 1):  # also true of NaN
+            raise InputError.mismatch(
+                expected="float32 values in [0, 1]",
+                got=f"{images.min():.6g} to {images.max():.6g}",
+                fix="scale them; the model's normalisation is given by mean and std",
+            )
+    else:
+        raise _wrong_images(images, "convert them with astype")
+
+
+def _wrong_images(images: Images, fix: str) -> InputError:
+    return InputError.mismatch(
+        expected="images as uint8 (N, H, W) or (N, H, W, C), or float32 (N, *shape) in [0, 1]",
+        got=f"{images.dtype} {images.shape}",
+        fix=fix,
+    )
+
+
+def _wrong_channels(channels: int, images: Images, fix: str) -> InputError:
+    return InputError.mismatch(
+        expected=f"images of {channels} channel{'s' * (channels != 1)}",
+        got=f"{images.dtype} {images.shape}",
+        fix=fix,
+    )
