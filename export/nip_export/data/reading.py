@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +141,14 @@ def _stack(
 
 
 def _read_npz(path: Path, *, size: tuple[int, int] | None, channels: int | None, resize: Resize) -> ImageSet:
+    arrays: dict[str, npt.NDArray[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as loaded:
-            arrays: dict[str, npt.NDArray[Any]] = {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        # Opened here, for numpy leaves the file open when it is no zip file.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                arrays = {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError.mismatch(
             expected=f"a plain .npz file at {path}", got=str(error), fix="store it with numpy.savez"
         ) from error
