@@ -124,16 +124,20 @@ def _batches(
             report(path, error)
             continue
         if parts and (images.dtype != parts[0].dtype or images.shape[1:] != parts[0].shape[1:]):
-            yield _Batch(sources, np.concatenate(parts), done)
+            yield _Batch(sources, _joined(parts), done)
             sources, parts = [], []
         is_array = path.suffix.lower() in ARRAY_SUFFIXES
         sources += [_Source(path, index if is_array else None) for index in range(len(images))]
         parts.append(images)
         if len(sources) >= size:
-            yield _Batch(sources, np.concatenate(parts), done + 1)
+            yield _Batch(sources, _joined(parts), done + 1)
             sources, parts = [], []
     if sources:
-        yield _Batch(sources, np.concatenate(parts), len(files))
+        yield _Batch(sources, _joined(parts), len(files))
+
+
+def _joined(parts: list[Images]) -> Images:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)  # a large array file is not copied
 
 
 class _Table:

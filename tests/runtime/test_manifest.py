@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nip_runtime.errors import ArtifactError
+from nip_runtime.manifest import (
+    SCHEMA_VERSION,
+    BankInfo,
+    BankStorage,
+    CalibrationInfo,
+    DefenceInfo,
+    Digests,
+    InputSpec,
+    Layout,
+    Manifest,
+    OutputSpec,
+    Policy,
+    Provenance,
+    Resize,
+    TapInfo,
+    VerificationInfo,
+    read_manifest,
+)
+from nip_runtime.rates import Rate
+from tests.runtime.toy import graph_bytes, manifest_for
+
+Document = dict[str, Any]
+GOOD = manifest_for(graph_bytes())
+
+_name = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+_positive = st.integers(1, 10**6)
+_size = st.integers(0, 10**12)
+_number = st.floats(-1e6, 1e6)
+_digest = st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True)
+_rate = _positive.flatmap(lambda n: st.builds(Rate, st.integers(0, n), st.just(n)))
+
+
+def _tuples(items: st.SearchStrategy[Any], low: int = 0, high: int = 4) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(items, min_size=low, max_size=high).map(tuple)
+
+
+@st.composite
+def _inputs(draw: st.DrawFn) -> InputSpec:
+    layout = draw(st.sampled_from(Layout))
+    shape = draw(
+        _tuples(st.integers(1, 9), 3, 3) if layout is Layout.NCHW else _tuples(st.integers(1, 9), 1, 4)
+    )
+    has_mean = draw(st.booleans())
+    channels = shape[0]
+    return InputSpec(
+        name=draw(_name),
+        shape=shape,
+        layout=layout,
+        bounds=draw(st.tuples(st.floats(-10, 0), st.floats(0.5, 300))),
+        mean=draw(_tuples(_number, channels, channels)) if has_mean else None,
+        std=draw(_tuples(st.floats(1e-3, 1e3), channels, channels)) if has_mean else None,
+        resize=draw(st.sampled_from([*Resize, None])),
+    )
+
+
+@st.composite
+def _outputs(draw: st.DrawFn) -> OutputSpec:
+    classes = draw(st.integers(2, 6))
+    names = draw(st.none() | _tuples(_name, classes, classes))
+    return OutputSpec(name=draw(_name), classes=classes, class_names=names)
+
+
+_manifests = st.builds(
+    Manifest,
+    schema_version=st.just(SCHEMA_VERSION),
+    input=_inputs(),
+    output=_outputs(),
+    policy=st.sampled_from(Policy),
+    defence=st.builds(
+        DefenceInfo,
+        taps=_tuples(st.builds(TapInfo, name=_name, channels=_positive, cells=_positive), 1),
+        influence_layer=_name,
+        top_k=_positive,
+        eps_pixel=st.floats(1e-6, 10),
+        bank=st.builds(
+            BankInfo,
+            rows=_positive,
+            shape=_tuples(_positive, 1),
+            storage=st.sampled_from(BankStorage),
+            size_bytes=_size,
+        ),
+        readout_size_bytes=_size,
+        tests=_tuples(_name),
+        screen_threshold=st.none() | _number,
+        flag_threshold=_number,
+    ),
+    calibration=st.builds(
+        CalibrationInfo,
+        benign_budget=st.floats(1e-4, 0.5),
+        images=_positive,
+        flag_rate=_rate,
+        pass2_rate=_rate,
+        accuracy_raw=_rate,
+        accuracy_defended=_rate,
+    ),
+    verification=st.builds(
+        VerificationInfo,
+        images=_positive,
+        batches=_tuples(_positive, 1),
+        max_abs_logit_error=st.floats(0, 1),
+        argmax_agreement=st.floats(0, 1),
+    ),
+    digests=st.builds(
+        Digests, graph=_digest, weights=_digest, profile_data=_digest, calibration_data=_digest
+    ),
+    provenance=st.builds(
+        Provenance,
+        created=st.just("2026-01-02T03:04:05.678+00:00"),
+        tool=_name,
+        torch=_name,
+        onnx_ir=_name,
+        onnxruntime=_name,
+        opset=_positive,
+        seed=_size,
+    ),
+    known_limits=_tuples(_name),
+)
+
+
+def _schema() -> Document:
+    text = files("nip_runtime.manifest").joinpath("schema-1.json").read_text(encoding="utf-8")
+    schema: Document = json.loads(text)
+    return schema
+
+
+SCHEMA = jsonschema.Draft202012Validator(_schema())
+
+
+@given(_manifests)
+def test_round_trip(manifest: Manifest) -> None:
+    text = manifest.to_json()
+    assert read_manifest(text) == manifest
+    SCHEMA.validate(json.loads(text))
+
+
+def test_schema_is_a_schema_and_names_every_field_of_the_model() -> None:
+    jsonschema.Draft202012Validator.check_schema(_schema())
+    document = json.loads(GOOD.to_json())
+
+    def compare(schema: Document, value: object, where: str) -> None:
+        if "$ref" in schema:
+            schema = _schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+        if isinstance(value, dict):
+            assert set(schema["properties"]) == set(value) == set(schema["required"]), where
+            for name, item in value.items():
+                compare(schema["properties"][name], item, f"{where}.{name}")
+        elif isinstance(value, list) and value:
+            compare(schema["items"], value[0], f"{where}[0]")
+
+    compare(_schema(), document, "$")
+
+
+def _at(document: Document, path: str) -> tuple[Any, Any]:
+    """The holder of the field at ``path`` and the key within it."""
+    *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
+    holder: Any = document
+    for part in parents:
+        holder = holder[part]
+    return holder, last
+
+
+def _leaves(value: object, where: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return [leaf for name, item in value.items() for leaf in _leaves(item, f"{where}.{name}".lstrip("."))]
+    if isinstance(value, list) and value:
+        return [where, *(leaf for i, item in enumerate(value) for leaf in _leaves(item, f"{where}.{i}"))]
+    return [where]
+
+
+LEAVES = _leaves(json.loads(GOOD.to_json()))
+_json: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-2, 2) | st.text(max_size=3) | st.just([])
+)
+
+
+@given(st.sampled_from(LEAVES), _json)
+def test_reader_accepts_nothing_that_the_schema_refuses(path: str, value: object) -> None:
+    document = json.loads(GOOD.to_json())
+    holder, key = _at(document, path)
+    holder[key] = value
+    try:
+        read_manifest(json.dumps(document))
+    except ArtifactError:
+        return
+    SCHEMA.validate(document)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("policy", "sometimes", r'\$\.policy: expected one of guarded, always, detect, got "sometimes"'),
+        ("input.shape", [1, 0, 4], r"\$\.input\.shape: expected positive sizes"),
+        ("input.shape", [4, 4], r"\$\.input\.shape: expected \(C, H, W\)"),
+        ("input.shape.1", True, r"\$\.input\.shape\[1\]: expected a whole number, got true"),
+        ("input.bounds", [0.0], r"\$\.input\.bounds: expected a list of 2"),
+        ("input.bounds", [1.0, 0.0], r"\$\.input\.bounds: expected low below high"),
+        ("input.mean", [0.1, 0.2], r"\$\.input\.mean: expected 1 values, one per channel"),
+        ("input.std", None, r"\$\.input\.std: expected mean and std together"),
+        ("input.std", [0.0], r"\$\.input\.std: expected positive values"),
+        ("input.resize", "cubic", r"\$\.input\.resize: expected one of area, linear"),
+        ("input.layout", 3, r"\$\.input\.layout: expected one of NCHW, any, got 3"),
+        ("output.classes", 2, r"\$\.output\.class_names: expected 2 names"),
+        ("output.classes", "3", r'\$\.output\.classes: expected a whole number, got "3"'),
+        ("defence.taps", [], r"\$\.defence\.taps: expected at least one"),
+        ("defence.taps.1.channels", 0, r"\$\.defence\.taps\[1\]\.channels: expected at least 1, got 0"),
+        ("defence.eps_pixel", 0, r"\$\.defence\.eps_pixel: expected a positive size"),
+        ("defence.bank.storage", "fp64", r"\$\.defence\.bank\.storage: expected one of int8"),
+        ("calibration.benign_budget", 1.5, r"\$\.calibration\.benign_budget: expected a share"),
+        ("calibration.flag_rate.n", 0, r"\$\.calibration\.flag_rate\.n: expected at least 1 trial"),
+        (
+            "calibration.flag_rate.value",
+            0.5,
+            r"\$\.calibration\.flag_rate\.value: expected 0.018 for 27 of 1500",
+        ),
+        ("verification", [], r"\$\.verification: expected an object, got \[\]"),
+        ("digests.graph", "md5:abc", r"\$\.digests\.graph: expected sha256: and 64 hex digits"),
+        ("provenance.created", "yesterday", r"\$\.provenance\.created: expected ISO 8601 in UTC"),
+        ("known_limits", "none", r"\$\.known_limits: expected a list"),
+    ],
+)
+def test_names_the_path_of_a_bad_field(path: str, value: object, message: str) -> None:
+    document = json.loads(GOOD.to_json())
+    holder, key = _at(document, path)
+    holder[key] = value
+    with pytest.raises(ArtifactError, match=f"^{message}.*export the model again$"):
+        read_manifest(json.dumps(document))
+
+
+@pytest.mark.parametrize("path", [leaf for leaf in LEAVES if not leaf[-1].isdigit()])
+def test_every_field_is_required(path: str) -> None:
+    document = json.loads(GOOD.to_json())
+    holder, key = _at(document, path)
+    del holder[key]
+    with pytest.raises(
+        ArtifactError, match=rf"^\$\.{path}: expected".replace(".0", r"\[0\]").replace(".1", r"\[1\]")
+    ):
+        read_manifest(json.dumps(document))
+    assert not SCHEMA.is_valid(document)
+
+
+@pytest.mark.parametrize("where", ["", "input", "defence.bank", "calibration.flag_rate"])
+def test_version_rule_for_unknown_fields(where: str) -> None:
+    document = json.loads(GOOD.to_json())
+    holder, key = _at(document, f"{where}.novelty".lstrip("."))
+    holder[key] = 1
+    with pytest.raises(ArtifactError, match=rf"^\$\.{where}\.?novelty: expected only known fields"):
+        read_manifest(json.dumps(document))
+    document["schema_version"] = "1.7"
+    assert read_manifest(json.dumps(document)) == replace(GOOD, schema_version="1.7")
+    SCHEMA.validate(document)
+
+
+def test_newer_minor_still_checks_known_fields() -> None:
+    document = json.loads(GOOD.to_json()) | {"schema_version": "1.7", "policy": "hope"}
+    with pytest.raises(ArtifactError, match=r"^\$\.policy"):
+        read_manifest(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        ("2.0", "expected major version 1, got \"?'?2.0.*upgrade nip-runtime"),
+        ("0.9", "expected major version 1, got .*export the model again"),
+        ("1", "expected a version such as"),
+        ("1.0.0", "expected a version such as"),
+        ("one", "expected a version such as"),
+        ("1.²", "expected a version such as"),
+        (1.0, "expected a version such as"),
+    ],
+)
+def test_refuses_versions_it_cannot_read(version: object, message: str) -> None:
+    document = json.loads(GOOD.to_json()) | {"schema_version": version}
+    with pytest.raises(ArtifactError, match=rf"^\$\.schema_version: {message}"):
+        read_manifest(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda text: "", "as JSON text"),
+        (lambda text: text[:-1], "as JSON text"),
+        (lambda text: "[" * 100_000, "as JSON text"),
+        (lambda text: "[]", r"^\$: expected an object, got \[\]"),
+        (lambda text: "{}", r"\$\.schema_version: expected a version"),
+        (lambda text: text.replace('"top_k": 5', '"top_k": 5, "top_k": 6'), "field 'top_k' twice"),
+        (lambda text: text.replace('"flag_threshold": 0.5', '"flag_threshold": NaN'), "NaN"),
+        (lambda text: text.replace('"flag_threshold": 0.5', '"flag_threshold": 1e999'), "a finite number"),
+        (
+            lambda text: text.replace('"flag_threshold": 0.5', f'"flag_threshold": 1{"0" * 400}'),
+            "a finite number",
+        ),
+    ],
+)
+def test_refuses_text_that_is_no_manifest(edit: Callable[[str], str], message: str) -> None:
+    text = GOOD.to_json()
+    edited = edit(text)
+    assert edited != text
+    with pytest.raises(ArtifactError, match=message):
+        read_manifest(edited)
+
+
+def test_numbers_may_be_written_either_way() -> None:
+    text = (
+        GOOD.to_json()
+        .replace('"top_k": 5', '"top_k": 5.0')
+        .replace('"argmax_agreement": 1.0', '"argmax_agreement": 1')
+    )
+    assert read_manifest(text) == GOOD
+
+
+def test_is_frozen_and_refuses_bad_values_at_birth() -> None:
+    with pytest.raises(FrozenInstanceError):
+        GOOD.policy = Policy.DETECT  # type: ignore[misc]
+    with pytest.raises(ValueError, match=r"^top_k: expected at least 1, got 0$"):
+        replace(GOOD.defence, top_k=0)
+    with pytest.raises(ValueError, match=r"^schema_version: expected 1\.x, got '2.0'$"):
+        replace(GOOD, schema_version="2.0")
