@@ -131,10 +131,11 @@ def read_array(path: Path) -> NDArray[Any]:
         InputError: if the file can't be read or holds several arrays of which none is named ``images``.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
+        # numpy leaves a file that it opened itself open when the archive in it is broken.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
             names = list(loaded.files)
             if "images" not in names and len(names) != 1:
                 raise InputError.mismatch(

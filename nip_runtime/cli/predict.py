@@ -36,8 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "  suspicion  share of benign images that look less suspicious\n"
         "  flagged    whether the gate holds the input for attacked\n"
         "  candidate  the class that the early layers suggest\n"
-        "  reason     passed (not flagged), corrected (label changed), confirmed (flagged,\n"
-        "             label kept) or detected (flagged, policy detect)"
+        "  reason     passed (not flagged), corrected (label changed), confirmed\n"
+        "             (flagged, label kept) or detected (flagged, policy detect)"
     )
     parser.epilog = (
         "examples:\n"
