@@ -70,7 +70,7 @@ def _run(arguments: list[str]) -> int:
     parser = _parser({named: loaders[named]} if named is not None and named in loaders else loaders)
     args = parser.parse_args(arguments)
     if args.command is None:
-        parser.print_help()
+        parser.print_help(sys.stderr)
         return _BAD_INPUT
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="nip: %(message)s", stream=sys.stderr

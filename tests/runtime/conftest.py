@@ -3,13 +3,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from nip_runtime.container import read_container
-from nip_runtime.manifest import InputSpec, read_manifest
-from nip_runtime.names import MANIFEST_KEY
 from nip_runtime.session import DefendedSession
 from tests.runtime.toy import write_toy
 
@@ -38,14 +33,3 @@ def any_path(request: pytest.FixtureRequest, toy_path: Path) -> Path:
 def any_session(any_path: Path) -> Iterator[DefendedSession]:
     with DefendedSession(any_path, device="cpu", threads=1) as session:
         yield session
-
-
-def spec_of(path: Path) -> InputSpec:
-    return read_manifest(read_container(path).metadata[MANIFEST_KEY]).input
-
-
-def pixels(session: DefendedSession, count: int, seed: int = 3) -> NDArray[np.uint8]:
-    """Random uint8 images (count, H, W, C) that fit the session's model."""
-    channels, height, width = session.manifest.input.shape
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (count, height, width, channels), np.uint8)

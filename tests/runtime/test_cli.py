@@ -253,7 +253,7 @@ def test_version_and_bare_call(capsys: Capture) -> None:
         main(["--version"])
     assert capsys.readouterr().out == f"nip-runtime {__version__}\n"
     assert main([]) == 2
-    assert "predict" in capsys.readouterr().out
+    assert "predict" in capsys.readouterr().err
 
 
 _PLUGIN = """

@@ -14,6 +14,7 @@ from nip_runtime import dependencies, providers
 from nip_runtime.errors import DependencyError, DeviceError
 from nip_runtime.providers import CPU, CUDA, Device, DeviceKind
 from nip_runtime.session import DefendedSession
+from tests.runtime.toy import pixels
 
 HAS_CUDA_BUILD = CUDA in onnxruntime.get_available_providers()
 
@@ -219,8 +220,6 @@ def test_a_missing_module_names_its_extra(module: str, cure: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_CUDA_BUILD, reason="no CUDA build of onnxruntime")
 def test_cuda_agrees_with_the_cpu(any_path: Path, any_session: DefendedSession) -> None:
-    from tests.runtime.conftest import pixels
-
     images = pixels(any_session, 17)
     with DefendedSession(any_path, device="cuda") as session:
         assert session.device == "cuda:0"

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from nip_runtime import InputError, Policy, Prediction, Reason
 from nip_runtime.session import DefendedSession
-from tests.runtime.conftest import pixels
-from tests.runtime.toy import CLASSES, Expected, oracle, random_images, vector_model, write_toy
+from tests.runtime.toy import CLASSES, Expected, oracle, pixels, random_images, vector_model, write_toy
 
 
 def assert_same(left: Prediction, right: Prediction) -> None:

@@ -29,6 +29,7 @@ from nip_runtime.manifest import (
 )
 from nip_runtime.names import CANDIDATE, FLAGGED, MANIFEST_KEY, RAW_LOGITS, SUSPICION
 from nip_runtime.rates import Rate
+from nip_runtime.session import DefendedSession
 
 SHAPE: Final = (1, 4, 4)
 CLASSES: Final = 3
@@ -211,3 +212,10 @@ def vector_model() -> bytes:
         manifest.input, shape=(16,), layout=Layout.ANY, bounds=(-1.0, 1.0), mean=None, std=None, resize=None
     )
     return with_manifest(model, replace(manifest, input=spec))
+
+
+def pixels(session: DefendedSession, count: int, seed: int = 3) -> NDArray[np.uint8]:
+    """Random uint8 images (count, H, W, C) that fit the session's model."""
+    channels, height, width = session.manifest.input.shape
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, height, width, channels), np.uint8)
