@@ -1,0 +1,165 @@
+"""The numbers of the demo: what is counted, and the summary file they are published in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nip_export.demo.attacks import AttackCase
+from nip_runtime.rates import Rate
+from nip_runtime.result import Prediction
+
+LabelArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenignScore:
+    """Cost of the defence on benign images.
+
+    Attributes:
+        undefended: accuracy of the raw logits.
+        defended: accuracy of the defended logits.
+        flagged: share of all images that the gate flags.
+        false_corrections: share of rightly labelled images whose label the defence spoils.
+    """
+
+    undefended: Rate
+    defended: Rate
+    flagged: Rate
+    false_corrections: Rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackScore:
+    """What became of one attack.
+
+    Attributes:
+        case: the attack.
+        undefended: accuracy of the raw logits on attacked images.
+        defended: accuracy of the defended logits on the same.
+        successes: images labelled rightly before the attack and wrongly after it, by the raw logits.
+        dsr: defence success rate, the share of `successes` that the defended logits label rightly; None
+            without any.
+        detected: share of `successes` that the gate flags; None without any.
+    """
+
+    case: AttackCase
+    undefended: Rate
+    defended: Rate
+    successes: int
+    dsr: Rate | None
+    detected: Rate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyScore:
+    """Median time of a run over rounds in which both files take turns, and the median of the rounds'
+    ratios."""
+
+    batch: int
+    plain_ms: float
+    defended_ms: float
+    ratio: float
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoScores:
+    """Everything the table prints.
+
+    `latency` has one entry per batch size; the first is the headline.
+    """
+
+    benign: BenignScore
+    attacks: tuple[AttackScore, ...]
+    latency: tuple[LatencyScore, ...]
+    seed: int
+    policy: str
+
+    def to_summary(self) -> dict[str, Any]:
+        """The content of summary.json: plain shares in [0, 1], with Wilson 95 % intervals beside them."""
+        benign = self.benign
+        return {
+            "benign": {
+                "undefended": benign.undefended.value,
+                "defended": benign.defended.value,
+                "n": benign.defended.n,
+                "intervals": {
+                    "undefended": benign.undefended.interval,
+                    "defended": benign.defended.interval,
+                },
+                "flagged": benign.flagged.value,
+                "false_corrections": benign.false_corrections.value,
+            },
+            "attacks": [_attack_summary(score) for score in self.attacks],
+            "latency_ratio": self.latency[0].ratio,
+            "latency": [
+                {"batch": e.batch, "ratio": e.ratio, "plain_ms": e.plain_ms, "defended_ms": e.defended_ms}
+                for e in self.latency
+            ],
+            "threat_model": "gray-box: crafted on the undefended network",
+            "policy": self.policy,
+            "seed": self.seed,
+        }
+
+
+def _attack_summary(score: AttackScore) -> dict[str, Any]:
+    return {
+        "name": score.case.name,
+        "settings": score.case.settings,
+        "undefended": score.undefended.value,
+        "defended": score.defended.value,
+        "dsr": None if score.dsr is None else score.dsr.value,
+        "n": score.defended.n,
+        "detected": None if score.detected is None else score.detected.value,
+        "successes": score.successes,
+        "intervals": {
+            "undefended": score.undefended.interval,
+            "defended": score.defended.interval,
+            "dsr": None if score.dsr is None else score.dsr.interval,
+            "detected": None if score.detected is None else score.detected.interval,
+        },
+    }
+
+
+def score_benign(prediction: Prediction, labels: LabelArray) -> BenignScore:
+    """Score the file's answers on benign images with true classes `labels` (N,)."""
+    right = prediction.raw_labels == labels
+    return BenignScore(
+        undefended=_rate(right),
+        defended=_rate(prediction.labels == labels),
+        flagged=_rate(prediction.flagged),
+        false_corrections=_rate((prediction.labels != labels)[right]),
+    )
+
+
+def score_attack(
+    case: AttackCase, *, benign: Prediction, attacked: Prediction, labels: LabelArray
+) -> AttackScore:
+    """Score the file's answers on attacked images.
+
+    Args:
+        case: the attack.
+        benign: answers on the benign images, row by row the ones attacked; further rows are ignored.
+        attacked: answers on the attacked images.
+        labels: true classes of the benign images.
+    """
+    count = len(attacked)
+    truth = labels[:count]
+    successful = (benign.raw_labels[:count] == truth) & (attacked.raw_labels != truth)
+    found = int(successful.sum())
+    return AttackScore(
+        case=case,
+        undefended=_rate(attacked.raw_labels == truth),
+        defended=_rate(attacked.labels == truth),
+        successes=found,
+        dsr=_rate((attacked.labels == truth)[successful]) if found else None,
+        detected=_rate(attacked.flagged[successful]) if found else None,
+    )
+
+
+def _rate(hits: npt.NDArray[np.bool_]) -> Rate:
+    return Rate(int(hits.sum()), len(hits))
