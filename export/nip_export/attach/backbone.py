@@ -17,6 +17,8 @@ from nip_export.capture.hooks import evaluation_mode, resolve_layers
 from nip_runtime.errors import ExportError
 
 IR_VERSION = 8
+ROW_TOLERANCE = 1e-3
+"""Relative to the logit scale: far above rounding, far below any effect of other rows."""
 RANDOM_OPERATORS = frozenset(
     (
         "Bernoulli",
@@ -78,6 +80,26 @@ def check_outputs(network: TappedNetwork, example: Tensor) -> None:
     if logits.ndim != 2 or len(logits) != len(example) or logits.dtype != torch.float32:
         raise ExportError(
             f"expected float32 logits of shape ({len(example)}, C), got {logits.dtype} {tuple(logits.shape)}"
+        )
+
+
+def check_rows_independent(network: TappedNetwork, example: Tensor) -> None:
+    """Refuse models whose answer for one sample depends on the others in its batch.
+
+    Servers batch the requests of strangers together, and the exported file evaluates subsets of rows.
+    """
+    generator = torch.Generator().manual_seed(0)
+    others = torch.rand((2, *example.shape[1:]), generator=generator).to(example.device)
+    with torch.no_grad():
+        together = network(torch.cat((others, example[:1])))[0]
+        alone = network(example[:1])[0]
+    if together.shape != (3, alone.shape[1]) or alone.shape[0] != 1:
+        raise ExportError(f"expected one row of logits per sample, got {len(together)} rows for 3 samples")
+    difference = float((together[2:] - alone).abs().max())
+    if not difference <= ROW_TOLERANCE * (1 + float(alone.abs().max())):
+        raise ExportError(
+            f"the logits of a sample change by {difference:.3g} with the other samples in its batch, or are "
+            "NaN; use layers that treat every row alone, such as BatchNorm with running statistics"
         )
 
 
@@ -148,7 +170,8 @@ def export_backbone(
 
     Raises:
         ExportError: unknown or unusable tap, unusable example or normalisation, a model that torch cannot
-            export with a dynamic batch, or operators outside plain ONNX of opset 17.
+            export with a dynamic batch, rows that influence each other, or operators outside plain ONNX of
+            opset 17.
     """
     example = check_example(example)
     if taps:
@@ -162,8 +185,9 @@ def export_backbone(
     with evaluation_mode(network):
         check_outputs(network, example)
         exported = trace(network, example)
+        check_operators(exported)
+        check_rows_independent(network, example)
     values = tuple((name, f"tap.{name}") for name in taps)
-    check_operators(exported)
     LowerOpsetPass()(exported)
     exported.ir_version = IR_VERSION
     for tidy in (

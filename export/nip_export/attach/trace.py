@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import onnx_ir as ir
 import torch
@@ -73,13 +74,14 @@ def check_example(example: Tensor) -> Tensor:
 
 @contextmanager
 def exporter_silenced() -> Iterator[None]:
-    """Hold back the exporter's warnings and log lines; what matters comes back as an ExportError."""
+    """Hold back the exporter's warnings, log lines and graph dumps; what matters becomes an ExportError."""
     loggers = [logging.getLogger(name) for name in CHATTERING_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        # torch.export prints the graph so far to stderr when it meets data-dependent control flow.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
