@@ -38,7 +38,7 @@ def memory_after_load(path: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_two_passes_keep_weights_in_memory_once(tmp_path: Path) -> None:
-    """ResNet-18's widths and depth, 45 MB: of what loading adds, a second set of weights would be plain to see."""
+    """ResNet-18's widths and depth, 45 MB: a second set of weights in memory would be plain to see."""
     net = seeded(lambda: SmallResNet(widths=(64, 128, 256, 512), depth=2))
     model = export_backbone(net, case("resnet").batch(1), ["stages.0.0"]).model
     plain, double = tmp_path / "plain.onnx", tmp_path / "double.onnx"
