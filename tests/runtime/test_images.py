@@ -92,6 +92,13 @@ def test_finds_files_in_order(tmp_path: Path) -> None:
     assert found == ["notes.txt", "a/x.npy", "b/1.jpg", "b/2.PNG"]
 
 
+def test_folders_come_sorted_whatever_the_file_system_says(tmp_path: Path) -> None:
+    names = [f"{index:03}.png" for index in range(40)]
+    for name in np.random.default_rng(0).permutation(names):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_files([tmp_path])] == names
+
+
 def test_missing_and_empty_paths(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got nothing there"):
         find_files([tmp_path / "none.png"])

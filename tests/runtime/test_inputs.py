@@ -174,5 +174,7 @@ def test_input_is_never_written_to() -> None:
 
 def test_bounds_that_float32_rounds_are_met_by_float32() -> None:
     spec = replace(AUDIO, bounds=(-0.1, 0.1))
-    edge = np.full((1, 16), 0.1, np.float32)  # as a double this is above 0.1
-    assert check_images(edge, spec) is edge
+    edges = np.array([[-0.1, 0.1] * 8], np.float32)  # as doubles these lie outside
+    assert float(edges.min()) < -0.1
+    assert float(edges.max()) > 0.1
+    assert check_images(edges, spec) is edges
