@@ -39,9 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(arguments)
         sys.stdout.flush()
-    except (
-        BrokenPipeError
-    ):  # `nip predict … | head`: nobody reads on, and the exit handler must not write either
+    except BrokenPipeError:
+        # `nip predict … | head`: nobody reads on, and the flush at exit must not fail a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except KeyboardInterrupt:
