@@ -1,1 +1,30 @@
-"""Turns a trained PyTorch classifier into one ONNX file that defends itself."""
+"""Turns a trained PyTorch classifier into one ONNX file that defends itself.
+
+Needs the extra ``export``: ``pip install "nip-runtime[export]"``. Importing this package alone
+imports no torch; its names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nip_export.config import ExportConfig, PerturbationMethod
+    from nip_export.pipeline import export_defended
+    from nip_export.report import ExportReport
+
+__all__ = ["ExportConfig", "ExportReport", "PerturbationMethod", "export_defended"]
+
+_HOMES = {
+    "ExportConfig": "config",
+    "PerturbationMethod": "config",
+    "export_defended": "pipeline",
+    "ExportReport": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

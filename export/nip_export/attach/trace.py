@@ -32,12 +32,17 @@ class TappedNetwork(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Logits (N, C) and one activation per tap for inputs (N, …)."""
+    def normalise(self, x: Tensor) -> Tensor:
+        """Inputs (N, …) as the bare model takes them."""
         if isinstance(self.mean, Tensor):
             x = x - self.mean
         if isinstance(self.std, Tensor):
             x = x / self.std
+        return x
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Logits (N, C) and one activation per tap for inputs (N, …)."""
+        x = self.normalise(x)
         if not self.taps:
             return (self.model(x),)
         with Capture(self.model, self.taps) as captured:

@@ -1,0 +1,57 @@
+"""The passes in order: a backbone goes in, a graph that defends itself comes out."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common_passes
+
+from nip_export.attach.backbone import Backbone
+from nip_export.attach.gate import AnswerPass, GatePass
+from nip_export.attach.readout import ReadOutPass
+from nip_export.attach.response import ResponsePass
+from nip_export.capture import Tap
+from nip_export.spec import DefenceSpec
+from nip_runtime.errors import ExportError
+from nip_runtime.names import RAW_LOGITS
+
+
+def attach_defence(backbone: Backbone, spec: DefenceSpec, taps: dict[str, Tap]) -> ir.Model:
+    """Extend the backbone's graph, in place, by the defence.
+
+    Args:
+        backbone: exported with (at least) the read-outs' taps.
+        spec: the defence.
+        taps: the tapped layers by name.
+
+    Returns:
+        The backbone's model with the original input, and the outputs of the contract.
+
+    Raises:
+        ExportError: a read-out's layer is not among the taps.
+    """
+    values = dict(backbone.taps)
+    missing = [r.tap for r in spec.readouts if r.tap not in values or r.tap not in taps]
+    if missing:
+        raise ExportError(f"the backbone was exported without the taps {', '.join(missing)}")
+    model = backbone.model
+    output_name = backbone.logits
+    backbone.value(output_name).name = RAW_LOGITS
+    for step in (
+        ReadOutPass(spec, {name: (value, taps[name].shape) for name, value in values.items()}),
+        ResponsePass(spec, input_name=backbone.input),
+        GatePass(spec),
+        AnswerPass(spec, output_name=output_name),
+        common_passes.RemoveUnusedNodesPass(),
+    ):
+        step(model)
+    return model
+
+
+def plain_backbone(backbone: Backbone) -> ir.Model:
+    """A copy of the backbone alone: one input, the logits, no taps."""
+    model = backbone.model.clone()
+    keep = [value for value in model.graph.outputs if value.name == backbone.logits]
+    model.graph.outputs.clear()
+    model.graph.outputs.extend(keep)
+    common_passes.RemoveUnusedNodesPass()(model)
+    return model

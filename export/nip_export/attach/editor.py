@@ -1,0 +1,129 @@
+"""Adding operators to a graph with names, types and shapes that a reader can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from nip_export.attach.tidy import all_values
+from nip_export.spec import ClassScale, Curve
+from nip_runtime.errors import ExportError
+
+NOTHING = -1e30
+"""Stands for −∞ in comparisons: below every logit, and finite so that it survives arithmetic."""
+PLENTY = -NOTHING
+"""Its counterpart above every logit."""
+UNLIMITED = float(np.finfo(np.float32).max)
+
+Dim = int | str
+
+
+class GraphEditor:
+    """Appends nodes to a graph; every node is named after the value it computes.
+
+    Args:
+        graph: the graph to extend.
+        scope: put before the names of values that are given none.
+    """
+
+    def __init__(self, graph: ir.Graph, *, scope: str) -> None:
+        self.graph = graph
+        self._scope = scope
+        self._values = {value.name: value for value in all_values(graph)}
+        self._count = 0
+
+    def value(self, name: str) -> ir.Value:
+        """The graph's value of this name.
+
+        Raises:
+            ExportError: there is none; the pass that computes it must run before.
+        """
+        if name not in self._values:
+            raise ExportError(f"the graph has no value named {name!r}; the pass that computes it has not run")
+        return self._values[name]
+
+    def op(
+        self,
+        operator: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        dtype: ir.DataType | None = None,
+        shape: Sequence[Dim] | None = None,
+    ) -> ir.Value:
+        """Append one operator of the standard domain and return what it computes.
+
+        Args:
+            operator: its type.
+            inputs: its inputs.
+            attributes: its attributes.
+            name: of the result; by default one made of scope and number.
+            dtype: of the result; by default that of the first input.
+            shape: of the result, if it is known.
+        """
+        if name is None:
+            self._count += 1
+            name = f"{self._scope}/{operator.lower()}_{self._count}"
+        node = ir.node(operator, inputs, attributes or {}, name=name)
+        result = node.outputs[0]
+        result.name = name
+        first = inputs[0]
+        kind = dtype if dtype is not None or first is None else first.dtype
+        if kind is not None:
+            result.dtype = kind
+        if shape is not None:
+            result.shape = ir.Shape(shape)
+        self.graph.append(node)
+        self._values[name] = result
+        return result
+
+    def constant(self, name: str, values: Any, dtype: type[np.generic] = np.float32) -> ir.Value:
+        """An initializer `nip/…`; asking again for one name gives the same value."""
+        full = f"nip/{name}"
+        if full in self._values:
+            return self._values[full]
+        array = np.ascontiguousarray(np.asarray(values, dtype))
+        value = ir.val(full, const_value=ir.tensor(array, name=full))
+        self.graph.register_initializer(value)
+        self._values[full] = value
+        return value
+
+    def own(self, values: ir.Value, is_predicted: ir.Value) -> ir.Value:
+        """The predicted class's entry (N, 1) of (N, C) values."""
+        kept = self.op("Where", [is_predicted, values, self.constant("zero", 0.0)], dtype=values.dtype)
+        axis = self.constant("class_axis", [1], np.int64)
+        return self.op("ReduceSum", [kept, axis], {"keepdims": 1})
+
+    def without(self, values: ir.Value, is_predicted: ir.Value) -> ir.Value:
+        """(N, C) values with the predicted class's entry below all others."""
+        nothing = self.constant("nothing", NOTHING)
+        return self.op("Where", [is_predicted, nothing, values], dtype=values.dtype)
+
+    def largest(self, values: ir.Value) -> ir.Value:
+        """The largest entry (N, 1) of each row."""
+        return self.op("ReduceMax", [values], {"axes": [1], "keepdims": 1})
+
+    def standardise(
+        self, values: ir.Value, scale: ClassScale, predicted: ir.Value, *, label: str, name: str | None = None
+    ) -> ir.Value:
+        """(N, K) values by the statistics of the predicted classes (N, 1)."""
+        mean = self.constant(f"{label}_mean", scale.mean)
+        inverse_std = self.constant(f"{label}_inverse_std", scale.inverse_std)
+        if scale.per_class:
+            rows = self.op("Squeeze", [predicted, self.constant("class_axis", [1], np.int64)])
+            mean = self.op("Gather", [mean, rows], {"axis": 0})
+            inverse_std = self.op("Gather", [inverse_std, rows], {"axis": 0})
+        return self.op("Mul", [self.op("Sub", [values, mean]), inverse_std], name=name)
+
+    def curve(self, values: ir.Value, curve: Curve, *, label: str, name: str | None = None) -> ir.Value:
+        """A curve over (N, 1) values."""
+        widths = np.minimum(curve.widths, UNLIMITED)
+        above = self.op("Sub", [values, self.constant(f"{label}_knots", curve.knots)])
+        above = self.op("Max", [above, self.constant("zero", 0.0)])
+        steps = self.op("Min", [above, self.constant(f"{label}_widths", widths)])
+        rise = self.op("MatMul", [steps, self.constant(f"{label}_slopes", curve.slopes[:, None])])
+        return self.op("Add", [rise, self.constant(f"{label}_base", curve.base)], name=name)

@@ -1,0 +1,180 @@
+"""The network on the bench: its taps, and what one pass over profile and calibration images shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nip_export.attach.trace import TappedNetwork
+from nip_export.benign import Benign
+from nip_export.capture import TapPlan, find_taps
+from nip_export.config import ExportConfig
+from nip_export.layers import grids_of
+from nip_export.network import Passed, TapCells, run_network, tapped_network
+from nip_export.profiles import InfluenceProfile, influence_profiles
+from nip_export.progress import Progress
+from nip_runtime.errors import ExportError
+
+BOUNDS = (0.0, 1.0)
+"""Lowest and highest input value: pixels in [0, 1]; the model's normalisation is inside the graph."""
+LEAST_PROFILE = 50
+"""Correctly classified images without which no profile is made."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Everything the stages of an export share.
+
+    Attributes:
+        network: the model with normalisation and taps.
+        plan: the tapped layers.
+        grids: how each is pooled, in the order of the plan.
+        example: (2, *shape) float32 on the device.
+        profile: images that the model classifies correctly.
+        profile_pass: pass 1 over them.
+        calibration: all held-out images.
+        calibration_pass: pass 1 over them.
+        config: the user's settings.
+        progress: who waits.
+        device: where the model lives.
+    """
+
+    network: TappedNetwork
+    plan: TapPlan
+    grids: tuple[TapCells, ...]
+    example: Tensor
+    profile: Benign
+    profile_pass: Passed
+    calibration: Benign
+    calibration_pass: Passed
+    config: ExportConfig
+    progress: Progress
+    device: torch.device
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest input value."""
+        return BOUNDS
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Per-sample input shape."""
+        return tuple(self.profile.inputs.shape[1:])
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return int(self.profile_pass.logits.shape[1])
+
+    @property
+    def early_grids(self) -> tuple[TapCells, ...]:
+        """The layers before the features."""
+        return tuple(grid for grid in self.grids if grid.tap.name != self.plan.features)
+
+    def run(self, inputs: NDArray[np.float32], stage: str | None = None) -> Passed:
+        """One pass over (N, *shape) float32 inputs."""
+        return run_network(
+            self.network,
+            inputs,
+            self.grids,
+            batch_size=self.config.batch_size,
+            device=self.device,
+            advance=self.progress(stage, len(inputs)) if stage is not None else None,
+        )
+
+    def influence_profiles(self) -> Mapping[str, InfluenceProfile]:
+        """Influence per tapped layer, over the profile images.
+
+        Raises:
+            ExportError: the features have fewer than 2·k neurons.
+        """
+        wide = [grid for grid in self.grids if grid.tap.width(cells=grid.cells) >= 2 * self.config.top_k]
+        if self.plan.features not in {grid.tap.name for grid in wide}:
+            width = self.plan.tap(self.plan.features).width(cells=1)
+            raise ExportError(
+                f"top_k: expected at most {width // 2}, half of the {width} neurons of the features "
+                f"{self.plan.features!r}, got {self.config.top_k}"
+            )
+        return influence_profiles(
+            self.network,
+            self.profile.inputs,
+            self.profile.labels,
+            wide,
+            classes=self.classes,
+            top_k=self.config.top_k,
+            batch_size=self.config.batch_size,
+            device=self.device,
+            advance=self.progress("Influence profiles", len(self.profile.inputs)),
+        )
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters or buffers are; the CPU if it has none."""
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return first.device if first is not None else torch.device("cpu")
+
+
+def check_labels(sets: dict[str, Benign], classes: int, config: ExportConfig) -> None:
+    """Refuse labels and class names that do not fit the number of logits."""
+    for name, data in sets.items():
+        highest = int(data.labels.max())
+        if highest >= classes:
+            raise ExportError(
+                f"the model has {classes} logits, but {name} images have labels up to {highest}; "
+                "expected class numbers from 0 in the order of the logits"
+            )
+    if config.class_names is not None and len(config.class_names) != classes:
+        raise ExportError(
+            f"class_names: expected {classes} names, one per logit, got {len(config.class_names)}"
+        )
+
+
+def set_up(
+    model: nn.Module, profile: Benign, calibration: Benign, config: ExportConfig, progress: Progress
+) -> Bench:
+    """Find the taps and run pass 1 over all images; profile images the model gets wrong are dropped.
+
+    Raises:
+        ExportError: the model cannot be tapped, does not fit the labels, or gets too many images wrong.
+    """
+    device = device_of(model)
+    example = torch.from_numpy(profile.inputs[:2].copy()).to(device)
+    probe = tapped_network(model, example, [], mean=config.mean, std=config.std)
+    plan = find_taps(model, probe.normalise(example), taps=config.taps)
+    network = tapped_network(model, example, plan.names, mean=config.mean, std=config.std)
+    grids = grids_of(plan, config.cells)
+
+    def run(inputs: NDArray[np.float32], stage: str) -> Passed:
+        advance = progress(stage, len(inputs))
+        return run_network(
+            network, inputs, grids, batch_size=config.batch_size, device=device, advance=advance
+        )
+
+    profile_pass = run(profile.inputs, "Profile images")
+    check_labels({"profile": profile, "calibration": calibration}, profile_pass.logits.shape[1], config)
+    correct = profile_pass.logits.argmax(1) == profile.labels
+    if correct.sum() < LEAST_PROFILE:
+        raise ExportError(
+            f"expected at least {LEAST_PROFILE} correctly classified profile images, got "
+            f"{int(correct.sum())} of {len(correct)}; give more, or check that mean, std, channel order and "
+            "label numbers are those of the training"
+        )
+    return Bench(
+        network=network,
+        plan=plan,
+        grids=grids,
+        example=example,
+        profile=profile.take(correct),
+        profile_pass=profile_pass.take(correct),
+        calibration=calibration,
+        calibration_pass=run(calibration.inputs, "Calibration images"),
+        config=config,
+        progress=progress,
+        device=device,
+    )

@@ -1,0 +1,169 @@
+"""The gate: two tests that fail together only by chance on benign inputs, cut at the benign budget.
+
+**Disagreement** (pass 1): how much more the early read-outs believe in another class than in the predicted
+one. **Response** (pass 2): how far another class's logit rises towards the predicted one's under the inverse
+perturbation. Both are standardised per predicted class, turned into benign −log₁₀ p, and added (Fisher's
+method, up to a factor); the sum is cut where the stated share of correctly classified benign inputs
+exceeds it.
+The screen is a cut on the disagreement alone, so that most benign inputs never take the second pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_export import statistics
+from nip_export.calibrate.curves import fit_suspicion, fit_tail
+from nip_export.calibrate.scales import fit_scale
+from nip_export.decision import decide, read_gate
+from nip_export.network import Passed
+from nip_export.spec import Gate, ReadOut
+from nip_runtime.errors import ExportError
+from nip_runtime.manifest import Policy
+from nip_runtime.rates import Rate
+
+FOLDS = 5
+LEAST_CORRECT = 50
+"""Correctly classified benign inputs without which no threshold is set."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A gate and what cross-validation says of it.
+
+    Attributes:
+        gate: fitted to all calibration inputs.
+        flag_rate: correctly classified inputs flagged by a gate that was fitted without them.
+        pass2_rate: likewise, inputs that took the second pass.
+        accuracy_raw: of the backbone, over all calibration inputs.
+        accuracy_defended: of the policy, each input judged by a gate that was fitted without it.
+    """
+
+    gate: Gate
+    flag_rate: Rate
+    pass2_rate: Rate
+    accuracy_raw: Rate
+    accuracy_defended: Rate
+
+
+def cut(scores: NDArray[np.float64], share: float) -> float:
+    """A threshold that at most `share` of the scores exceed, halfway between two of them."""
+    ordered = np.sort(scores)
+    allowed = int(share * len(ordered))
+    if allowed == 0:
+        return float(ordered[-1]) + 1e-3 * (1 + abs(float(ordered[-1])))
+    return float(ordered[-allowed - 1 :][:2].mean()) if allowed < len(ordered) else float(ordered[0]) - 1.0
+
+
+def fit_gate(
+    early: NDArray[np.float64],
+    raw: NDArray[np.floating],
+    perturbed: NDArray[np.floating],
+    *,
+    benign_budget: float,
+    screen_rate: float | None,
+) -> Gate:
+    """Fit a gate to correctly classified benign inputs.
+
+    Args:
+        early: early evidence (N, C).
+        raw: logits (N, C).
+        perturbed: logits (N, C) under the inverse perturbation.
+        benign_budget: share of these inputs that may be flagged.
+        screen_rate: share that may take the second pass; None: all do.
+    """
+    predicted, classes = raw.argmax(1), raw.shape[1]
+    distance = statistics.disagreement(early, predicted)
+    disagreement_scale = fit_scale(distance, predicted, classes=classes)
+    disagreement = statistics.standardise(distance, disagreement_scale, predicted)[:, 0]
+    moved = statistics.shift(raw, perturbed, predicted)
+    response_scale = fit_scale(moved, predicted, classes=classes)
+    shifts = statistics.standardise(moved, response_scale, predicted)
+    unfinished = Gate(
+        disagreement_scale=disagreement_scale,
+        disagreement_tail=fit_tail(disagreement),
+        response_scale=response_scale,
+        response_tail=fit_tail(statistics.without(shifts, predicted).max(1)),
+        screen_threshold=None if screen_rate is None else cut(disagreement, screen_rate),
+        flag_threshold=np.inf,
+        suspicion=fit_suspicion(np.zeros(1)),
+    )
+    reading = read_gate(unfinished, early, raw, perturbed)
+    # Unscreened inputs cannot be flagged, whatever their score.
+    flaggable = np.where(reading.screened, reading.score, reading.score.min())
+    return replace(
+        unfinished, flag_threshold=cut(flaggable, benign_budget), suspicion=fit_suspicion(reading.score)
+    )
+
+
+def calibrate(
+    raw: Passed,
+    perturbed: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    readouts: Sequence[ReadOut],
+    *,
+    benign_budget: float,
+    screen_rate: float | None,
+    policy: Policy,
+    seed: int,
+) -> Calibration:
+    """Fit the gate to held-out benign inputs; measure by cross-validation what it does to others like them.
+
+    Args:
+        raw: pass 1 over N benign inputs that nothing else was fitted to.
+        perturbed: (N, C) logits under the inverse perturbation of the policy.
+        labels: (N,) int64.
+        readouts: of the early evidence.
+        benign_budget: share of correctly classified inputs that may be flagged.
+        screen_rate: share of them that may take the second pass; None: all do.
+        policy: whose answers the defended accuracy counts.
+        seed: of the folds.
+
+    Raises:
+        ExportError: fewer than 50 inputs are classified correctly, or the budget allows not even one flag.
+    """
+    early = statistics.evidence(readouts, raw.pooled)
+    correct = raw.logits.argmax(1) == labels
+    if correct.sum() < LEAST_CORRECT:
+        raise ExportError(
+            f"expected at least {LEAST_CORRECT} correctly classified calibration images, got "
+            f"{int(correct.sum())} of {len(labels)}; give more, or check that mean, std, channel order and "
+            "label numbers are those of the training"
+        )
+    if correct.sum() * benign_budget < 1:
+        raise ExportError(
+            f"benign_budget: {benign_budget} of {int(correct.sum())} correctly classified calibration images "
+            f"is less than one; give at least {int(np.ceil(1 / benign_budget))} or a larger budget"
+        )
+
+    def fit(rows: NDArray[np.bool_]) -> Gate:
+        return fit_gate(
+            early[rows],
+            raw.logits[rows],
+            perturbed[rows],
+            benign_budget=benign_budget,
+            screen_rate=screen_rate,
+        )
+
+    fold = np.random.default_rng(seed).permutation(len(labels)) % FOLDS
+    flagged, screened = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
+    answers = np.empty(len(labels), np.int64)
+    for left_out in range(FOLDS):
+        rows = fold == left_out
+        gate = fit(correct & ~rows)
+        reading = read_gate(gate, early[rows], raw.logits[rows], perturbed[rows])
+        flagged[rows], screened[rows] = reading.flagged, reading.screened
+        answers[rows] = decide(policy, reading, early[rows], raw.logits[rows], perturbed[rows]).logits.argmax(
+            1
+        )
+    return Calibration(
+        gate=fit(correct),
+        flag_rate=Rate(int(flagged[correct].sum()), int(correct.sum())),
+        pass2_rate=Rate(int(screened[correct].sum()), int(correct.sum())),
+        accuracy_raw=Rate(int(correct.sum()), len(labels)),
+        accuracy_defended=Rate(int((answers == labels).sum()), len(labels)),
+    )

@@ -1,0 +1,38 @@
+"""Benign mean and spread of a statistic, for each predicted class, shrunk towards what all classes share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_export.spec import ClassScale
+
+PSEUDO_ROWS = 20.0
+"""Weight of the shared statistics, in benign rows: classes with few rows lean on all the others."""
+MOST_CLASSES = 100
+"""Above this, classes share one row: a (C, C) table would be large and hardly any of it measured."""
+LEAST_DEVIATION = 1e-6
+
+
+def fit_scale(values: NDArray[np.float64], predicted: NDArray[np.int64], *, classes: int) -> ClassScale:
+    """Fit means and standard deviations to a benign statistic.
+
+    Args:
+        values: (N, K), N ≥ 1.
+        predicted: (N,) int64, the predicted classes.
+        classes: C.
+    """
+    shared_mean, shared_variance = values.mean(0), values.var(0)
+    if classes > MOST_CLASSES:
+        means, variances = shared_mean[None], shared_variance[None]
+    else:
+        means = np.empty((classes, values.shape[1]))
+        variances = np.empty_like(means)
+        for label in range(classes):
+            rows = values[predicted == label]
+            weight = len(rows) + PSEUDO_ROWS
+            means[label] = (rows.sum(0) + PSEUDO_ROWS * shared_mean) / weight
+            squares = ((rows - rows.mean(0)) ** 2).sum(0) if len(rows) else 0.0
+            variances[label] = (squares + PSEUDO_ROWS * shared_variance) / weight
+    deviation = np.maximum(np.sqrt(variances), LEAST_DEVIATION)
+    return ClassScale(means.astype(np.float32), (1 / deviation).astype(np.float32))

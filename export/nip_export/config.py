@@ -1,0 +1,108 @@
+"""What a user chooses about an export; every field is checked at birth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal
+
+from nip_runtime.errors import ExportError
+from nip_runtime.manifest import Policy, Resize
+
+PUBLISHED_SCALE: Final = 0.008
+"""Largest scale of the published one-step perturbation: 0.001…0.008 of the value range."""
+
+
+class PerturbationMethod(StrEnum):
+    """How inverse perturbations are computed."""
+
+    ASCENT = "ascent"
+    """Signed gradient ascent with momentum over benign batches, within ε and the value bounds."""
+    ONE_STEP = "one-step"
+    """The published form: the mean input gradient divided by its root mean square, scaled, cut at ε."""
+
+
+def _check(condition: bool, field: str, expected: str, got: object) -> None:
+    if not condition:
+        raise ExportError(f"{field}: expected {expected}, got {got!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Settings of :func:`nip_export.export_defended`.
+
+    Args:
+        policy: ``guarded`` (correct what the gate flags), ``always`` (perturb every input) or ``detect``.
+        benign_budget: share of correctly classified benign inputs that may be flagged, in (0, 1).
+        eps: largest change of an input element by an inverse perturbation, in input units, in (0, 1).
+        taps: "auto", or names of layers as in ``model.named_modules()``.
+        mean: per channel, subtracted from inputs in [0, 1] before the model; None if it takes them so.
+        std: per channel, divides after `mean`.
+        class_names: one name per logit, or None.
+        resize: how hosts bring images to the input size; None means that sizes must match.
+        top_k: k, the number of front and of tail neurons per class.
+        cells: grid cells per spatial axis to which early maps are pooled for the read-outs.
+        early_readouts: how many read-outs form the second opinion, counted from the earliest that qualifies.
+        screen_rate: share of correctly classified benign inputs that may need the second pass, in (0, 1].
+        calibration_fraction: share of the images held out where no calibration set is given, in (0, 1).
+        perturbation: how inverse perturbations are computed.
+        ascent_steps: gradient steps of the ascent.
+        batch_size: images per forward or gradient pass.
+        seed: seeds the held-out split and the order of the ascent's batches.
+        input_name: name of the graph's input.
+        output_name: name of the graph's first output.
+
+    Raises:
+        ExportError: naming the field and its value.
+    """
+
+    policy: Policy | Literal["guarded", "always", "detect"] = Policy.GUARDED
+    benign_budget: float = 0.02
+    eps: float = 8 / 255
+    taps: Literal["auto"] | Sequence[str] = "auto"
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    class_names: Sequence[str] | None = None
+    resize: Resize | Literal["area", "linear"] | None = None
+    top_k: int = 5
+    cells: int = 4
+    early_readouts: int = 1
+    screen_rate: float = 0.4
+    calibration_fraction: float = 0.4
+    perturbation: PerturbationMethod | Literal["ascent", "one-step"] = PerturbationMethod.ASCENT
+    ascent_steps: int = 120
+    batch_size: int = 256
+    seed: int = 0
+    input_name: str = "input"
+    output_name: str = "logits"
+
+    def __post_init__(self) -> None:
+        for field, kind in (("policy", Policy), ("perturbation", PerturbationMethod), ("resize", Resize)):
+            value = getattr(self, field)
+            if value is None and field == "resize":
+                continue
+            names = [member.value for member in kind]
+            _check(value in names, field, " or ".join(names), value)
+            object.__setattr__(self, field, kind(value))
+        for field in ("benign_budget", "eps", "calibration_fraction"):
+            value = getattr(self, field)
+            _check(0 < value < 1, field, "a number between 0 and 1", value)
+        _check(0 < self.screen_rate <= 1, "screen_rate", "a share above 0, at most 1", self.screen_rate)
+        budget_fits = self.benign_budget <= self.screen_rate
+        _check(budget_fits, "benign_budget", f"at most screen_rate = {self.screen_rate}", self.benign_budget)
+        for field in ("top_k", "cells", "early_readouts", "ascent_steps", "batch_size"):
+            _check(getattr(self, field) >= 1, field, "at least 1", getattr(self, field))
+        _check(self.seed >= 0, "seed", "0 or more", self.seed)
+        _check((self.mean is None) == (self.std is None), "std", "mean and std together or neither", self.std)
+        for field in ("mean", "std"):
+            values = getattr(self, field)
+            _check(values is None or all(map(math.isfinite, values)), field, "finite numbers", values)
+        for field in ("input_name", "output_name"):
+            name = getattr(self, field)
+            _check(bool(name) and not name.startswith("nip"), field, "a name not starting with 'nip'", name)
+        if isinstance(self.taps, str):
+            _check(self.taps == "auto", "taps", "'auto' or a list of layer names", self.taps)
+        else:
+            _check(len(self.taps) > 0, "taps", "'auto' or at least one layer name", self.taps)

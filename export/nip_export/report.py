@@ -1,0 +1,83 @@
+"""What an export tells the one who asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nip_export.attach.trace import TappedNetwork
+from nip_export.capture import TapPlan
+from nip_export.profiles import InfluenceProfile
+from nip_export.spec import DefenceSpec
+from nip_export.verify import Comparison
+from nip_runtime.manifest import Manifest
+from nip_runtime.rates import Rate
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One early layer's read-out: its pooling, its accuracy on calibration images, and whether it is used."""
+
+    tap: str
+    cells: int
+    accuracy: Rate
+    used: bool
+
+
+@dataclass(frozen=True, eq=False)
+class ExportReport:
+    """A finished export.
+
+    Attributes:
+        path: the file.
+        manifest: what it says about itself.
+        size_bytes: of the file.
+        plain_size_bytes: of the backbone alone, exported the same way.
+        layers: the early layers considered.
+        comparison: the file against torch twin and numpy oracle.
+        plan: the tapped layers.
+        profiles: influence per tapped layer.
+        spec: the defence, for oracle and twin.
+        network: the backbone with its normalisation and the taps that oracle and twin need.
+        seconds: wall time of the export.
+    """
+
+    path: Path
+    manifest: Manifest
+    size_bytes: int
+    plain_size_bytes: int
+    layers: tuple[LayerReport, ...]
+    comparison: Comparison
+    plan: TapPlan
+    profiles: Mapping[str, InfluenceProfile]
+    spec: DefenceSpec
+    network: TappedNetwork
+    seconds: float
+
+    def summary(self) -> str:
+        """Several lines of plain text for a terminal."""
+        m, c = self.manifest, self.manifest.calibration
+        used = ", ".join(f"{r.tap} ({r.accuracy.value:.1%} alone)" for r in self.layers if r.used)
+        extra = self.size_bytes - self.plain_size_bytes
+        rows = (
+            ("file", f"{self.path}  {self.size_bytes / 1e6:.2f} MB"),
+            ("", f"backbone alone {self.plain_size_bytes / 1e6:.2f} MB, defence +{extra / 1e3:.0f} kB"),
+            ("policy", f"{m.policy}, ε = {m.defence.eps_pixel * 255:.3g}/255, k = {m.defence.top_k}"),
+            ("influence layer", self.plan.features),
+            ("early read-out", used),
+            ("also considered", ", ".join(r.tap for r in self.layers if not r.used) or "–"),
+            ("calibrated on", f"{c.images} benign images, budget {c.benign_budget:.1%}"),
+            ("benign flagged", f"{c.flag_rate}  of correct ones, cross-validated"),
+            ("second pass", f"{c.pass2_rate}"),
+            ("benign accuracy", f"{c.accuracy_raw} before"),
+            ("", f"{c.accuracy_defended} after, cross-validated"),
+            (
+                "verified",
+                f"{self.comparison.images} images at batch {', '.join(map(str, self.comparison.batches))}: "
+                f"largest logit error {self.comparison.max_abs_logit_error:.1e}, same class in "
+                f"{self.comparison.argmax_agreement:.0%}",
+            ),
+            ("time", f"{self.seconds:.0f} s"),
+        )
+        return "\n".join(f"{label:<16}  {text}" for label, text in rows)

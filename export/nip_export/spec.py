@@ -1,0 +1,183 @@
+"""The defence as numbers: what calibration found, and what oracle, twin and graph each compute with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_export.capture import TapKind
+from nip_runtime.errors import ExportError
+from nip_runtime.manifest import Policy
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadOut:
+    """A linear classifier on the pooled activation of one layer, its temperature included.
+
+    Attributes:
+        tap: name of the layer.
+        kind: how to read the activation's axes.
+        cells: grid cells per spatial axis.
+        weight: (D, C) float32.
+        bias: (C,) float32.
+    """
+
+    tap: str
+    kind: TapKind
+    cells: int
+    weight: Array
+    bias: Array
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the stored weights."""
+        return int(self.weight.nbytes + self.bias.nbytes)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassScale:
+    """Benign mean and inverse standard deviation of a statistic, per predicted class.
+
+    Attributes:
+        mean: (R, K) float32: R = number of classes, or 1 if all classes share one row.
+        inverse_std: (R, K) float32, positive.
+    """
+
+    mean: Array
+    inverse_std: Array
+
+    @property
+    def per_class(self) -> bool:
+        """Whether predicted classes have rows of their own."""
+        return len(self.mean) > 1
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A continuous piecewise linear function that never falls.
+
+    f(s) = base + Σ slopeᵢ · min(max(s − knotᵢ, 0), widthᵢ): constant before the first knot, and after the
+    last one straight on if its width is infinite.
+
+    Attributes:
+        base: value up to the first knot.
+        knots: (K,) float32, rising.
+        widths: (K,) float32, positive; the last may be infinite.
+        slopes: (K,) float32, at least 0.
+    """
+
+    base: float
+    knots: Array
+    widths: Array
+    slopes: Array
+
+    def __post_init__(self) -> None:
+        if not (self.knots.shape == self.widths.shape == self.slopes.shape) or self.knots.ndim != 1:
+            raise ExportError(f"expected one width and slope per knot, got {self.knots.shape} knots")
+        if not (
+            np.isfinite(self.knots).all() and np.isfinite(self.slopes).all() and math.isfinite(self.base)
+        ):
+            raise ExportError(
+                "expected finite knots and slopes; the calibration data gave infinite statistics"
+            )
+        if (np.diff(self.knots) <= 0).any() or (self.widths <= 0).any() or (self.slopes < 0).any():
+            raise ExportError("expected rising knots, positive widths and slopes of at least 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Inverse perturbations as they are stored: int8 steps on a grid `factor` times coarser than the input.
+
+    Attributes:
+        steps: (rows, *coarse) int8.
+        step_size: input units per step.
+        factor: every stored value covers factor × factor elements of the last two axes.
+        shape: per-sample shape of the input.
+    """
+
+    steps: NDArray[np.int8]
+    step_size: float
+    factor: int
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the stored bank."""
+        return int(self.steps.nbytes)
+
+    def dense(self) -> Array:
+        """The perturbations as they are added: (rows, *shape) float32 in input units."""
+        values = self.steps.astype(np.float32) * np.float32(self.step_size)
+        if self.factor > 1:
+            values = values.repeat(self.factor, axis=-2).repeat(self.factor, axis=-1)
+            values = values[..., : self.shape[-2], : self.shape[-1]]
+        return np.ascontiguousarray(values)
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """Two calibrated tests and the cuts on them.
+
+    Attributes:
+        disagreement_scale: standardises the disagreement, K = 1.
+        disagreement_tail: benign −log₁₀ p of the standardised disagreement.
+        response_scale: standardises the shift of every class's margin, K = C.
+        response_tail: benign −log₁₀ p of the largest standardised shift.
+        screen_threshold: rows with a larger standardised disagreement take the second pass; None: all rows.
+        flag_threshold: rows with a larger combined score are flagged.
+        suspicion: maps the combined score to the share of benign images that score lower.
+    """
+
+    disagreement_scale: ClassScale
+    disagreement_tail: Curve
+    response_scale: ClassScale
+    response_tail: Curve
+    screen_threshold: float | None
+    flag_threshold: float
+    suspicion: Curve
+
+
+@dataclass(frozen=True, eq=False)
+class DefenceSpec:
+    """Everything the defence adds to a backbone.
+
+    Attributes:
+        policy: what happens to inputs.
+        classes: C, number of logits.
+        bounds: lowest and highest input value.
+        readouts: the read-outs whose mean log-probabilities are the early evidence.
+        gate: what is flagged.
+        bank: the inverse perturbations: one row (universal), or one per class for policy ``always``.
+
+    Raises:
+        ExportError: no read-out, or another number of bank rows than the policy needs.
+    """
+
+    policy: Policy
+    classes: int
+    bounds: tuple[float, float]
+    readouts: tuple[ReadOut, ...]
+    gate: Gate
+    bank: Bank
+
+    def __post_init__(self) -> None:
+        rows = self.classes if self.policy is Policy.ALWAYS else 1
+        if len(self.bank.steps) != rows:
+            raise ExportError(
+                f"expected {rows} bank rows for policy {self.policy}, got {len(self.bank.steps)}"
+            )
+        if not self.readouts:
+            raise ExportError("expected at least one read-out")
+
+    @property
+    def readout_size_bytes(self) -> int:
+        """Bytes of read-outs and class statistics."""
+        scales = (self.gate.disagreement_scale, self.gate.response_scale)
+        return sum(r.size_bytes for r in self.readouts) + sum(
+            int(s.mean.nbytes + s.inverse_std.nbytes) for s in scales
+        )

@@ -1,0 +1,71 @@
+"""The defence's statistics, written out in numpy from their definitions.
+
+Calibration measures with them, and the oracle that every exported file is compared with is made of them.
+All take and return float64; N rows, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_export.spec import ClassScale, Curve, ReadOut
+
+Doubles = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def log_softmax(values: NDArray[np.floating]) -> Doubles:
+    """Log-probabilities over the last axis."""
+    shifted = values.astype(np.float64) - values.max(-1, keepdims=True)
+    normalised: Doubles = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return normalised
+
+
+def evidence(readouts: Sequence[ReadOut], pooled: Mapping[str, NDArray[np.floating]]) -> Doubles:
+    """Early evidence (N, C): mean over the read-outs of their log-probabilities."""
+    opinions = [
+        log_softmax(pooled[r.tap].astype(np.float64) @ r.weight.astype(np.float64) + r.bias) for r in readouts
+    ]
+    mean: Doubles = np.mean(opinions, axis=0)
+    return mean
+
+
+def own(values: NDArray[np.floating], predicted: Labels) -> Doubles:
+    """The predicted class's entry (N, 1) of (N, C) values."""
+    return np.take_along_axis(values, predicted[:, None], axis=1).astype(np.float64)
+
+
+def without(values: NDArray[np.floating], predicted: Labels) -> Doubles:
+    """`values` (N, C) with the predicted class's entry at −∞."""
+    others = values.astype(np.float64)
+    np.put_along_axis(others, predicted[:, None], -np.inf, axis=1)
+    return others
+
+
+def disagreement(early: Doubles, predicted: Labels) -> Doubles:
+    """How much more the early layers believe in another class than in the predicted one: (N, 1), in nats."""
+    best: Doubles = without(early, predicted).max(1, keepdims=True) - own(early, predicted)
+    return best
+
+
+def shift(raw: NDArray[np.floating], perturbed: NDArray[np.floating], predicted: Labels) -> Doubles:
+    """How far every logit moves towards the predicted class's under the inverse perturbation: (N, C)."""
+    moved: Doubles = (perturbed - own(perturbed, predicted)) - (raw - own(raw, predicted))
+    return moved
+
+
+def standardise(values: Doubles, scale: ClassScale, predicted: Labels) -> Doubles:
+    """(N, K) values in benign standard deviations from the benign mean of the predicted class."""
+    rows = predicted if scale.per_class else np.zeros_like(predicted)
+    scaled: Doubles = (values - scale.mean[rows]) * scale.inverse_std[rows]
+    return scaled
+
+
+def apply_curve(curve: Curve, values: Doubles) -> Doubles:
+    """Evaluate a curve elementwise."""
+    steps = np.minimum(np.maximum(values[..., None] - curve.knots, 0), curve.widths)
+    result: Doubles = curve.base + steps @ curve.slopes.astype(np.float64)
+    return result

@@ -1,0 +1,192 @@
+"""The finished graph in onnxruntime against the oracle in numpy and the twin in torch, on real inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from nip_export.capture import evaluation_mode
+from nip_export.spec import DefenceSpec
+from nip_export.verify.oracle import Expected, Forward, oracle
+from nip_export.verify.twin import DefendedTwin
+from nip_runtime.errors import ExportError
+from nip_runtime.names import CANDIDATE, FLAGGED, RAW_LOGITS, SUSPICION
+
+BATCHES = (1, 3, 17)
+TOLERANCE = 1e-4
+"""Largest error of a logit, as a share of the largest logit's size."""
+SUSPICION_TOLERANCE = 1e-2
+"""Suspicion is a rank among benign images: steep where many of them lie."""
+KNIFE_EDGE = 1e-3
+"""Rows whose statistics lie this close to a cut may fall either way in float32; they are not compared."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the comparison found.
+
+    Attributes:
+        images: inputs compared.
+        batches: batch sizes at which all were run.
+        max_abs_logit_error: largest difference of any defended or raw logit from oracle or twin.
+        argmax_agreement: share of answers with the same largest logit, over oracle and twin.
+        knife_edge: inputs left out because they lie on a cut.
+        flagged: inputs compared that the gate flags.
+    """
+
+    images: int
+    batches: tuple[int, ...]
+    max_abs_logit_error: float
+    argmax_agreement: float
+    knife_edge: int
+    flagged: int
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Outputs of one implementation for N inputs."""
+
+    who: str
+    logits: NDArray[np.floating]
+    raw_logits: NDArray[np.floating]
+    suspicion: NDArray[np.floating]
+    flagged: NDArray[np.bool_]
+    candidate: NDArray[np.int64]
+
+
+def file_answers(
+    session: onnxruntime.InferenceSession, output_name: str, inputs: NDArray[np.float32], batch: int
+) -> Answers:
+    """Run the graph over all inputs in batches of one size."""
+    names = [output_name, RAW_LOGITS, SUSPICION, FLAGGED, CANDIDATE]
+    feed = session.get_inputs()[0].name
+    parts = [
+        session.run(names, {feed: inputs[first : first + batch]}) for first in range(0, len(inputs), batch)
+    ]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Answers(f"the file at batch {batch}", *columns)
+
+
+def twin_answers(twin: DefendedTwin, inputs: NDArray[np.float32], device: torch.device) -> Answers:
+    """Run the twin over all inputs."""
+    with evaluation_mode(twin), torch.no_grad():
+        outputs = twin.to(device)(torch.from_numpy(inputs).to(device))
+    return Answers("the torch twin", *(value.cpu().numpy() for value in outputs[:5]))
+
+
+def oracle_answers(expected: Expected) -> Answers:
+    """The oracle's answers in the same form."""
+    reading, decision = expected.reading, expected.decision
+    return Answers(
+        "the numpy oracle",
+        decision.logits,
+        expected.raw,
+        reading.suspicion,
+        reading.flagged,
+        decision.candidate,
+    )
+
+
+def on_the_edge(spec: DefenceSpec, expected: Expected) -> NDArray[np.bool_]:
+    """Rows that rounding may push over a cut: screen, flag, or a tie between classes."""
+    gate, reading = spec.gate, expected.reading
+    edge = np.abs(reading.score - gate.flag_threshold) < KNIFE_EDGE
+    if gate.screen_threshold is not None:
+        edge |= np.abs(reading.disagreement - gate.screen_threshold) < KNIFE_EDGE
+    for logits in (expected.raw.astype(np.float64), expected.decision.logits):
+        best = np.sort(logits, axis=1)[:, -2:]
+        scale = max(1.0, float(np.abs(logits).max()))
+        edge |= best[:, 1] - best[:, 0] < TOLERANCE * scale
+    return edge
+
+
+def compare(file: Answers, reference: Answers, rows: NDArray[np.bool_]) -> tuple[float, NDArray[np.bool_]]:
+    """Largest logit error and per-row argmax agreement over some rows.
+
+    Raises:
+        ExportError: an error above tolerance, or a flag or candidate that differs.
+    """
+    worst = 0.0
+    for label in ("logits", "raw_logits"):
+        ours = getattr(file, label)[rows].astype(np.float64)
+        theirs = getattr(reference, label)[rows].astype(np.float64)
+        scale = max(1.0, float(np.abs(theirs).max()))
+        error = float(np.abs(ours - theirs).max())
+        if not error <= TOLERANCE * scale:
+            raise ExportError(
+                f"{file.who} differs from {reference.who} by {error:.3g} in {label} of size {scale:.3g}; "
+                f"expected at most {TOLERANCE * scale:.3g}. No file was written; please report the model"
+            )
+        worst = max(worst, error)
+    gap = float(np.abs(file.suspicion[rows] - reference.suspicion[rows]).max())
+    flags = int((file.flagged[rows] != reference.flagged[rows]).sum())
+    candidates = int((file.candidate[rows] != reference.candidate[rows]).sum())
+    if flags or candidates or not gap <= SUSPICION_TOLERANCE:
+        raise ExportError(
+            f"{file.who} differs from {reference.who} in {flags} flags, {candidates} candidates and by "
+            f"{gap:.3g} in suspicion; expected 0, 0 and at most {SUSPICION_TOLERANCE}. No file was written"
+        )
+    return worst, file.logits[rows].argmax(1) == reference.logits[rows].argmax(1)
+
+
+def verify_file(
+    path: Path,
+    spec: DefenceSpec,
+    twin: DefendedTwin,
+    forward: Forward,
+    inputs: NDArray[np.float32],
+    *,
+    output_name: str,
+    device: torch.device,
+    batches: Sequence[int] = BATCHES,
+) -> Comparison:
+    """Run the file on the CPU provider over all inputs at every batch size and compare every output.
+
+    Args:
+        path: the finished file.
+        spec: what it should compute.
+        twin: the same in torch.
+        forward: the backbone in torch, for the oracle.
+        inputs: (N, *shape) float32, N ≥ 1.
+        output_name: of the defended logits.
+        device: where the twin runs.
+        batches: batch sizes.
+
+    Raises:
+        ExportError: any output differs by more than its tolerance, or hardly any input is comparable.
+    """
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    expected = oracle(spec, forward, inputs)
+    rows = ~on_the_edge(spec, expected)
+    if 2 * rows.sum() < len(rows):
+        raise ExportError(
+            f"{int((~rows).sum())} of {len(rows)} verification images lie on a threshold: the calibrated "
+            "statistics hardly vary; give more, and more varied, calibration images"
+        )
+    references = (oracle_answers(expected), twin_answers(twin, inputs, device))
+    errors, agreements = [], []
+    for batch in batches:
+        file = file_answers(session, output_name, inputs, batch)
+        for reference in references:
+            error, agrees = compare(file, reference, rows)
+            errors.append(error)
+            agreements.append(agrees)
+    agreement = float(np.mean(agreements))
+    if agreement < 1:
+        raise ExportError(
+            f"the file gives another class than its references in {1 - agreement:.1%} of answers"
+        )
+    return Comparison(
+        images=int(rows.sum()),
+        batches=tuple(batches),
+        max_abs_logit_error=max(errors),
+        argmax_agreement=agreement,
+        knife_edge=int((~rows).sum()),
+        flagged=int(expected.reading.flagged[rows].sum()),
+    )
