@@ -79,15 +79,15 @@ CASES = (
     ),
     AttackCase(
         name="DeepFool",
-        settings="L2, minimum norm, up to 50 steps, 10 classes, overshoot 0.02",
-        attack=lambda: L2DeepFoolAttack(steps=50, candidates=10, overshoot=0.02),
+        settings="L2, minimum norm, up to 50 steps, 5 most likely classes, overshoot 0.02",
+        attack=lambda: L2DeepFoolAttack(steps=50, candidates=5, overshoot=0.02),
         epsilon=None,
     ),
     AttackCase(
         name="C&W",
-        settings="L2, minimum norm, κ = 0, 5 × 100 steps of 0.05",
+        settings="L2, minimum norm, κ = 0, 4 × 100 steps of 0.05",
         attack=lambda: L2CarliniWagnerAttack(
-            binary_search_steps=5, steps=100, stepsize=0.05, confidence=0, initial_const=1.0, abort_early=True
+            binary_search_steps=4, steps=100, stepsize=0.05, confidence=0, initial_const=1.0, abort_early=True
         ),
         epsilon=None,
         images=200,

@@ -201,6 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, split in {**splits, "official test split": official_test}.items():
         print(f"{name}: accuracy {accuracy(model, split):.4f} of {len(split.labels)} images")
     for path in sorted(options.out.iterdir()):
+        path.chmod(0o644)  # safetensors writes for the owner alone, and a wheel keeps modes
         print(f"{path.name}: {path.stat().st_size:,} bytes")
     return 0
 

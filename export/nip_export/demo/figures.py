@@ -37,8 +37,6 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "font.size": 10,
     "legend.frameon": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "nip",
 }
 
 
@@ -62,7 +60,7 @@ def accuracy_figure(scores: DemoScores) -> str:
     undefended = [scores.benign.undefended, *(score.undefended for score in scores.attacks)]
     defended = [scores.benign.defended, *(score.defended for score in scores.attacks)]
     with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 0.5 * len(names) + 1.1), layout="constrained")
+        figure = Figure(figsize=(5.6, 0.46 * len(names) + 1.1), layout="constrained")
         axes = figure.subplots()
         rows = np.arange(len(names))
         for rates, offset, colour, label in (
@@ -155,7 +153,9 @@ def to_svg(figure: Figure, *, name: str, label: str) -> str:
     currentColor.
     """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    # The salt makes generated ids, and so the report, the same in every run.
+    with rc_context({"svg.fonttype": "path", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r'\bid="', f'id="{name}-', text)

@@ -1,4 +1,4 @@
-"""What the attack and the inverse perturbation do to neurons: the quantity of the influence plot."""
+"""What the attack and the inverse perturbation do to neurons: the quantities of the influence plot."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
-
-from nip_export.capture import Capture
 
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.int64]
@@ -90,39 +86,3 @@ def _mean(values: FloatArray) -> Mean:
     per_image = values.mean(axis=1) if values.shape[1] else np.zeros(len(values), np.float32)
     spread = float(per_image.std(ddof=1)) if len(per_image) > 1 else 0.0
     return Mean(float(per_image.mean()), 1.96 * spread / math.sqrt(len(per_image)))
-
-
-def measure_influence(
-    model: nn.Module,
-    layer: str,
-    images: FloatArray,
-    classes: IndexArray,
-    *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> FloatArray:
-    """Influence of every neuron on the logit of each image's given class: activation × gradient.
-
-    Args:
-        model: network in evaluation mode that expects normalised input.
-        layer: dotted name of a layer whose output is (N, D), or (N, D, H, W) of which every channel's cells
-            are summed.
-        images: (N, C, H, W) float32 in [0, 1].
-        classes: (N,) the class whose logit counts.
-        mean: per channel, in [0, 1].
-        std: per channel, in [0, 1].
-
-    Returns:
-        (N, D) float32.
-    """
-    shape = (1, -1, 1, 1)
-    inputs = (torch.from_numpy(images) - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape)
-    with torch.enable_grad(), Capture(model, [layer]) as captured:
-        logits = model(inputs.requires_grad_())
-        activation = captured.activations[layer]
-        chosen = logits.gather(1, torch.from_numpy(classes)[:, None]).sum()
-        (gradient,) = torch.autograd.grad(chosen, activation)
-    influence = (activation * gradient).detach()
-    if influence.dim() > 2:
-        influence = influence.flatten(2).sum(2)
-    return influence.numpy().astype(np.float32)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from nip_export.demo.attacks import AttackCase
 
 
+UNMOVED = 1e-6
+"""Differences of mean influence, in logits, below which nothing happened."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Panel:
     """One row of the image grid; images are PNG data URIs, classes are names."""
@@ -89,32 +93,34 @@ def sanity_checks(scores: DemoScores) -> tuple[Check, ...]:
     if free:
         holds = max(free) <= 0.01
         checks.append(Check("the minimum-norm attacks, free in their norm, succeed on 99 % of images", holds))
+    for score in scores.attacks:
+        claim = (
+            f"{score.case.name}: the file's raw logits and torch agree on attacked images, {score.agreement}"
+        )
+        checks.append(Check(claim, score.agreement.value >= 0.99))
     return tuple(checks)
 
 
 def influence_findings(shift: InfluenceShift) -> tuple[str, ...]:
     """What the influence plot shows, in words computed from it, whichever way it went."""
-    groups = shift.by_group()
+    means = shift.by_group()
     lines = []
-    for index, (group, fall) in enumerate(
-        (("front", "suppressed"), ("middle", "lowered"), ("tail", "lowered"))
-    ):
-        benign, attacked, restored = (groups[condition][index].value for condition in Condition)
-        moved = fall if attacked < benign else "enhanced" if group != "middle" else "raised"
-        gap, left = abs(attacked - benign), abs(restored - benign)
-        if gap < 1e-9:
-            lines.append(f"{group} neurons: the attack left their mean influence at {benign:+.3f}.")
+    for index, group in enumerate(("front", "middle", "tail")):
+        benign, attacked, restored = (means[condition][index].value for condition in Condition)
+        values = f"mean influence {benign:+.3f} → {attacked:+.3f}"
+        gap = abs(attacked - benign)
+        if gap < UNMOVED:
+            lines.append(f"{group} neurons: left as they were by the attack, {values}.")
             continue
-        closed = 1 - left / gap
+        # By magnitude: a tail neuron that the attack enhances weighs more *against* the true class.
+        moved = "enhanced" if abs(attacked) > abs(benign) else "suppressed"
+        closed = 1 - abs(restored - benign) / gap
         answer = (
-            f"the inverse perturbation closed {closed:.0%} of that gap"
+            f"the inverse perturbation closed {closed:.0%} of the gap"
             if closed > 0
-            else f"the inverse perturbation did not restore it, it widened the gap by {-closed:.0%}"
+            else f"the inverse perturbation did not close the gap but widened it by {-closed:.0%}"
         )
-        lines.append(
-            f"{group} neurons: {moved} by the attack, mean influence {benign:+.3f} → {attacked:+.3f}; "
-            f"{answer} (→ {restored:+.3f})."
-        )
+        lines.append(f"{group} neurons: {moved} by the attack, {values}; {answer} (→ {restored:+.3f}).")
     return tuple(lines)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nip_export.demo.attacks import AttackCase
+from nip_export.demo.attacks import AttackCase, Attacked
 from nip_runtime.rates import Rate
 from nip_runtime.result import Prediction
 
@@ -44,6 +44,8 @@ class AttackScore:
         dsr: defence success rate, the share of `successes` that the defended logits label rightly; None
             without any.
         detected: share of `successes` that the gate flags; None without any.
+        agreement: share of attacked images that the file's raw logits and the attacked torch network both
+            label rightly or both wrongly; a sanity check of the rest.
     """
 
     case: AttackCase
@@ -52,6 +54,7 @@ class AttackScore:
     successes: int
     dsr: Rate | None
     detected: Rate | None
+    agreement: Rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,27 +140,29 @@ def score_benign(prediction: Prediction, labels: LabelArray) -> BenignScore:
 
 
 def score_attack(
-    case: AttackCase, *, benign: Prediction, attacked: Prediction, labels: LabelArray
+    attacked: Attacked, *, benign: Prediction, prediction: Prediction, labels: LabelArray
 ) -> AttackScore:
     """Score the file's answers on attacked images.
 
     Args:
-        case: the attack.
-        benign: answers on the benign images, row by row the ones attacked; further rows are ignored.
-        attacked: answers on the attacked images.
+        attacked: the attack's n images.
+        benign: the file's answers on the benign images they were made from; further rows are ignored.
+        prediction: the file's answers on the attacked images.
         labels: true classes of the benign images.
     """
-    count = len(attacked)
+    count = len(prediction)
     truth = labels[:count]
-    successful = (benign.raw_labels[:count] == truth) & (attacked.raw_labels != truth)
+    missed = prediction.raw_labels != truth
+    successful = (benign.raw_labels[:count] == truth) & missed
     found = int(successful.sum())
     return AttackScore(
-        case=case,
-        undefended=_rate(attacked.raw_labels == truth),
-        defended=_rate(attacked.labels == truth),
+        case=attacked.case,
+        undefended=_rate(~missed),
+        defended=_rate(prediction.labels == truth),
         successes=found,
-        dsr=_rate((attacked.labels == truth)[successful]) if found else None,
-        detected=_rate(attacked.flagged[successful]) if found else None,
+        dsr=_rate((prediction.labels == truth)[successful]) if found else None,
+        detected=_rate(prediction.flagged[successful]) if found else None,
+        agreement=_rate(missed == attacked.fooled),
     )
 
 
