@@ -20,9 +20,8 @@ from nip_export.network import Passed, TapCells, run_network, tapped_network
 from nip_export.profiles import InfluenceProfile, influence_profiles
 from nip_export.progress import Progress
 from nip_runtime.errors import ExportError
+from nip_runtime.rates import Rate
 
-BOUNDS = (0.0, 1.0)
-"""Lowest and highest input value: pixels in [0, 1]; the model's normalisation is inside the graph."""
 LEAST_PROFILE = 50
 """Correctly classified images without which no profile is made."""
 
@@ -60,7 +59,7 @@ class Bench:
     @property
     def bounds(self) -> tuple[float, float]:
         """Lowest and highest input value."""
-        return BOUNDS
+        return self.config.bounds
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -135,6 +134,17 @@ def check_labels(sets: dict[str, Benign], classes: int, config: ExportConfig) ->
         )
 
 
+def check_better_than_chance(passed: Passed, labels: NDArray[np.int64]) -> None:
+    """Refuse a model whose accuracy cannot be told from guessing: untrained, or fed in another way."""
+    classes = passed.logits.shape[1]
+    accuracy = Rate(int((passed.logits.argmax(1) == labels).sum()), len(labels))
+    if accuracy.interval[0] <= 1 / classes:
+        raise ExportError(
+            f"the model classifies {accuracy} of the calibration images correctly, no better than guessing "
+            f"among {classes} classes; load its weights, and check mean, std, channel order and label numbers"
+        )
+
+
 def set_up(
     model: nn.Module, profile: Benign, calibration: Benign, config: ExportConfig, progress: Progress
 ) -> Bench:
@@ -158,6 +168,7 @@ def set_up(
 
     profile_pass = run(profile.inputs, "Profile images")
     check_labels({"profile": profile, "calibration": calibration}, profile_pass.logits.shape[1], config)
+    calibration_pass = run(calibration.inputs, "Calibration images")
     correct = profile_pass.logits.argmax(1) == profile.labels
     if correct.sum() < LEAST_PROFILE:
         raise ExportError(
@@ -165,6 +176,7 @@ def set_up(
             f"{int(correct.sum())} of {len(correct)}; give more, or check that mean, std, channel order and "
             "label numbers are those of the training"
         )
+    check_better_than_chance(calibration_pass, calibration.labels)
     return Bench(
         network=network,
         plan=plan,
@@ -173,7 +185,7 @@ def set_up(
         profile=profile.take(correct),
         profile_pass=profile_pass.take(correct),
         calibration=calibration,
-        calibration_pass=run(calibration.inputs, "Calibration images"),
+        calibration_pass=calibration_pass,
         config=config,
         progress=progress,
         device=device,

@@ -20,7 +20,7 @@ class Benign:
 
     Attributes:
         source: as given.
-        inputs: (N, *shape) float32 in [0, 1].
+        inputs: (N, *shape) float32 within the bounds.
         labels: (N,) int64.
     """
 
@@ -52,7 +52,7 @@ def labelled(images: NDArray[Any], labels: NDArray[Any] | Sequence[int], config:
             fix="pass uint8 (N, H, W), (N, H, W, C) or float32 (N, *shape) in [0, 1]",
         )
     names = tuple(config.class_names) if config.class_names is not None else None
-    return ImageSet(images, numbers.astype(np.int64), names)
+    return ImageSet(images, numbers.astype(np.int64), names, config.bounds)
 
 
 def at_the_door(source: ImageSet) -> Benign:
@@ -60,7 +60,11 @@ def at_the_door(source: ImageSet) -> Benign:
     images = source.images
     gray = images.dtype == np.uint8 and images.ndim == 3
     channels = 1 if gray else images.shape[3 if images.dtype == np.uint8 else 1]
-    return Benign(source, to_model_input(images, channels), source.labels)
+    inputs = to_model_input(images, channels)
+    low, high = source.bounds
+    if images.dtype == np.uint8 and source.bounds != (0.0, 1.0):
+        inputs = (inputs * np.float32(high - low) + np.float32(low)).astype(np.float32)
+    return Benign(source, inputs, source.labels)
 
 
 def prepare(

@@ -36,9 +36,10 @@ class ExportConfig:
     Args:
         policy: ``guarded`` (correct what the gate flags), ``always`` (perturb every input) or ``detect``.
         benign_budget: share of correctly classified benign inputs that may be flagged, in (0, 1).
-        eps: largest change of an input element by an inverse perturbation, in input units, in (0, 1).
+        eps: largest change of an input element by an inverse perturbation, in input units.
+        bounds: lowest and highest input value: (0, 1) for pixels; uint8 images are stretched to it.
         taps: "auto", or names of layers as in ``model.named_modules()``.
-        mean: per channel, subtracted from inputs in [0, 1] before the model; None if it takes them so.
+        mean: per channel, subtracted from inputs within the bounds; None if the model takes them as they are.
         std: per channel, divides after `mean`.
         class_names: one name per logit, or None.
         resize: how hosts bring images to the input size; None means that sizes must match.
@@ -61,6 +62,7 @@ class ExportConfig:
     policy: Policy | Literal["guarded", "always", "detect"] = Policy.GUARDED
     benign_budget: float = 0.02
     eps: float = 8 / 255
+    bounds: tuple[float, float] = (0.0, 1.0)
     taps: Literal["auto"] | Sequence[str] = "auto"
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
@@ -86,9 +88,15 @@ class ExportConfig:
             names = [member.value for member in kind]
             _check(value in names, field, " or ".join(names), value)
             object.__setattr__(self, field, kind(value))
-        for field in ("benign_budget", "eps", "calibration_fraction"):
+        for field in ("benign_budget", "calibration_fraction"):
             value = getattr(self, field)
             _check(0 < value < 1, field, "a number between 0 and 1", value)
+        low, high = self.bounds
+        ordered = math.isfinite(low) and math.isfinite(high) and low < high
+        _check(ordered, "bounds", "two finite numbers, low below high", self.bounds)
+        _check(
+            0 < self.eps < high - low, "eps", f"above 0, below {high - low:g}, the input's range", self.eps
+        )
         _check(0 < self.screen_rate <= 1, "screen_rate", "a share above 0, at most 1", self.screen_rate)
         budget_fits = self.benign_budget <= self.screen_rate
         _check(budget_fits, "benign_budget", f"at most screen_rate = {self.screen_rate}", self.benign_budget)

@@ -76,7 +76,7 @@ def read_gate(gate: Gate, early: NDArray[np.float64], raw: Logits, perturbed: Lo
         screened=screened,
         score=score,
         flagged=screened & ~(score <= gate.flag_threshold),
-        suspicion=statistics.apply_curve(gate.suspicion, score),
+        suspicion=np.minimum(statistics.apply_curve(gate.suspicion, score), 1),
         shifts=np.where(screened[:, None], shifts, 0),
     )
 

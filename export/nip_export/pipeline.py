@@ -29,7 +29,7 @@ from nip_export.report import ExportReport
 from nip_export.spec import Bank, DefenceSpec, ReadOut
 from nip_export.verify import Comparison, DefendedTwin, verify_file
 from nip_export.verify.oracle import perturb
-from nip_export.writing import replacing, serialise, with_manifest, write_whole
+from nip_export.writing import check_target, replacing, serialise, with_manifest, write_whole
 from nip_runtime.manifest import Policy
 from nip_runtime.session import DefendedSession
 
@@ -77,6 +77,7 @@ def export_defended(
     began = time.perf_counter()
     config = config if config is not None else ExportConfig()
     target = Path(path)
+    check_target(target)
     profile, held_out = prepare(images, labels, calibration, config)
     bench = set_up(model, profile, held_out, config, progress)
     readouts, layers = choose_readouts(

@@ -14,6 +14,8 @@ from nip_export.verify import Comparison
 from nip_runtime.manifest import Manifest
 from nip_runtime.rates import Rate
 
+LOW_ACCURACY = 0.5
+
 
 @dataclass(frozen=True)
 class LayerReport:
@@ -72,6 +74,7 @@ class ExportReport:
             ("second pass", f"{c.pass2_rate}"),
             ("benign accuracy", f"{c.accuracy_raw} before"),
             ("", f"{c.accuracy_defended} after, cross-validated"),
+            *self._warnings(),
             (
                 "verified",
                 f"{self.comparison.images} images at batch {', '.join(map(str, self.comparison.batches))}: "
@@ -81,3 +84,15 @@ class ExportReport:
             ("time", f"{self.seconds:.0f} s"),
         )
         return "\n".join(f"{label:<16}  {text}" for label, text in rows)
+
+    def _warnings(self) -> list[tuple[str, str]]:
+        """What the user should look at before relying on the file."""
+        calibration = self.manifest.calibration
+        found = []
+        if calibration.accuracy_raw.value < LOW_ACCURACY:
+            found.append("the model gets most calibration images wrong: do the class numbers fit its logits?")
+        if calibration.flag_rate.interval[0] > calibration.benign_budget:
+            found.append(
+                "more benign images are flagged than the budget allows: give more calibration images"
+            )
+        return [("look here", text) for text in found]

@@ -79,6 +79,18 @@ def ort_version() -> str:
     return str(onnxruntime.__version__)
 
 
+def check_target(target: Path) -> None:
+    """Refuse, before long work, a path that cannot be written.
+
+    Raises:
+        ExportError: it is a folder, or its folder does not exist or may not be written to.
+    """
+    if target.is_dir():
+        raise ExportError(f"expected a file to write, got the folder {target}; name a file in it")
+    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
+        raise ExportError(f"cannot write to the folder {target.parent}; create it or choose another")
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary path beside `target` that takes its place if the block ends well, and goes if it does not.
@@ -86,8 +98,7 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         ExportError: the folder does not exist, cannot be written to, or `target` is a folder.
     """
-    if target.is_dir():
-        raise ExportError(f"expected a file to write, got the folder {target}; name a file in it")
+    check_target(target)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     except OSError as error:

@@ -48,7 +48,9 @@ class GatePass(ir.passes.InPlacePass):
             editor.op("And", [above, editor.value(names.SCREENED)], name=names.FLAG_COLUMN)
         column = editor.constant("class_axis", [1], np.int64)
         editor.op("Squeeze", [editor.value(names.FLAG_COLUMN), column], name=FLAGGED, shape=[BATCH_AXIS])
-        suspicion = editor.curve(score, gate.suspicion, label="suspicion")
+        # Rounding must not carry the sum of the curve's steps past 1.
+        rank = editor.curve(score, gate.suspicion, label="suspicion")
+        suspicion = editor.op("Min", [rank, editor.constant("one", 1.0)])
         editor.op("Squeeze", [suspicion, column], name=SUSPICION, shape=[BATCH_AXIS])
         return ir.passes.PassResult(model, modified=True)
 

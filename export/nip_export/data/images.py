@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ class ImageSet:
             W).
         labels: int64 (N,), classes from 0.
         class_names: one name per class, in the order of the model's outputs; None if unknown.
+        bounds: lowest and highest value of float32 inputs, where these are not 0 and 1.
 
     Raises:
         InputError: for another dtype or shape, NaN or values out of bounds, numbers of images and labels that
@@ -33,9 +35,10 @@ class ImageSet:
     images: Images
     labels: npt.NDArray[np.int64]
     class_names: tuple[str, ...] | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        _check_images(self.images)
+        _check_images(self.images, self.bounds)
         if self.labels.dtype != np.int64 or self.labels.shape != (len(self.images),):
             raise InputError.mismatch(
                 expected=f"int64 labels of shape ({len(self.images)},), one per image",
@@ -58,7 +61,23 @@ class ImageSet:
 
     def take(self, rows: npt.NDArray[np.integer]) -> ImageSet:
         """The images at these row indices, in that order."""
-        return ImageSet(self.images[rows], self.labels[rows], self.class_names)
+        return ImageSet(self.images[rows], self.labels[rows], self.class_names, self.bounds)
+
+    def renumbered(self, names: Sequence[str]) -> ImageSet:
+        """The same images with the classes numbered in the order of `names`, the model's own.
+
+        Raises:
+            InputError: the set has no class names, or one that is not among `names`.
+        """
+        unknown = [name for name in self.class_names or () if name not in names]
+        if self.class_names is None or unknown:
+            raise InputError.mismatch(
+                expected=f"classes named as the model's: {', '.join(names[:5])} …",
+                got=", ".join(unknown[:5]) or "labels without class names",
+                fix="name subfolders (or class_names) as the model's classes",
+            )
+        numbers = np.array([names.index(name) for name in self.class_names], np.int64)
+        return ImageSet(self.images, numbers[self.labels], tuple(names), self.bounds)
 
     def digest(self) -> str:
         """Fingerprint of images and labels, see :func:`digest`."""
@@ -107,16 +126,17 @@ def digest(images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> str:
     return f"sha256:{sha.hexdigest()}"
 
 
-def _check_images(images: Images) -> None:
+def _check_images(images: Images, bounds: tuple[float, float] = (0.0, 1.0)) -> None:
+    low, high = bounds
     if images.dtype == np.uint8:
         if images.ndim not in (3, 4):
             raise _wrong_images(images, "stack images of one size")
     elif images.dtype == np.float32:
         if images.ndim < 2:
             raise _wrong_images(images, "put the batch axis first")
-        if images.size and not (images.min() >= 0 and images.max() <= 1):  # also true of NaN
+        if images.size and not (images.min() >= low and images.max() <= high):  # also true of NaN
             raise InputError.mismatch(
-                expected="float32 values in [0, 1]",
+                expected=f"float32 values in [{low:g}, {high:g}]",
                 got=f"{images.min():.6g} to {images.max():.6g}",
                 fix="scale them; the model's normalisation is given by mean and std",
             )

@@ -132,5 +132,11 @@ class DefendedTwin(nn.Module):
             corrected = torch.where(is_predicted, lowest, others).log_softmax(1)
             logits = torch.where(flagged[:, None], corrected, raw)
         return TwinOutputs(
-            logits, raw, self.suspicion(score), flagged, candidate, score=score, disagreement=disagreement
+            logits,
+            raw,
+            self.suspicion(score).clamp_max(1),
+            flagged,
+            candidate,
+            score=score,
+            disagreement=disagreement,
         )

@@ -1,0 +1,186 @@
+"""``nip export``: a trained PyTorch classifier and benign images in, one self-defending ONNX file out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nip_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from nip_export.data import ImageSet
+
+NAME = "export"
+HELP = "turn a trained PyTorch classifier into one ONNX file that defends itself"
+
+_DESCRIPTION = """\
+Traces a trained PyTorch classifier into one standard ONNX file that answers, checks and corrects by itself.
+
+Nothing is trained. Benign images give each neuron's influence on each class, inverse perturbations that
+strengthen influential neurons, and thresholds that flag at most the stated share of benign images. The file
+is compared with PyTorch and numpy before it is written. It runs anywhere onnxruntime does, without torch."""
+
+_EPILOG = """\
+examples:
+  nip export --model my_nets:resnet18 --weights resnet18.safetensors --data benign/ \\
+      --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --out resnet18.nip.onnx
+  nip export --model my_nets:lenet --data profile.npz --calibration held_out.npz --out lenet.nip.onnx \\
+      --policy detect --benign-budget 0.01
+
+DATA is a folder with one subfolder per class (any format OpenCV reads; the sorted names give the class
+numbers, unless --classes states the model's own order), or an .npz with `images` (uint8 (N,H,W) or (N,H,W,C),
+or float (N,C,H,W) in [0,1]) and `labels`. Use images the model was not trained on: at least some 50 per
+class, better hundreds."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
+    needed = parser.add_argument_group("what to export")
+    needed.add_argument(
+        "--model",
+        required=True,
+        metavar="PKG.MOD:FACTORY",
+        help="function that returns the model, or the model",
+    )
+    needed.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help=".safetensors, or a .pt state_dict (loaded as weights only)",
+    )
+    needed.add_argument("--data", type=Path, required=True, metavar="DATA", help="benign images with labels")
+    needed.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="DATA",
+        help="benign images for the thresholds, disjoint from --data (default: 40%% of --data are held out)",
+    )
+    needed.add_argument("--out", type=Path, required=True, metavar="F.onnx", help="file to write")
+    images = parser.add_argument_group("how the model sees images")
+    images.add_argument("--mean", type=_numbers, metavar="M[,M,M]", help="subtracted per channel from [0, 1]")
+    images.add_argument("--std", type=_numbers, metavar="S[,S,S]", help="divides per channel, after --mean")
+    images.add_argument(
+        "--size", type=_size, metavar="HxW", help="resize images (area) to this, here and later"
+    )
+    images.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="class names, one per line, in the order of the logits; subfolders are matched by name",
+    )
+    defence = parser.add_argument_group("the defence")
+    defence.add_argument(
+        "--policy",
+        choices=("guarded", "always", "detect"),
+        default="guarded",
+        help="correct what is flagged (default), perturb every input, or only flag",
+    )
+    defence.add_argument(
+        "--benign-budget",
+        type=_number,
+        default=0.02,
+        metavar="SHARE",
+        help="share of correctly classified benign inputs that may be flagged (default 0.02)",
+    )
+    defence.add_argument(
+        "--eps",
+        type=_number,
+        default=8 / 255,
+        metavar="E",
+        help="largest change of a pixel by the inverse perturbation, e.g. 8/255 (the default)",
+    )
+    defence.add_argument(
+        "--taps",
+        default="auto",
+        metavar="auto|NAME,…",
+        help="layers to read out (default: found automatically)",
+    )
+    defence.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seeds split and ascent (default 0)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; returns the exit status."""
+    # torch takes seconds to import, and `nip --help` imports this module.
+    from nip_export.config import ExportConfig
+    from nip_export.loading import load_model
+    from nip_export.pipeline import export_defended
+    from nip_export.progress import progress_bars
+
+    names = _class_names(args.classes) if args.classes is not None else None
+    model = load_model(args.model, weights=args.weights)
+    data = _read(args.data, args.size, names)
+    held_out = _read(args.calibration, args.size, names) if args.calibration is not None else None
+    if held_out is not None and data.class_names and held_out.class_names not in (None, data.class_names):
+        raise InputError.mismatch(
+            expected=f"the same classes in --calibration as in --data: {', '.join(data.class_names[:5])} …",
+            got=f"{', '.join((held_out.class_names or ())[:5])} …",
+            fix="use the same subfolder names in both",
+        )
+    config = ExportConfig(
+        policy=args.policy,
+        benign_budget=args.benign_budget,
+        eps=args.eps,
+        taps=args.taps if args.taps == "auto" else tuple(args.taps.split(",")),
+        mean=args.mean,
+        std=args.std,
+        class_names=names if names is not None else data.class_names,
+        resize="area" if args.size is not None else None,
+        seed=args.seed,
+    )
+    with progress_bars() as progress:
+        report = export_defended(
+            model,
+            data.images,
+            data.labels,
+            args.out,
+            calibration=(held_out.images, held_out.labels) if held_out is not None else None,
+            config=config,
+            progress=progress,
+        )
+    print(report.summary())
+    return 0
+
+
+def _read(path: Path, size: tuple[int, int] | None, names: tuple[str, ...] | None) -> ImageSet:
+    from nip_export.data import read_dataset
+
+    data = read_dataset(path, size=size)
+    return data.renumbered(names) if names is not None and data.class_names is not None else data
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError.mismatch(
+            expected=f"class names, one per line, in {path}",
+            got=str(error),
+            fix="check the path and the encoding",
+        ) from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _number(text: str) -> float:
+    """A number, or a fraction such as 8/255."""
+    top, slash, bottom = text.partition("/")
+    try:
+        return float(top) / float(bottom) if slash else float(top)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a number or a fraction such as 8/255, got {text!r}"
+        ) from error
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(_number(part) for part in text.split(","))
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
+        raise argparse.ArgumentTypeError(f"expected height x width such as 224x224, got {text!r}")
+    return int(height), int(width)
