@@ -3,13 +3,14 @@
 **Disagreement** (pass 1): how much more the early read-outs believe in another class than in the predicted
 one. **Response** (pass 2): how far another class's logit rises towards the predicted one's under the inverse
 perturbation. Both are standardised per predicted class, turned into benign −log₁₀ p, and added (Fisher's
-method, up to a factor); the sum is cut where the stated share of correctly classified benign inputs
-exceeds it.
+method, up to a factor); the sum is cut so that, with 90 % confidence, at most the stated share of
+correctly classified benign inputs exceeds it.
 The screen is a cut on the disagreement alone, so that most benign inputs never take the second pass.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,8 @@ from nip_runtime.manifest import Policy
 from nip_runtime.rates import Rate
 
 FOLDS = 5
+DOUBT = 0.1
+"""Probability with which a gate may flag more than the budget on inputs like those it was fitted to."""
 LEAST_CORRECT = 50
 """Correctly classified benign inputs without which no threshold is set."""
 
@@ -50,13 +53,31 @@ class Calibration:
     accuracy_defended: Rate
 
 
-def cut(scores: NDArray[np.float64], share: float) -> float:
-    """A threshold that at most `share` of the scores exceed, halfway between two of them."""
+def allowed_flags(count: int, budget: float) -> int:
+    """How many of `count` benign inputs may be flagged so that the budget is kept on others like them.
+
+    The largest number that would be seen, or undercut, with a probability of at most 10 % if the true rate
+    were the budget (one-sided exact bound; Clopper and Pearson, 1934); −1 if not even 0 is that unlikely.
+    Allowing budget × count instead would break the promise for every second calibration set.
+    """
+    allowed, below = -1, 0.0
+    for flags in range(count + 1):
+        log_ways = math.lgamma(count + 1) - math.lgamma(flags + 1) - math.lgamma(count - flags + 1)
+        below += math.exp(log_ways + flags * math.log(budget) + (count - flags) * math.log1p(-budget))
+        if below > DOUBT:
+            break
+        allowed = flags
+    return allowed
+
+
+def cut(scores: NDArray[np.float64], exceeding: int) -> float:
+    """A threshold that at most `exceeding` of the scores exceed, halfway between two of them."""
     ordered = np.sort(scores)
-    allowed = int(share * len(ordered))
-    if allowed == 0:
+    if exceeding <= 0:
         return float(ordered[-1]) + 1e-3 * (1 + abs(float(ordered[-1])))
-    return float(ordered[-allowed - 1 :][:2].mean()) if allowed < len(ordered) else float(ordered[0]) - 1.0
+    if exceeding >= len(ordered):
+        return float(ordered[0]) - 1.0
+    return float(ordered[-exceeding - 1 :][:2].mean())
 
 
 def fit_gate(
@@ -73,7 +94,7 @@ def fit_gate(
         early: early evidence (N, C).
         raw: logits (N, C).
         perturbed: logits (N, C) under the inverse perturbation.
-        benign_budget: share of these inputs that may be flagged.
+        benign_budget: share of inputs like these that may be flagged; see :func:`allowed_flags`.
         screen_rate: share that may take the second pass; None: all do.
     """
     predicted, classes = raw.argmax(1), raw.shape[1]
@@ -88,7 +109,7 @@ def fit_gate(
         disagreement_tail=fit_tail(disagreement),
         response_scale=response_scale,
         response_tail=fit_tail(statistics.without(shifts, predicted).max(1)),
-        screen_threshold=None if screen_rate is None else cut(disagreement, screen_rate),
+        screen_threshold=None if screen_rate is None else cut(disagreement, int(screen_rate * len(raw))),
         flag_threshold=np.inf,
         suspicion=fit_suspicion(np.zeros(1)),
     )
@@ -96,7 +117,9 @@ def fit_gate(
     # Unscreened inputs cannot be flagged, whatever their score.
     flaggable = np.where(reading.screened, reading.score, reading.score.min())
     return replace(
-        unfinished, flag_threshold=cut(flaggable, benign_budget), suspicion=fit_suspicion(reading.score)
+        unfinished,
+        flag_threshold=cut(flaggable, allowed_flags(len(raw), benign_budget)),
+        suspicion=fit_suspicion(reading.score),
     )
 
 
@@ -124,7 +147,7 @@ def calibrate(
         seed: of the folds.
 
     Raises:
-        ExportError: fewer than 50 inputs are classified correctly, or the budget allows not even one flag.
+        ExportError: fewer than 50 inputs are classified correctly, or too few to keep the budget.
     """
     early = statistics.evidence(readouts, raw.pooled)
     correct = raw.logits.argmax(1) == labels
@@ -134,10 +157,11 @@ def calibrate(
             f"{int(correct.sum())} of {len(labels)}; give more, or check that mean, std, channel order and "
             "label numbers are those of the training"
         )
-    if correct.sum() * benign_budget < 1:
+    if allowed_flags(int(correct.sum()), benign_budget) < 0:
+        needed = math.ceil(math.log(DOUBT) / math.log1p(-benign_budget))
         raise ExportError(
-            f"benign_budget: {benign_budget} of {int(correct.sum())} correctly classified calibration images "
-            f"is less than one; give at least {int(np.ceil(1 / benign_budget))} or a larger budget"
+            f"benign_budget: {int(correct.sum())} correctly classified calibration images cannot show that "
+            f"at most {benign_budget:.2%} are flagged; give at least {needed}, or a larger budget"
         )
 
     def fit(rows: NDArray[np.bool_]) -> Gate:
