@@ -27,7 +27,7 @@ from nip_runtime.session import DefendedSession
 SHOWN_ATTACK = "PGD 8/255"
 LATENCY_BATCHES = (1, 32)
 BENIGN_BUDGET = 0.015
-"""Below the default: the demo may cost two points of accuracy, and 500 test images measure a rate to about one."""
+"""Below the default: the demo may cost two points of accuracy, and 500 images measure a rate to about one."""
 
 
 @dataclass(frozen=True)
