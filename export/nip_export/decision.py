@@ -13,6 +13,9 @@ from nip_runtime.manifest import Policy
 
 Logits = NDArray[np.floating]
 
+DISBELIEF = 1.0
+"""Nats by which a flagged row's predicted class stays below every other: with two classes it would tie."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reading:
@@ -87,7 +90,7 @@ def decide(
     """Answer according to the policy; arguments as for :func:`read_gate`.
 
     ``guarded`` answers flagged rows with the log-probabilities of early evidence plus standardised shifts,
-    where the predicted class, which the gate disbelieves, gets the lowest value of all.
+    where the predicted class, which the gate disbelieves, stands one nat below the lowest of the others.
     """
     predicted = raw.argmax(1)
     if policy is Policy.ALWAYS:
@@ -96,6 +99,6 @@ def decide(
     candidate = others.argmax(1)
     if policy is Policy.DETECT:
         return Decision(raw.astype(np.float64), candidate)
-    lowest = np.where(np.isinf(others), np.inf, others).min(1, keepdims=True)
+    lowest = np.where(np.isinf(others), np.inf, others).min(1, keepdims=True) - DISBELIEF
     corrected = statistics.log_softmax(np.where(np.isinf(others), lowest, others))
     return Decision(np.where(reading.flagged[:, None], corrected, raw), candidate)

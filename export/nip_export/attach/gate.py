@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from nip_export.attach import names
 from nip_export.attach.editor import NOTHING, PLENTY, Dim, GraphEditor
+from nip_export.decision import DISBELIEF
 from nip_export.spec import DefenceSpec
 from nip_runtime.manifest import Policy
 from nip_runtime.names import BATCH_AXIS, CANDIDATE, FLAGGED, RAW_LOGITS, SUSPICION
@@ -102,10 +103,11 @@ class AnswerPass(ir.passes.InPlacePass):
         raw = editor.value(RAW_LOGITS)
         if self.spec.policy is Policy.DETECT:
             return editor.op("Identity", [raw], name=self.output_name, shape=shape)
-        # The predicted class, which the gate disbelieves, gets the lowest value of the others.
+        # The predicted class, which the gate disbelieves, stands below all others, also where there is one.
         high = editor.op("Where", [is_predicted, editor.constant("plenty", PLENTY), evidence], dtype=FLOAT)
         lowest = editor.op("ReduceMin", [high], {"axes": [1], "keepdims": 1})
-        floored = editor.op("Where", [is_predicted, lowest, evidence], dtype=FLOAT)
+        floor = editor.op("Sub", [lowest, editor.constant("disbelief", DISBELIEF)])
+        floored = editor.op("Where", [is_predicted, floor, evidence], dtype=FLOAT)
         corrected = editor.op("LogSoftmax", [floored], {"axis": 1})
         return editor.op(
             "Where",

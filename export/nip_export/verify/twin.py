@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import pool_activation
+from nip_export.decision import DISBELIEF
 from nip_export.spec import ClassScale, Curve, DefenceSpec
 from nip_runtime.manifest import Policy
 
@@ -128,7 +129,7 @@ class DefendedTwin(nn.Module):
         elif policy is Policy.DETECT:
             logits = raw
         else:
-            lowest = others.masked_fill(is_predicted, torch.inf).amin(1, keepdim=True)
+            lowest = others.masked_fill(is_predicted, torch.inf).amin(1, keepdim=True) - DISBELIEF
             corrected = torch.where(is_predicted, lowest, others).log_softmax(1)
             logits = torch.where(flagged[:, None], corrected, raw)
         return TwinOutputs(
