@@ -85,7 +85,7 @@ class Curve:
             raise ExportError(
                 "expected finite knots and slopes; the calibration data gave infinite statistics"
             )
-        if (np.diff(self.knots) <= 0).any() or (self.widths <= 0).any() or (self.slopes < 0).any():
+        if (np.diff(self.knots) <= 0).any() or not (self.widths > 0).all() or (self.slopes < 0).any():
             raise ExportError("expected rising knots, positive widths and slopes of at least 0")
 
 
