@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from numbers import Integral, Real
 from typing import Final, Literal
 
 from nip_runtime.errors import ExportError
@@ -88,9 +89,12 @@ class ExportConfig:
             names = [member.value for member in kind]
             _check(value in names, field, " or ".join(names), value)
             object.__setattr__(self, field, kind(value))
+        for field in ("benign_budget", "calibration_fraction", "eps", "screen_rate"):
+            _check(isinstance(getattr(self, field), Real), field, "a number", getattr(self, field))
         for field in ("benign_budget", "calibration_fraction"):
             value = getattr(self, field)
             _check(0 < value < 1, field, "a number between 0 and 1", value)
+        _check(len(self.bounds) == 2, "bounds", "two finite numbers, low below high", self.bounds)
         low, high = self.bounds
         ordered = math.isfinite(low) and math.isfinite(high) and low < high
         _check(ordered, "bounds", "two finite numbers, low below high", self.bounds)
@@ -100,9 +104,10 @@ class ExportConfig:
         _check(0 < self.screen_rate <= 1, "screen_rate", "a share above 0, at most 1", self.screen_rate)
         budget_fits = self.benign_budget <= self.screen_rate
         _check(budget_fits, "benign_budget", f"at most screen_rate = {self.screen_rate}", self.benign_budget)
-        for field in ("top_k", "cells", "early_readouts", "ascent_steps", "batch_size"):
-            _check(getattr(self, field) >= 1, field, "at least 1", getattr(self, field))
-        _check(self.seed >= 0, "seed", "0 or more", self.seed)
+        for field in ("top_k", "cells", "early_readouts", "ascent_steps", "batch_size", "seed"):
+            value, least = getattr(self, field), 0 if field == "seed" else 1
+            whole = isinstance(value, Integral) and value >= least
+            _check(whole, field, f"a whole number, at least {least}", value)
         _check((self.mean is None) == (self.std is None), "std", "mean and std together or neither", self.std)
         for field in ("mean", "std"):
             values = getattr(self, field)
@@ -110,6 +115,8 @@ class ExportConfig:
         for field in ("input_name", "output_name"):
             name = getattr(self, field)
             _check(bool(name) and not name.startswith("nip"), field, "a name not starting with 'nip'", name)
+        different = self.input_name != self.output_name
+        _check(different, "output_name", "another name than input_name", self.output_name)
         if isinstance(self.taps, str):
             _check(self.taps == "auto", "taps", "'auto' or a list of layer names", self.taps)
         else:

@@ -12,6 +12,7 @@ from nip_export.network import Passed, TapCells
 from nip_export.profiles import fit_readout, fit_temperature
 from nip_export.report import LayerReport
 from nip_export.spec import ReadOut
+from nip_runtime.errors import ExportError
 from nip_runtime.rates import Rate
 
 WIDEST = 1024
@@ -56,7 +57,15 @@ def choose_readouts(
         calibration: pass 1 over held-out images, for temperature and accuracy.
         calibration_labels: (M,) int64.
         count: how many to choose.
+
+    Raises:
+        ExportError: no early layer is tapped.
     """
+    if not grids:
+        raise ExportError(
+            "taps: expected a layer before the features, for the second opinion, got the features alone; "
+            "name an earlier layer too, or use 'auto'"
+        )
     classes = profile.logits.shape[1]
     needed = QUALIFYING_SHARE * float((calibration.logits.argmax(1) == calibration_labels).mean())
     fitted: list[tuple[ReadOut, Rate]] = []
