@@ -138,7 +138,15 @@ def one_step(
     scale: float = PUBLISHED_SCALE,
     advance: Advance | None = None,
 ) -> Tensor:
-    """The published form: `scale` × the gradient at ρ = 0 over all benign inputs ÷ its root mean square.
+    """The published form: the gradient at ρ = 0 over all benign inputs ÷ its root mean square, scaled.
+
+    Args:
+        objective: what to raise.
+        per_class: one perturbation per class instead of a universal one.
+        eps: bound on every element, in input units.
+        batch_size: benign inputs per gradient pass.
+        scale: root mean square of the result before it is cut, as a share of the value range.
+        advance: called with the number of inputs done.
 
     Returns:
         (C, *coarse) or (1, *coarse) float32, cut at ±`eps`.
@@ -153,4 +161,5 @@ def one_step(
                 advance(len(rows))
     axes = tuple(range(1, total.ndim))
     size = total.square().mean(axes, keepdim=True).sqrt().clamp_min(1e-12)
-    return (scale * total / size).clamp(-eps, eps)
+    low, high = objective.bounds
+    return (scale * (high - low) * total / size).clamp(-eps, eps)
