@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from nip_export.profiles import fit_readout, fit_temperature
+from nip_export.profiles.readout import TEMPERATURES
+
+Doubles = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def clouds(
+    seed: int, *, rows: int = 200, width: int = 6, classes: int = 4, apart: float = 2.0
+) -> tuple[Doubles, Labels]:
+    """Gaussian classes with one shared covariance that is far from spherical."""
+    random = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), random.integers(classes, size=rows - classes)])
+    mixing = random.normal(size=(width, width)) * np.geomspace(3, 0.3, width)
+    values = apart * random.normal(size=(classes, width))[labels] + random.normal(size=(rows, width)) @ mixing
+    return values, labels
+
+
+def log_densities(values: Doubles, labels: Labels, points: Doubles, *, shrinkage: float) -> Doubles:
+    """Log-density of every point under every class's Gaussian, from the definition, one pair at a time."""
+    classes, width = int(labels.max()) + 1, values.shape[1]
+    means = [values[labels == c].mean(0) for c in range(classes)]
+    scatter = np.zeros((width, width))
+    for row, label in zip(values, labels, strict=True):
+        scatter += np.outer(row - means[label], row - means[label])
+    covariance = scatter / len(values)
+    mean_variance = sum(covariance[i, i] for i in range(width)) / width
+    covariance = (1 - shrinkage) * covariance + shrinkage * mean_variance * np.eye(width)
+    inverse, log_volume = np.linalg.inv(covariance), np.linalg.slogdet(2 * np.pi * covariance)[1]
+    return np.array(
+        [[-0.5 * ((p - m) @ inverse @ (p - m)) - 0.5 * log_volume for m in means] for p in points]
+    )
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10_000), shrinkage=st.sampled_from([0.01, 0.1, 0.5, 1.0]))
+def test_scores_differ_between_classes_as_log_densities_do(seed: int, shrinkage: float) -> None:
+    values, labels = clouds(seed)
+    points = np.random.default_rng(seed + 1).normal(size=(20, values.shape[1])) * 3
+    scores = fit_readout(values, labels, classes=4, shrinkage=shrinkage)(points)
+    densities = log_densities(values, labels, points, shrinkage=shrinkage)
+    np.testing.assert_allclose(
+        scores - scores[:, :1], densities - densities[:, :1], rtol=1e-7, atol=1e-7 * np.abs(densities).max()
+    )
+
+
+def test_two_classes_on_a_line_by_hand() -> None:
+    # Class 0: 0 and 2, mean 1. Class 1: 4 and 6, mean 5. Every residual is ±1, so the variance is 1, and
+    # shrinking it towards its own mean changes nothing. Scores: μ·a − μ²/2 = a − 0.5 and 5a − 12.5.
+    readout = fit_readout(np.array([[0.0], [2], [4], [6]]), np.array([0, 0, 1, 1]), classes=2)
+    np.testing.assert_allclose(
+        readout(np.array([[3.0], [0], [10]])), [[2.5, 2.5], [-0.5, -12.5], [9.5, 37.5]]
+    )
+
+
+def test_correlated_neurons_do_not_count_twice() -> None:
+    values, labels = clouds(0, width=3)
+    copied = np.concatenate(
+        [values, values[:, :1] + 1e-3 * np.random.default_rng(1).normal(size=(200, 1))], 1
+    )
+    once = fit_readout(values, labels, classes=4, shrinkage=1e-6)(values)
+    twice = fit_readout(copied, labels, classes=4, shrinkage=1e-6)(copied)
+    assert (once.argmax(1) == twice.argmax(1)).mean() > 0.98
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10_000))
+def test_a_class_without_rows_is_never_believed_in_and_leaves_the_others_alone(seed: int) -> None:
+    values, labels = clouds(seed, classes=3)
+    gap = np.where(labels == 2, 3, labels)  # class 2 of 4 has no rows
+    full, gappy = fit_readout(values, labels, classes=3), fit_readout(values, gap, classes=4)
+    scores = gappy(values)
+    np.testing.assert_allclose(scores[:, [0, 1, 3]], full(values), rtol=1e-9, atol=1e-9)
+    assert (scores[:, 2] < scores[:, [0, 1, 3]].min(1) - 999).all()
+
+
+def test_constant_activations_give_finite_scores() -> None:
+    readout = fit_readout(np.full((6, 3), 0.5, np.float32), np.array([0, 0, 1, 1, 2, 2]), classes=3)
+    assert np.isfinite(readout.weight).all() and np.isfinite(readout.bias).all()
+
+
+def negative_log_likelihood(scores: Doubles, labels: Labels, factor: float) -> float:
+    """Mean over rows of −ln softmax(factor · scores)[label], in numbers of a few hundred digits' range."""
+    total = 0.0
+    for row, label in zip(scores, labels, strict=True):
+        largest = max(factor * s for s in row)
+        total += largest + float(np.log(sum(np.exp(factor * s - largest) for s in row))) - factor * row[label]
+    return total / len(labels)
+
+
+@pytest.mark.parametrize("true_factor", [0.02, 0.3, 1.0, 4.0])
+def test_the_temperature_minimises_the_negative_log_likelihood(true_factor: float) -> None:
+    random = np.random.default_rng(3)
+    scores = random.normal(size=(600, 5)) / true_factor
+    chances = np.exp(true_factor * scores)
+    labels = np.array([random.choice(5, p=row / row.sum()) for row in chances])
+    found = fit_temperature(scores, labels)
+    # Golden-section search: the loss is convex in the factor.
+    low, high = 1e-3, 10.0
+    ratio = (5**0.5 - 1) / 2
+    while high / low > 1.001:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if negative_log_likelihood(scores, labels, left) < negative_log_likelihood(scores, labels, right):
+            high = right
+        else:
+            low = left
+    step = TEMPERATURES[1] / TEMPERATURES[0]
+    assert low / step < found < high * step
+    best = negative_log_likelihood(scores, labels, low)
+    assert negative_log_likelihood(scores, labels, found) <= best + 2e-3
+    assert found == pytest.approx(true_factor, rel=0.35)
+
+
+def test_separable_data_takes_the_sharpest_temperature_without_overflow() -> None:
+    labels = np.arange(50) % 5
+    scores = 1000.0 * np.eye(5)[labels]
+    assert fit_temperature(np.eye(5)[labels], labels) == pytest.approx(10)
+    # At 1000 nats apart the loss is 0 for every factor that is not tiny; the first of them is taken.
+    factor = fit_temperature(scores, labels)
+    assert negative_log_likelihood(scores, labels, factor) < 1e-6
+
+
+def test_scores_that_are_always_wrong_take_the_softest_temperature() -> None:
+    labels = np.arange(50) % 5
+    assert fit_temperature(-np.eye(5)[labels], labels) == pytest.approx(1e-3)
