@@ -11,7 +11,8 @@ HELP = "export the embedded example, attack it, and report what the defence did"
 
 _DESCRIPTION = """\
 Exports a small Fashion-MNIST classifier to one self-defending ONNX file, attacks the undefended network with
-foolbox, runs benign and attacked images through the file in onnxruntime, and prints a table of the outcome.
+foolbox, runs benign and attacked images through the file in onnxruntime, attacks the defence itself, and
+prints tables of the outcome.
 
 Writes model.nip.onnx, plain.onnx, summary.json and report.html. Takes two to three minutes on two cores.
 
@@ -41,13 +42,14 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from nip_export.demo.run import DemoPaths, run_demo
-    from nip_export.demo.table import accuracy_table, cost_lines
+    from nip_export.demo.table import accuracy_table, adaptive_table, cost_lines
     from nip_export.progress import progress_bars
 
     with progress_bars() as progress:
         scores = run_demo(args.out, seed=args.seed, progress=progress)
     console = Console()
     console.print(accuracy_table(scores))
+    console.print(adaptive_table(scores))
     for line in cost_lines(scores):
         console.print(line, highlight=False, soft_wrap=True)
     paths = DemoPaths(args.out)

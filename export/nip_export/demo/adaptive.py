@@ -30,9 +30,14 @@ MOMENTUM = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveCase:
-    """One adaptive attack: `epsilon` bounds a pixel's change in [0, 1], `images` caps how many are attacked."""
+    """One adaptive attack.
+
+    `gray_box` names the attack on the undefended model that it also starts from, `epsilon` bounds the change
+    of a pixel in [0, 1], and `images` caps how many test images are attacked.
+    """
 
     name: str
+    gray_box: str
     epsilon: float
     steps: int = 60
     step_size: float = 0.1
@@ -48,8 +53,8 @@ class AdaptiveCase:
 
 
 ADAPTIVE_CASES = (
-    AdaptiveCase(name="adaptive PGD 8/255", epsilon=8 / 255),
-    AdaptiveCase(name="adaptive PGD 25/255", epsilon=25 / 255),
+    AdaptiveCase(name="adaptive PGD 8/255", gray_box="PGD 8/255", epsilon=8 / 255),
+    AdaptiveCase(name="adaptive PGD 25/255", gray_box="PGD 25/255", epsilon=25 / 255),
 )
 
 
@@ -85,7 +90,7 @@ def attack_defence(
         advance: called with the number of images done since the last call.
 
     Returns:
-        (N, C, H, W) float32 in [0, 1], within ε of `images`; rows answered rightly to the end keep their last step.
+        (N, C, H, W) float32 in [0, 1], within ε of `images`; rows that stay right keep their last step.
     """
     clean, target = torch.from_numpy(images), torch.from_numpy(labels)
     generator = torch.Generator().manual_seed(seed)

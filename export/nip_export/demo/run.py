@@ -12,16 +12,27 @@ import numpy.typing as npt
 
 from nip_export.config import ExportConfig
 from nip_export.data import to_model_input
+from nip_export.demo.adaptive import ADAPTIVE_CASES, attack_defence
 from nip_export.demo.attacks import CASES, AttackCase, Attacked, run_attack
 from nip_export.demo.example import Example, load_example
 from nip_export.demo.gallery import make_gallery
 from nip_export.demo.latency import measure_latency
 from nip_export.demo.report import Sizes, render_report
-from nip_export.demo.scores import DemoScores, LatencyScore, score_attack, score_benign
+from nip_export.demo.scores import (
+    AdaptiveScore,
+    DemoScores,
+    LatencyScore,
+    score_adaptive,
+    score_attack,
+    score_benign,
+)
 from nip_export.pipeline import export_defended
 from nip_export.progress import Progress, silent
+from nip_export.report import ExportReport
+from nip_export.verify import DefendedTwin
 from nip_export.writing import write_whole
 from nip_runtime.errors import InputError
+from nip_runtime.result import Prediction
 from nip_runtime.session import DefendedSession
 
 SHOWN_ATTACK = "PGD 8/255"
@@ -113,6 +124,7 @@ def run_demo(
         for result in attacked:
             predictions.append(session.predict(result.images))
             advance(1)
+    adaptive = _adaptive(paths, report, attacked, predictions, images, labels, seed=seed, progress=progress)
     latency = _latency(paths, images, progress)
 
     advance = progress("writing the report", 1)
@@ -122,6 +134,7 @@ def run_demo(
             score_attack(result, benign=benign, prediction=prediction, labels=labels)
             for result, prediction in zip(attacked, predictions, strict=True)
         ),
+        adaptive=adaptive,
         latency=latency,
         seed=seed,
         policy=str(report.manifest.policy),
@@ -160,6 +173,41 @@ def _attack(
         seed=seed,
         advance=progress(f"attack: {case.name}", count),
     )
+
+
+def _adaptive(
+    paths: DemoPaths,
+    report: ExportReport,
+    attacked: Sequence[Attacked],
+    predictions: Sequence[Prediction],
+    images: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    *,
+    seed: int,
+    progress: Progress,
+) -> tuple[AdaptiveScore, ...]:
+    """Attack the defence itself, wherever the gray-box attack to start from was run."""
+    twin = DefendedTwin(report.network, report.spec).requires_grad_(False)
+    ran = {result.case.name: (result, answers) for result, answers in zip(attacked, predictions, strict=True)}
+    scores = []
+    for case in ADAPTIVE_CASES:
+        if case.gray_box not in ran:
+            continue
+        start, gray_box = ran[case.gray_box]
+        count = min(case.images, len(gray_box))
+        moved = attack_defence(
+            case,
+            twin,
+            images[:count],
+            labels[:count],
+            warm_start=start.images[:count],
+            seed=seed,
+            advance=progress(f"attack: {case.name}", count),
+        )
+        with DefendedSession(paths.model, device="cpu") as session:
+            prediction = session.predict(moved)
+        scores.append(score_adaptive(case, gray_box=gray_box, prediction=prediction, labels=labels))
+    return tuple(scores)
 
 
 def _latency(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nip_export.demo.adaptive import AdaptiveCase
 from nip_export.demo.attacks import AttackCase, Attacked
 from nip_runtime.rates import Rate
 from nip_runtime.result import Prediction
@@ -58,6 +59,23 @@ class AttackScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdaptiveScore:
+    """What became of one attack on the defence itself (threat model T4).
+
+    Attributes:
+        case: the attack.
+        gray_box: accuracy of the defended logits under the gray-box attack of the same ε, same images.
+        defended: accuracy of the defended logits under the adaptive attack.
+        flagged: share of the adaptively attacked images that the gate flags.
+    """
+
+    case: AdaptiveCase
+    gray_box: Rate
+    defended: Rate
+    flagged: Rate
+
+
+@dataclass(frozen=True, kw_only=True)
 class LatencyScore:
     """Median time of a run over rounds in which both files take turns, and the median of the rounds'
     ratios."""
@@ -78,6 +96,7 @@ class DemoScores:
 
     benign: BenignScore
     attacks: tuple[AttackScore, ...]
+    adaptive: tuple[AdaptiveScore, ...]
     latency: tuple[LatencyScore, ...]
     seed: int
     policy: str
@@ -98,12 +117,27 @@ class DemoScores:
                 "false_corrections": benign.false_corrections.value,
             },
             "attacks": [_attack_summary(score) for score in self.attacks],
+            "adaptive": [
+                {
+                    "name": score.case.name,
+                    "settings": score.case.settings,
+                    "gray_box_defended": score.gray_box.value,
+                    "defended": score.defended.value,
+                    "flagged": score.flagged.value,
+                    "n": score.defended.n,
+                    "intervals": {"defended": score.defended.interval},
+                }
+                for score in self.adaptive
+            ],
             "latency_ratio": self.latency[0].ratio,
             "latency": [
                 {"batch": e.batch, "ratio": e.ratio, "plain_ms": e.plain_ms, "defended_ms": e.defended_ms}
                 for e in self.latency
             ],
-            "threat_model": "gray-box: crafted on the undefended network",
+            "threat_models": {
+                "attacks": "T1: gray-box, crafted on the undefended network",
+                "adaptive": "T4: crafted on the whole defence",
+            },
             "policy": self.policy,
             "seed": self.seed,
         }
@@ -136,6 +170,20 @@ def score_benign(prediction: Prediction, labels: LabelArray) -> BenignScore:
         defended=_rate(prediction.labels == labels),
         flagged=_rate(prediction.flagged),
         false_corrections=_rate((prediction.labels != labels)[right]),
+    )
+
+
+def score_adaptive(
+    case: AdaptiveCase, *, gray_box: Prediction, prediction: Prediction, labels: LabelArray
+) -> AdaptiveScore:
+    """Score the file's answers on the same n images under the gray-box and the adaptive attack."""
+    count = len(prediction)
+    truth = labels[:count]
+    return AdaptiveScore(
+        case=case,
+        gray_box=_rate(gray_box.labels[:count] == truth),
+        defended=_rate(prediction.labels == truth),
+        flagged=_rate(prediction.flagged),
     )
 
 
