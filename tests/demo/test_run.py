@@ -11,13 +11,16 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 import pytest
 
 from nip_export.config import ExportConfig
 from nip_export.data import to_model_input
+from nip_export.demo.adaptive import AdaptiveCase, attack_defence
 from nip_export.demo.attacks import CASES
 from nip_export.demo.example import Example
 from nip_export.demo.run import DemoPaths, run_demo
@@ -86,8 +89,18 @@ def demo(example: Example, tmp_path_factory: pytest.TempPathFactory) -> SimpleNa
         mean=small.mean, std=small.std, class_names=small.class_names, ascent_steps=10, seed=1
     )
     cases = (CASES[0], replace(CASES[1], restarts=0, images=30))
-    scores = run_demo(out, seed=1, example=small, cases=cases, config=config, progress=progress)
-    return SimpleNamespace(scores=scores, paths=DemoPaths(out), stages=stages, done=done, example=small)
+    moved: list[npt.NDArray[np.float32]] = []
+
+    def spy(case: AdaptiveCase, *args: Any, **named: Any) -> npt.NDArray[np.float32]:
+        moved.append(attack_defence(replace(case, steps=12), *args, **named))
+        return moved[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nip_export.demo.run.attack_defence", spy)
+        scores = run_demo(out, seed=1, example=small, cases=cases, config=config, progress=progress)
+    return SimpleNamespace(
+        scores=scores, paths=DemoPaths(out), stages=stages, done=done, example=small, adaptive=moved
+    )
 
 
 def test_it_leaves_exactly_its_four_files(demo: SimpleNamespace) -> None:
@@ -133,6 +146,23 @@ def test_the_attacks_work_and_the_defence_answers(demo: SimpleNamespace) -> None
     assert pgd.defended.value > pgd.undefended.value
     assert fgsm.defended.value >= fgsm.undefended.value
     assert pgd.agreement.value >= 0.95
+
+
+def test_the_adaptive_attack_stays_within_its_budget_and_leaves_less_than_the_gray_box_one(
+    demo: SimpleNamespace,
+) -> None:
+    """Recounted from the images and the exported file; only the PGD that was run has an adaptive partner."""
+    (score,), (moved,) = demo.scores.adaptive, demo.adaptive
+    test = demo.example.test
+    assert score.case.name == "adaptive PGD 8/255"
+    assert score.defended.n == len(moved) == 30
+    assert 0 <= moved.min() <= moved.max() <= 1
+    change = np.abs(moved - to_model_input(test.images[:30], 1)).max()
+    assert 0.5 * score.case.epsilon < change <= score.case.epsilon + 1e-6
+    with DefendedSession(demo.paths.model, device="cpu") as session:
+        answers = session.predict(moved)
+    assert score.defended.count == int((answers.labels == test.labels[:30]).sum())
+    assert score.defended.value < score.gray_box.value
 
 
 def test_latency_is_measured_at_both_batch_sizes(demo: SimpleNamespace) -> None:

@@ -6,8 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nip_export.demo.adaptive import ADAPTIVE_CASES
 from nip_export.demo.attacks import CASES, Attacked
-from nip_export.demo.scores import BenignScore, DemoScores, LatencyScore, score_attack, score_benign
+from nip_export.demo.scores import (
+    AdaptiveScore,
+    BenignScore,
+    DemoScores,
+    LatencyScore,
+    score_adaptive,
+    score_attack,
+    score_benign,
+)
 from nip_runtime.rates import Rate
 from nip_runtime.result import Prediction, Reason
 
@@ -79,6 +88,13 @@ def test_without_a_success_there_is_no_dsr() -> None:
     assert score.detected is None
 
 
+def test_the_adaptive_attack_is_compared_on_the_same_images() -> None:
+    gray_box = prediction([1, 1, 1, 1, 1], [0, 0, 1, 1, 2], [1] * 5)
+    adaptive = prediction([0, 1, 1], [0, 1, 2], [0, 0, 1])
+    score = score_adaptive(ADAPTIVE_CASES[0], gray_box=gray_box, prediction=adaptive, labels=TRUTH)
+    assert (score.gray_box, score.defended, score.flagged) == (Rate(3, 3), Rate(1, 3), Rate(1, 3))
+
+
 @pytest.fixture
 def scores() -> DemoScores:
     score = score_attack(
@@ -89,6 +105,11 @@ def scores() -> DemoScores:
             undefended=Rate(4, 5), defended=Rate(3, 5), flagged=Rate(1, 5), false_corrections=Rate(1, 4)
         ),
         attacks=(score, replace(score, dsr=None, detected=None)),
+        adaptive=(
+            AdaptiveScore(
+                case=ADAPTIVE_CASES[0], gray_box=Rate(4, 5), defended=Rate(1, 5), flagged=Rate(2, 5)
+            ),
+        ),
         latency=(
             LatencyScore(batch=1, plain_ms=1, defended_ms=2.5, ratio=2.4, rounds=3),
             LatencyScore(batch=32, plain_ms=9, defended_ms=10, ratio=1.1, rounds=3),
@@ -115,5 +136,7 @@ def test_the_summary_has_the_promised_keys_and_survives_json(scores: DemoScores)
     }
     assert second["dsr"] is None
     assert summary["latency_ratio"] == 2.4
+    assert [row["defended"] for row in summary["adaptive"]] == [0.2]
+    assert ADAPTIVE_CASES[0].name not in [row["name"] for row in summary["attacks"]]
     low, high = first["intervals"]["undefended"]
     assert low < 0.5 < high
