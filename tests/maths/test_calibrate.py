@@ -99,6 +99,18 @@ def test_rates_count_correct_rows_and_accuracies_count_all() -> None:
     assert result.flag_rate.count <= result.pass2_rate.count
 
 
+def test_misclassified_rows_do_not_count_as_benign_flags() -> None:
+    benign = case(300, wrong=60)
+    early, predicted = benign.raw.pooled["layer"].copy(), benign.raw.logits.argmax(1)
+    for row in range(60):
+        early[row, (predicted[row] + 1) % 4] = 500.0
+    outliers = Case(Passed(benign.raw.logits, {"layer": early}), benign.perturbed, benign.labels)
+    result = outliers.calibrate()
+    assert result.flag_rate.count < 30 and result.pass2_rate.count < 150
+    # All 60 are flagged, and put right: the early layers name their class.
+    assert result.accuracy_defended == Rate(300 - result.flag_rate.count, 300)
+
+
 def test_the_seed_decides_the_folds_and_nothing_else() -> None:
     benign = case(400, wrong=30)
     first, again, other = (benign.calibrate(seed=seed) for seed in (1, 1, 2))
@@ -130,9 +142,12 @@ def test_every_row_is_judged_by_a_gate_that_never_saw_it() -> None:
 def test_defended_accuracy_is_the_policys() -> None:
     benign = case(400, wrong=40)
     assert benign.calibrate(policy=Policy.DETECT).accuracy_defended == Rate(360, 400)
-    moved = int((benign.perturbed.argmax(1) == benign.labels).sum())
-    always = benign.calibrate(policy=Policy.ALWAYS, screen_rate=None)
-    assert always.accuracy_defended == Rate(moved, 400)
+    # Pass 2 gives the first 100 rows the class after the predicted one: right for the 40 wrong rows alone.
+    turned = benign.perturbed.copy()
+    turned[:100] = np.roll(benign.raw.logits[:100], 1, axis=1)
+    turned[100:] = benign.raw.logits[100:]
+    always = Case(benign.raw, turned, benign.labels).calibrate(policy=Policy.ALWAYS, screen_rate=None)
+    assert always.accuracy_defended == Rate(40 + 300, 400)
     guarded = benign.calibrate(policy=Policy.GUARDED)
     # A flagged correct row is always answered otherwise; wrong rows may be put right.
     assert 360 - guarded.flag_rate.count <= guarded.accuracy_defended.count <= 400 - guarded.flag_rate.count

@@ -141,16 +141,29 @@ def test_allowed_flags_by_hand() -> None:
     assert allowed_flags(3, 0.5) == -1, "1/8 > 0.1: three inputs cannot show a rate below ½"
 
 
-def test_the_budget_holds_for_nine_of_ten_calibration_sets() -> None:
-    budget, kept, trials = 0.1, 0, 200
-    for seed in range(trials):
-        everyone = statistics_of(seed, rows=1800)
-        seen = Statistics(everyone.early[:300], everyone.raw[:300], everyone.perturbed[:300])
-        gate = seen.fit(budget=budget, screen_rate=None)
-        others = read_gate(gate, everyone.early[300:], everyone.raw[300:], everyone.perturbed[300:])
-        kept += int(others.flagged.mean() <= budget)
-    # 90 % are promised; the scales that are fitted too, and 1500 others for the true rate, cost a little.
-    assert kept / trials >= 0.8
+@pytest.mark.parametrize(("count", "budget"), [(300, 0.02), (300, 0.1), (1400, 0.02)])
+def test_a_cut_at_the_allowed_flags_keeps_the_budget_for_nine_of_ten_sets(count: int, budget: float) -> None:
+    # Uniform scores exceed a threshold t with probability 1 − t, so the true rate is known exactly.
+    random = np.random.default_rng(0)
+    allowed = allowed_flags(count, budget)
+    rates = np.array([1 - cut(random.random(count), allowed) for _ in range(2000)])
+    assert 0.88 <= (rates <= budget).mean() <= 0.98
+
+
+@pytest.mark.parametrize(("rows", "classes", "budget"), [(300, 4, 0.1), (600, 10, 0.05)])
+def test_a_gate_keeps_the_budget_on_other_rows_on_average(rows: int, classes: int, budget: float) -> None:
+    # On average, not for nine of ten sets: scales and tails are fitted to the same rows, which makes these
+    # look a little more ordinary than others like them.
+    rates = []
+    for seed in range(40):
+        everyone = statistics_of(seed, rows=rows + 1500, classes=classes)
+        seen, other = (
+            Statistics(everyone.early[part], everyone.raw[part], everyone.perturbed[part])
+            for part in (slice(rows), slice(rows, None))
+        )
+        gate = seen.fit(budget=budget, screen_rate=0.4)
+        rates.append(read_gate(gate, other.early, other.raw, other.perturbed).flagged.mean())
+    assert budget / 2 <= np.mean(rates) <= budget
 
 
 def test_scales_shrink_towards_what_all_classes_share_by_hand() -> None:
