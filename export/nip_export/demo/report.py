@@ -132,12 +132,11 @@ def render_report(scores: DemoScores, manifest: Manifest, gallery: Gallery, *, s
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters.update(share=_share, interval=_interval, kb=_kilobytes)
+    environment.filters.update(share=_share, interval=_interval)
     shift = gallery.shift
     return environment.get_template("report.html.j2").render(
         scores=scores,
         manifest=manifest,
-        sizes=sizes,
         headline=_headline(scores.attacks),
         accuracy_svg=Markup(accuracy_figure(scores)),
         panels=gallery.panels,
@@ -148,7 +147,7 @@ def render_report(scores: DemoScores, manifest: Manifest, gallery: Gallery, *, s
         influence_svg=None if shift is None else Markup(influence_figure(shift)),
         findings=() if shift is None else influence_findings(shift),
         checks=sanity_checks(scores),
-        facts=_facts(scores, manifest),
+        facts=_facts(scores, manifest, sizes),
     )
 
 
@@ -157,10 +156,15 @@ def _headline(attacks: Sequence[AttackScore]) -> AttackScore | None:
     return next((score for score in attacks if score.case.name == "PGD 8/255"), None)
 
 
-def _facts(scores: DemoScores, manifest: Manifest) -> list[tuple[str, str]]:
+def _facts(scores: DemoScores, manifest: Manifest, sizes: Sizes) -> list[tuple[str, str]]:
     defence, calibration, made = manifest.defence, manifest.calibration, manifest.provenance
     return [
         ("policy", str(manifest.policy)),
+        (
+            "file size",
+            f"{_kilobytes(sizes.defended)}, of it {_kilobytes(defence.bank.size_bytes)} perturbation bank and "
+            f"{_kilobytes(defence.readout_size_bytes)} read-outs; plain file {_kilobytes(sizes.plain)}",
+        ),
         (
             "inverse perturbation",
             f"‖ρ‖∞ ≤ {defence.eps_pixel * 255:.3g}/255, {defence.bank.rows} in the bank",
