@@ -162,8 +162,8 @@ def _facts(scores: DemoScores, manifest: Manifest, sizes: Sizes) -> list[tuple[s
         ("policy", str(manifest.policy)),
         (
             "file size",
-            f"{_kilobytes(sizes.defended)}, of it {_kilobytes(defence.bank.size_bytes)} perturbation bank and "
-            f"{_kilobytes(defence.readout_size_bytes)} read-outs; plain file {_kilobytes(sizes.plain)}",
+            f"{_kilobytes(sizes.defended)}, of it {_kilobytes(defence.bank.size_bytes)} perturbation bank "
+            f"and {_kilobytes(defence.readout_size_bytes)} read-outs; plain file {_kilobytes(sizes.plain)}",
         ),
         (
             "inverse perturbation",
