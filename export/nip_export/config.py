@@ -106,7 +106,7 @@ class ExportConfig:
         _check(budget_fits, "benign_budget", f"at most screen_rate = {self.screen_rate}", self.benign_budget)
         for field in ("top_k", "cells", "early_readouts", "ascent_steps", "batch_size", "seed"):
             value, least = getattr(self, field), 0 if field == "seed" else 1
-            whole = isinstance(value, Integral) and value >= least
+            whole = isinstance(value, Integral) and int(value) >= least
             _check(whole, field, f"a whole number, at least {least}", value)
         _check((self.mean is None) == (self.std is None), "std", "mean and std together or neither", self.std)
         for field in ("mean", "std"):

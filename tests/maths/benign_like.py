@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_export.calibrate import fit_gate
+from nip_export.calibrate import fit_tests, set_threshold
+from nip_export.decision import read_gate
 from nip_export.spec import Gate
 from nip_export.statistics import log_softmax
 
@@ -24,7 +25,10 @@ class Statistics:
     perturbed: Doubles
 
     def fit(self, *, budget: float, screen_rate: float | None) -> Gate:
-        return fit_gate(self.early, self.raw, self.perturbed, benign_budget=budget, screen_rate=screen_rate)
+        """A gate whose threshold is set on the rows that its tests were fitted to."""
+        tests = fit_tests(self.early, self.raw, self.perturbed, screen_rate=screen_rate)
+        reading = read_gate(tests, self.early, self.raw, self.perturbed)
+        return set_threshold(tests, reading.score, reading.screened, benign_budget=budget)
 
 
 def statistics_of(

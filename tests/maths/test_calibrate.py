@@ -111,13 +111,28 @@ def test_misclassified_rows_do_not_count_as_benign_flags() -> None:
     assert result.accuracy_defended == Rate(300 - result.flag_rate.count, 300)
 
 
-def test_the_seed_decides_the_folds_and_nothing_else() -> None:
+def test_the_budget_is_kept_on_fresh_inputs_by_nine_of_ten_calibration_sets() -> None:
+    """Over 200 sets 92 % keep it; cut on the inputs that the tests were fitted to, 86 % would."""
+    fresh = statistics_of(10_000, rows=20_000)
+    rates = []
+    for seed in range(100, 200):
+        gate = case(600, seed=seed).calibrate(budget=0.05).gate
+        early = statistics.evidence([IDENTITY], {"layer": fresh.early})
+        rates.append(read_gate(gate, early, fresh.raw, fresh.perturbed).flagged.mean())
+    assert np.mean(np.array(rates) <= 0.05) >= 0.9, rates
+    # Kept, but not by flagging next to nothing.
+    assert np.mean(rates) >= 0.02
+
+
+def test_the_seed_decides_the_folds_and_so_the_threshold() -> None:
     benign = case(400, wrong=30)
     first, again, other = (benign.calibrate(seed=seed) for seed in (1, 1, 2))
     for field in ("flag_rate", "pass2_rate", "accuracy_raw", "accuracy_defended"):
         assert getattr(first, field) == getattr(again, field)
     assert first.pass2_rate != other.pass2_rate
-    assert first.gate.flag_threshold == again.gate.flag_threshold == other.gate.flag_threshold
+    assert first.gate.flag_threshold == again.gate.flag_threshold
+    assert first.gate.flag_threshold != other.gate.flag_threshold
+    assert first.gate.screen_threshold == other.gate.screen_threshold
 
 
 def test_every_row_is_judged_by_a_gate_that_never_saw_it() -> None:

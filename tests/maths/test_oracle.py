@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from nip_export import statistics
-from nip_export.calibrate import fit_gate
+from nip_export.calibrate import fit_tests, set_threshold
 from nip_export.capture import pool_activation
+from nip_export.decision import read_gate
 from nip_export.network import Passed, run_network
 from nip_export.perturbations import quantise
 from nip_export.perturbations.bank import coarse_shape
@@ -59,7 +60,10 @@ def defence(net: ModelCase, policy: Policy, *, strength: float = 1.0) -> tuple[D
     bank = quantise(values, eps=EPS, shape=net.shape)
     early = statistics.evidence(readouts, passed.pooled)
     moved = perturb(bank, (0.0, 1.0), inputs, early.argmax(1), per_class=policy is Policy.ALWAYS)
-    gate = fit_gate(early, passed.logits, forward(moved).logits, benign_budget=0.4, screen_rate=0.7)
+    perturbed = forward(moved).logits
+    tests = fit_tests(early, passed.logits, perturbed, screen_rate=0.7)
+    reading = read_gate(tests, early, passed.logits, perturbed)
+    gate = set_threshold(tests, reading.score, reading.screened, benign_budget=0.4)
     spec = DefenceSpec(
         policy=policy,
         classes=10,

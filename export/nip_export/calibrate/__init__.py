@@ -1,7 +1,15 @@
 """Thresholds from held-out benign inputs alone, to a stated benign budget."""
 
 from nip_export.calibrate.curves import fit_suspicion, fit_tail
-from nip_export.calibrate.gate import Calibration, calibrate, fit_gate
+from nip_export.calibrate.gate import Calibration, calibrate, fit_tests, set_threshold
 from nip_export.calibrate.scales import fit_scale
 
-__all__ = ["Calibration", "calibrate", "fit_gate", "fit_scale", "fit_suspicion", "fit_tail"]
+__all__ = [
+    "Calibration",
+    "calibrate",
+    "fit_scale",
+    "fit_suspicion",
+    "fit_tail",
+    "fit_tests",
+    "set_threshold",
+]

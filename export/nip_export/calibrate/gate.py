@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nip_export import statistics
 from nip_export.calibrate.curves import fit_suspicion, fit_tail
 from nip_export.calibrate.scales import fit_scale
-from nip_export.decision import decide, read_gate
+from nip_export.decision import Reading, decide, read_gate
 from nip_export.network import Passed
 from nip_export.spec import Gate, ReadOut
 from nip_runtime.errors import ExportError
@@ -80,21 +80,19 @@ def cut(scores: NDArray[np.float64], exceeding: int) -> float:
     return float(ordered[-exceeding - 1 :][:2].mean())
 
 
-def fit_gate(
+def fit_tests(
     early: NDArray[np.float64],
     raw: NDArray[np.floating],
     perturbed: NDArray[np.floating],
     *,
-    benign_budget: float,
     screen_rate: float | None,
 ) -> Gate:
-    """Fit a gate to correctly classified benign inputs.
+    """Fit the two tests and the screen to correctly classified benign inputs: a gate that flags nothing yet.
 
     Args:
         early: early evidence (N, C).
         raw: logits (N, C).
         perturbed: logits (N, C) under the inverse perturbation.
-        benign_budget: share of inputs like these that may be flagged; see :func:`allowed_flags`.
         screen_rate: share that may take the second pass; None: all do.
     """
     predicted, classes = raw.argmax(1), raw.shape[1]
@@ -104,7 +102,7 @@ def fit_gate(
     moved = statistics.shift(raw, perturbed, predicted)
     response_scale = fit_scale(moved, predicted, classes=classes)
     shifts = statistics.standardise(moved, response_scale, predicted)
-    unfinished = Gate(
+    return Gate(
         disagreement_scale=disagreement_scale,
         disagreement_tail=fit_tail(disagreement),
         response_scale=response_scale,
@@ -113,13 +111,25 @@ def fit_gate(
         flag_threshold=np.inf,
         suspicion=fit_suspicion(np.zeros(1)),
     )
-    reading = read_gate(unfinished, early, raw, perturbed)
-    # Unscreened inputs cannot be flagged, whatever their score.
-    flaggable = np.where(reading.screened, reading.score, reading.score.min())
+
+
+def set_threshold(
+    gate: Gate, scores: NDArray[np.float64], screened: NDArray[np.bool_], *, benign_budget: float
+) -> Gate:
+    """The same gate flagging as much as the budget allows.
+
+    Args:
+        gate: its two tests.
+        scores: (N,) combined scores of correctly classified benign inputs, best those that the tests were not
+            fitted to: on its own inputs a test finds less to object to.
+        screened: (N,) bool: which of them took the second pass; the others cannot be flagged.
+        benign_budget: share of inputs like these that may be flagged; see :func:`allowed_flags`.
+    """
+    flaggable = np.where(screened, scores, scores.min())
     return replace(
-        unfinished,
-        flag_threshold=cut(flaggable, allowed_flags(len(raw), benign_budget)),
-        suspicion=fit_suspicion(reading.score),
+        gate,
+        flag_threshold=cut(flaggable, allowed_flags(len(scores), benign_budget)),
+        suspicion=fit_suspicion(scores),
     )
 
 
@@ -165,27 +175,33 @@ def calibrate(
         )
 
     def fit(rows: NDArray[np.bool_]) -> Gate:
-        return fit_gate(
-            early[rows],
-            raw.logits[rows],
-            perturbed[rows],
-            benign_budget=benign_budget,
-            screen_rate=screen_rate,
-        )
+        return fit_tests(early[rows], raw.logits[rows], perturbed[rows], screen_rate=screen_rate)
 
-    fold = np.random.default_rng(seed).permutation(len(labels)) % FOLDS
-    flagged, screened = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
-    answers = np.empty(len(labels), np.int64)
+    random, fold = np.random.default_rng(seed), np.empty(len(labels), np.int64)
+    for part in (correct, ~correct):  # apart, so that the gate does not depend on inputs it is not fitted to
+        fold[part] = random.permutation(int(part.sum())) % FOLDS
+    readings: list[tuple[NDArray[np.bool_], Gate, Reading]] = []
+    scores, screened = np.empty(len(labels)), np.empty(len(labels), bool)
     for left_out in range(FOLDS):
         rows = fold == left_out
         gate = fit(correct & ~rows)
         reading = read_gate(gate, early[rows], raw.logits[rows], perturbed[rows])
-        flagged[rows], screened[rows] = reading.flagged, reading.screened
-        answers[rows] = decide(policy, reading, early[rows], raw.logits[rows], perturbed[rows]).logits.argmax(
-            1
-        )
+        scores[rows], screened[rows] = reading.score, reading.screened
+        readings.append((rows, gate, reading))
+
+    def close(gate: Gate, rows: NDArray[np.bool_]) -> Gate:
+        return set_threshold(gate, scores[rows], screened[rows], benign_budget=benign_budget)
+
+    flagged, answers = np.empty(len(labels), bool), np.empty(len(labels), np.int64)
+    for rows, gate, reading in readings:
+        # Neither the tests nor the threshold have seen the rows that they are measured on.
+        threshold = close(gate, correct & ~rows).flag_threshold
+        judged = replace(reading, flagged=reading.screened & ~(reading.score <= threshold))
+        flagged[rows] = judged.flagged
+        decision = decide(policy, judged, early[rows], raw.logits[rows], perturbed[rows])
+        answers[rows] = decision.logits.argmax(1)
     return Calibration(
-        gate=fit(correct),
+        gate=close(fit(correct), correct),
         flag_rate=Rate(int(flagged[correct].sum()), int(correct.sum())),
         pass2_rate=Rate(int(screened[correct].sum()), int(correct.sum())),
         accuracy_raw=Rate(int(correct.sum()), len(labels)),
