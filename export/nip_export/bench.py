@@ -176,6 +176,12 @@ def set_up(
             f"{int(correct.sum())} of {len(correct)}; give more, or check that mean, std, channel order and "
             "label numbers are those of the training"
         )
+    present = np.unique(profile.labels[correct])
+    if len(present) < 2:
+        raise ExportError(
+            "expected correctly classified profile images of at least 2 classes, got class "
+            f"{present[0]} alone; give benign images of every class"
+        )
     check_better_than_chance(calibration_pass, calibration.labels)
     return Bench(
         network=network,

@@ -78,6 +78,8 @@ def export_defended(
     config = config if config is not None else ExportConfig()
     target = Path(path)
     check_target(target)
+    if plain_path is not None:
+        check_target(Path(plain_path))
     profile, held_out = prepare(images, labels, calibration, config)
     bench = set_up(model, profile, held_out, config, progress)
     readouts, layers = choose_readouts(
@@ -122,8 +124,8 @@ def export_defended(
         # The file as it will stand, through the front door: manifest, digests and graph agree.
         with DefendedSession(temporary, device="cpu") as session:
             session.predict(held_out.inputs[:1])
-    if plain_path is not None:
-        write_whole(Path(plain_path), plain)
+        if plain_path is not None:
+            write_whole(Path(plain_path), plain)
     _log.info("wrote %s", target)
     return ExportReport(
         path=target,
