@@ -1,0 +1,115 @@
+"""Writes the README's demo table from a committed JSON file, so that no number in it is typed by hand.
+
+python benchmarks/readme.py --take nip-demo/summary.json    # keep a demo's summary, then write the table
+python benchmarks/readme.py                                 # write it from the kept summary
+python benchmarks/readme.py --check                         # exit 1 if the README differs from it
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "demo.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- demo table: written by benchmarks/readme.py -->\n", "<!-- end of demo table -->\n"
+PACKAGES = ("numpy", "onnxruntime", "torch", "onnx-ir", "onnxscript", "foolbox")
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def cell(value: float | None, interval: list[float] | None) -> str:
+    """A share with its Wilson 95 % interval, in per cent."""
+    if value is None or interval is None:
+        return "–"
+    low, high = interval
+    return f"{100 * value:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The README's block: the gray-box table, the adaptive table, cost and machine."""
+    benign = summary["benign"]
+    lines = [
+        "**Gray-box (T1): attackers know the weights, not the defence**",
+        "",
+        "| images | n | undefended | defended | DSR, gray-box only |",
+        "|---|---|---|---|---|",
+        f"| benign | {benign['n']} | {cell(benign['undefended'], benign['intervals']['undefended'])} "
+        f"| {cell(benign['defended'], benign['intervals']['defended'])} | – |",
+    ]
+    for row in summary["attacks"]:
+        cells = [cell(row[key], row["intervals"][key]) for key in ("undefended", "defended", "dsr")]
+        lines.append(f"| {row['name']} | {row['n']} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "**Adaptive (T4): attackers know and differentiate the whole defence; one such attack, stronger ones "
+        "may leave less**",
+        "",
+        "| images | n | defended |",
+        "|---|---|---|",
+    ]
+    for row in summary["adaptive"]:
+        lines.append(
+            f"| {row['name']} | {row['n']} | {cell(row['defended'], row['intervals']['defended'])} |"
+        )
+    ratios = ", ".join(f"{entry['ratio']:.2f} × at batch {entry['batch']}" for entry in summary["latency"])
+    made = summary["machine"]
+    packages = ", ".join(f"{name} {number}" for name, number in made["packages"].items())
+    lines += [
+        "",
+        f"Latency against the plain file, benign images, one CPU thread: {ratios}. Measured on "
+        f"{made['cores']} cores of {made['system']}, Python {made['python']}, {packages}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def rewritten(readme: str, block: str) -> str:
+    """The README with its block replaced."""
+    head, _, rest = readme.partition(BEGIN)
+    _, found, tail = rest.partition(END)
+    if not found:
+        raise SystemExit(f"expected the lines {BEGIN.strip()!r} and {END.strip()!r} in {README.name}")
+    return f"{head}{BEGIN}{block}{END}{tail}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--take", type=Path, metavar="SUMMARY.json", help="keep this demo's summary first")
+    parser.add_argument("--check", action="store_true", help="only say whether the README is in step")
+    args = parser.parse_args(arguments)
+    if args.take is not None:
+        summary = json.loads(args.take.read_text(encoding="utf-8")) | {"machine": machine()}
+        RESULT.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    readme = README.read_text(encoding="utf-8")
+    fresh = rewritten(readme, table(json.loads(RESULT.read_text(encoding="utf-8"))))
+    if args.check:
+        if fresh != readme:
+            print(
+                "README.md differs from benchmarks/results/demo.json: run python benchmarks/readme.py",
+                file=sys.stderr,
+            )
+        return int(fresh != readme)
+    README.write_text(fresh, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

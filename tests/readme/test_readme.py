@@ -1,0 +1,57 @@
+"""The README is run: its numbers come from the kept JSON, and its deployment examples work as they stand."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_table_is_written_from_the_kept_numbers() -> None:
+    done = run("benchmarks/readme.py", "--check", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_number_changed_by_hand_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    for name in ("benchmarks/readme.py", "benchmarks/results/demo.json"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    altered = re.sub(r"(\| PGD 8/255 \| \d+ \| )\d+\.\d", r"\g<1>99.9", README)
+    assert altered != README
+    (tmp_path / "README.md").write_text(altered, encoding="utf-8")
+    done = run("benchmarks/readme.py", "--check", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "README.md differs" in done.stderr
+
+
+@pytest.mark.parametrize("marker", ["import onnxruntime\n", "import DefendedSession\n"])
+def test_the_deployment_examples_run(marker: str, tmp_path: Path) -> None:
+    example = next(text for text in EXAMPLES if marker in text)
+    (tmp_path / "model.nip.onnx").write_bytes((ROOT / "tests" / "goldens" / "guarded.onnx").read_bytes())
+    images = "import numpy as np\nimages = np.zeros((3, 28, 28), np.uint8)\n"
+    done = run("-c", images + example, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) == (1 if "onnxruntime\n" in marker else 3), done.stdout
+
+
+def test_the_export_example_names_real_settings() -> None:
+    from nip_export import ExportConfig
+
+    example = next(text for text in EXAMPLES if "export_defended(" in text)
+    call = re.search(r"config=(ExportConfig\(.*\)),\n", example)
+    assert call is not None
+    config = eval(call.group(1), {"ExportConfig": ExportConfig})
+    assert config.benign_budget == 0.02
+    assert len(config.mean) == len(config.std) == 3
