@@ -1,0 +1,200 @@
+"""The built wheel in a fresh environment that holds onnxruntime and numpy, and no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+TEST_TOOLS = ("pytest", "hypothesis", "jsonschema", "opencv-python-headless")
+GOLDENS = Path("tests") / "goldens"
+
+
+def quiet(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command without what this process's environment adds; its output is captured."""
+    # PYTHONPATH and pytest's own variables would bring the checkout back in.
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYTEST", "VIRTUAL_ENV"))}
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=kept, capture_output=True, text=True, timeout=300
+    )
+
+
+def succeed(*command: str | Path, cwd: Path) -> str:
+    done = quiet(*command, cwd=cwd)
+    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def pip(*arguments: str | Path, cwd: Path) -> None:
+    succeed(sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", folder, ROOT, cwd=folder)
+    (built,) = folder.iterdir()
+    return built
+
+
+class Environment:
+    """A virtual environment, and a folder with copies of the tests but not of the sources."""
+
+    def __init__(self, folder: Path, wheel: Path) -> None:
+        self.folder = folder / "work"
+        self.folder.mkdir()
+        self._bin = folder / "venv" / "bin"
+        # Without pip of its own: some distributions split ensurepip from Python.
+        venv.create(folder / "venv", with_pip=False)
+        self._install(f"{wheel}[cpu]")
+        for name in ("pyproject.toml", "tests/conftest.py", "tests/runtime", "tests/goldens"):
+            source, target = ROOT / name, self.folder / name
+            target.parent.mkdir(exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+
+    def _install(self, *what: str) -> None:
+        constraints = ROOT / "constraints.txt"
+        pip("--python", self._bin / "python", "install", "-c", constraints, *what, cwd=self.folder)
+
+    def add_test_tools(self) -> None:
+        self._install(*TEST_TOOLS)
+
+    def python(self, code: str, *arguments: str | Path) -> str:
+        """Run code; returns what it prints."""
+        return succeed(self._bin / "python", "-W", "error", "-c", code, *arguments, cwd=self.folder)
+
+    def nip(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return quiet(self._bin / "nip", *arguments, cwd=self.folder)
+
+    def pytest(self, *arguments: str) -> str:
+        return succeed(self._bin / "python", "-m", "pytest", *arguments, cwd=self.folder)
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("bare"), wheel)
+
+
+def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names}
+    (information,) = (top for top in tops if top.endswith(".dist-info"))
+    assert tops == {"nip_runtime", "nip_export", information}
+    for wanted in (
+        "nip_runtime/py.typed",
+        "nip_runtime/manifest/schema-1.json",
+        "nip_export/demo/assets/NOTICE",
+    ):
+        assert wanted in names
+    assert f"{information}/licenses/LICENSE" in names
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+
+
+def test_what_the_export_side_needs_is_absent(bare: Environment) -> None:
+    absent = ("torch", "onnx", "onnx_ir", "onnxscript", "scipy", "foolbox", "cv2", "safetensors")
+    code = f"from importlib.util import find_spec; print([n for n in {absent!r} if find_spec(n)])"
+    assert bare.python(code).strip() == "[]"
+    where = bare.python("import nip_runtime; print(nip_runtime.__file__)")
+    assert "site-packages" in where
+    assert str(ROOT / "nip_runtime") not in where
+
+
+def test_the_import_is_light_and_quick(bare: Environment) -> None:
+    code = (
+        "import time, sys; began = time.perf_counter(); import nip_runtime\n"
+        "took = time.perf_counter() - began\n"
+        "assert not {'torch', 'onnx', 'onnxruntime', 'nip_export'} & set(sys.modules)\n"
+        "print(took)"
+    )
+    assert min(float(bare.python(code)) for _ in range(5)) < 0.3
+
+
+FRONT_DOOR = """
+import sys
+import numpy as np
+from nip_runtime import DefendedSession
+golden = np.load(sys.argv[1] + ".npz")
+with DefendedSession(sys.argv[1] + ".onnx", device="cpu", threads=1) as session:
+    result = session.predict(golden["images"])
+for name in golden.files[1:]:
+    wanted, got = golden[name], getattr(result, name)
+    if wanted.dtype.kind == "f":
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+    else:
+        np.testing.assert_array_equal(got, wanted)
+assert "torch" not in sys.modules and "nip_export" not in sys.modules
+print(len(result), sorted(set(result.reason)))
+"""
+
+BARE = """
+import sys
+import numpy as np
+import onnxruntime
+golden = np.load(sys.argv[1] + ".npz")
+session = onnxruntime.InferenceSession(sys.argv[1] + ".onnx", providers=["CPUExecutionProvider"])
+pixels = golden["images"][:, None].astype(np.float32) / np.float32(255)
+logits, raw_logits, suspicion, flagged, candidate = session.run(None, {"input": pixels})
+close = dict(rtol=0, atol=1e-4 * np.abs(golden["logits"]).max())
+np.testing.assert_allclose(logits, golden["logits"], **close)
+np.testing.assert_allclose(raw_logits, golden["raw_logits"], **close)
+np.testing.assert_allclose(suspicion, golden["suspicion"], atol=1e-4)
+np.testing.assert_array_equal(flagged, golden["flagged"])
+np.testing.assert_array_equal(candidate, golden["candidate"])
+np.testing.assert_array_equal(logits.argmax(1), golden["labels"])
+assert not any(name.startswith("nip") for name in sys.modules)
+print(len(logits))
+"""
+
+
+@pytest.mark.parametrize("policy", ["guarded", "always", "detect"])
+def test_a_golden_file_answers_as_it_did(bare: Environment, policy: str) -> None:
+    assert bare.python(FRONT_DOOR, GOLDENS / policy).startswith("48 [")
+    assert bare.python(BARE, GOLDENS / policy).strip() == "48"
+
+
+def test_the_commands_work_or_say_what_is_missing(bare: Environment) -> None:
+    shown = bare.nip("--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for command in ("predict", "inspect", "doctor", "export", "demo"):
+        assert f"    {command} " in shown.stdout
+    doctor = bare.nip("doctor")
+    assert (doctor.returncode, doctor.stderr) == (0, "")
+    assert "CPUExecutionProvider        works" in doctor.stdout
+    inspected = bare.nip("inspect", GOLDENS / "guarded.onnx")
+    assert (inspected.returncode, inspected.stderr) == (0, "")
+    take = "import sys, numpy; numpy.save('pixels.npy', numpy.load(sys.argv[1])['images'])"
+    bare.python(take, GOLDENS / "guarded.npz")
+    predicted = bare.nip("predict", GOLDENS / "guarded.onnx", "pixels.npy", "--json")
+    assert (predicted.returncode, predicted.stderr) == (0, "")
+    assert predicted.stdout.count("\n") == 48
+    arguments = ("--model", "a:b", "--data", "c.npz", "--out", "d.onnx")
+    exported = bare.nip("export", *arguments)
+    assert exported.returncode == 2
+    assert exported.stderr.count("\n") == 1
+    assert "nip-runtime[export]" in exported.stderr
+    demo = bare.nip("demo")
+    assert demo.returncode == 2
+    assert demo.stderr.count("\n") == 1
+    assert "pip install" in demo.stderr
+
+
+def test_the_runtimes_own_tests_pass(bare: Environment) -> None:
+    """Last: it installs what those tests need, OpenCV among it."""
+    bare.add_test_tools()
+    summary = bare.pytest("tests/runtime", "-q", "-p", "no:cacheprovider").splitlines()[-1]
+    assert " passed" in summary
+    assert "failed" not in summary
+    print(summary)

@@ -1,0 +1,193 @@
+"""`nip export` as a user types it, and the other commands on what it makes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from nip_runtime.cli.main import main
+from nip_runtime.session import DefendedSession
+from tests.export.made import Workshop
+from tests.export.networks import example, net
+
+FACTORY = "tests.goldens.generate:GoldenNet"
+NORMALISE = ["--mean", "0.286", "--std", "0.353"]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def inputs(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with weights in both forms and benign images as .npz, and as PNGs sorted by class."""
+    folder = tmp_path_factory.mktemp("inputs")
+    state = workshop.trained("tiny").state_dict()
+    save_file(state, folder / "weights.safetensors")
+    torch.save(state, folder / "weights.pt")
+    data = example().calibration
+    np.savez(folder / "profile.npz", images=data.images[:500], labels=data.labels[:500])
+    np.savez(folder / "held_out.npz", images=data.images[500:1000], labels=data.labels[500:1000])
+    names = example().class_names
+    (folder / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    for name in names:
+        (folder / "png" / name.replace("/", "-")).mkdir(parents=True)
+    for row in range(600):
+        name = names[data.labels[row]].replace("/", "-")
+        assert cv2.imwrite(str(folder / "png" / name / f"{row:04}.png"), data.images[row])
+    return folder
+
+
+def test_npz_and_safetensors(inputs: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "model.nip.onnx"
+    arguments = ["export", "--model", FACTORY, "--weights", str(inputs / "weights.safetensors")]
+    arguments += ["--data", str(inputs / "profile.npz"), "--calibration", str(inputs / "held_out.npz")]
+    arguments += ["--out", str(out), *NORMALISE, "--benign-budget", "0.05", "--eps", "6/255", "--seed", "4"]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    for part in (str(out), "policy", "guarded", "budget 5.0%", "benign accuracy", "verified", "MB"):
+        assert part in captured.out
+    assert "Verify against torch and numpy" in captured.err, "stages are named where no bar can be drawn"
+    assert "\r" not in captured.err
+    with DefendedSession(out, device="cpu") as session:
+        manifest = session.manifest
+        accuracy = (session.predict(example().test.images).labels == example().test.labels).mean()
+    assert accuracy > 0.55
+    assert (manifest.defence.eps_pixel, manifest.provenance.seed) == (6 / 255, 4)
+    assert manifest.calibration.images == 500
+    assert (manifest.input.mean, manifest.input.std) == ((0.286,), (0.353,))
+    assert manifest.output.class_names is None
+
+
+def export_folder(inputs: Path, out: Path, *more: str) -> int:
+    names = [name.replace("/", "-") for name in example().class_names]
+    classes = inputs / "folders.txt"
+    classes.write_text("\n".join(names), encoding="utf-8")
+    arguments = ["export", "--model", FACTORY, "--weights", str(inputs / "weights.pt")]
+    arguments += ["--data", str(inputs / "png"), "--out", str(out), *NORMALISE, "--classes", str(classes)]
+    return main([*arguments, "--benign-budget", "0.05", *more])
+
+
+def test_folder_and_checkpoint_then_inspect_and_predict(
+    inputs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """Folders sort otherwise than the model's classes; --classes tells which is which."""
+    names = [name.replace("/", "-") for name in example().class_names]
+    assert names != sorted(names)
+    out = tmp_path / "model.onnx"
+    assert export_folder(inputs, out, "--policy", "detect", "--taps", "features.2,features.4,features.6") == 0
+    capsys.readouterr()
+
+    assert main(["inspect", str(out), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["graph_digest_matches"] is True
+    assert document["manifest"]["policy"] == "detect"
+    assert document["manifest"]["output"]["class_names"] == names
+    assert document["manifest"]["defence"]["influence_layer"].startswith("features.")
+    assert main(["inspect", str(out)]) == 0
+    assert "policy detect" in capsys.readouterr().out
+
+    assert main(["predict", str(out), str(inputs / "png"), "--json", "--device", "cpu"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 600
+    right = [row["label_name"] == Path(row["file"]).parent.name for row in rows]
+    assert np.mean(right) > 0.55
+    assert 0 < sum(row["flagged"] for row in rows) < 90
+    assert all(row["label"] == row["raw_label"] for row in rows)
+
+
+class Hostile:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_not_run(
+    inputs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    mark = tmp_path / "ran"
+    torch.save({"weight": Hostile(mark)}, tmp_path / "hostile.pt")
+    arguments = ["export", "--model", FACTORY, "--weights", str(tmp_path / "hostile.pt")]
+    arguments += ["--data", str(inputs / "profile.npz"), "--out", str(tmp_path / "m.onnx")]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "may run code when loaded" in error
+    assert error.count("\n") == 1
+    assert not mark.exists()
+    assert not (tmp_path / "m.onnx").exists()
+    torch.load(tmp_path / "hostile.pt", weights_only=False)
+    assert mark.exists(), "the file was hostile"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--model": "nothing"}, "expected a model as package.module:factory, got 'nothing'"),
+        ({"--model": "no_such_module:f"}, "no module named 'no_such_module'"),
+        ({"--model": "tests.models:no_such_factory"}, "has no 'no_such_factory'"),
+        ({"--model": "tests.models:case"}, "it must work without arguments"),
+        ({"--model": "tests.models:CLASSES"}, "to be a function or a torch module, got int"),
+        ({"--model": "tests.models:SmallResNet"}, "do not fit the model"),
+        ({"--weights": "none.safetensors"}, "expected weights at none.safetensors, got nothing there"),
+        ({"--weights": "{in}/profile.npz"}, "{in}/profile.npz"),
+        ({"--data": "none.npz"}, "expected a folder or an .npz file at none.npz"),
+        ({"--data": "{in}/weights.pt"}, "expected a folder with one subfolder per class, or an .npz"),
+        ({"--calibration": "none"}, "at none"),
+        ({"--classes": "none.txt"}, "expected class names, one per line, in none.txt"),
+        ({"--out": "{in}/no/folder/m.onnx"}, "cannot write to the folder"),
+        ({"--out": "{in}"}, "expected a file to write"),
+        ({"--policy": "sometimes"}, "argument --policy: invalid choice: 'sometimes'"),
+        ({"--benign-budget": "2"}, "benign_budget: expected a number between 0 and 1, got 2"),
+        ({"--benign-budget": "much"}, "expected a number or a fraction such as 8/255, got 'much'"),
+        ({"--eps": "8/0"}, "expected a number or a fraction such as 8/255, got '8/0'"),
+        ({"--eps": "3"}, "eps: expected above 0, below 1"),
+        ({"--mean": "0.1,0.2"}, "std: expected mean and std together"),
+        ({"--size": "28"}, "expected height x width such as 224x224, got '28'"),
+        ({"--taps": "features.77"}, "features.77"),
+        ({"--seed": "-1"}, "seed: expected"),
+        ({"--speed": "9"}, "unrecognized arguments: --speed"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    inputs: Path, tmp_path: Path, capsys: Capture, changes: dict[str, str], message: str
+) -> None:
+    options = {
+        "--model": FACTORY,
+        "--weights": str(inputs / "weights.safetensors"),
+        "--data": str(inputs / "profile.npz"),
+        "--out": str(tmp_path / "m.onnx"),
+    }
+    options.update({name: value.format(**{"in": inputs}) for name, value in changes.items()})
+    assert main(["export", *(f"{name}={value}" for name, value in options.items())]) == 2
+    captured = capsys.readouterr()
+    *stages, last = captured.err.splitlines()
+    assert captured.out == ""
+    assert last.startswith("nip: error: ")
+    assert message.format(**{"in": inputs}) in last
+    assert all(stage.endswith(" …") for stage in stages)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_argument_is_named(capsys: Capture) -> None:
+    assert main(["export", "--data", "x.npz"]) == 2
+    assert "the following arguments are required: --model, --out" in capsys.readouterr().err
+
+
+def test_help_teaches_with_an_example(capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["export", "--help"])
+    text = capsys.readouterr().out
+    assert "  nip export --model my_nets:resnet18 --weights resnet18.safetensors" in text
+    assert "8/255" in text
+
+
+def test_the_tiny_network_is_the_goldens(workshop: Workshop) -> None:
+    assert type(workshop.trained("tiny")) is net("tiny").factory

@@ -1,0 +1,199 @@
+"""Wrong models, images and settings: one clear error each, and no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import Tensor, nn
+
+from nip_export import ExportConfig, export_defended
+from nip_runtime.errors import ExportError, InputError, NipError
+from tests.export.made import Made
+from tests.export.networks import net
+from tests.models import case
+
+
+class Request:
+    """An export that would succeed, to be spoilt in one point."""
+
+    def __init__(self, made: Made) -> None:
+        self.model: nn.Module = made.model
+        self.images: Any
+        self.labels: Any
+        images, labels = made.net.split("calibration", 500)
+        self.images, self.labels = images.copy(), labels.copy()
+        self.calibration: Any = None
+        self.config: dict[str, Any] = {"ascent_steps": 1}
+
+    def run(self, made: Made, path: Path) -> None:
+        export_defended(
+            self.model,
+            self.images,
+            self.labels,
+            path,
+            calibration=self.calibration,
+            config=made.net.config(**self.config),
+        )
+
+
+def spoil(**fields: Callable[[Request], Any]) -> Callable[[Request], None]:
+    def change(request: Request) -> None:
+        for name, value in fields.items():
+            setattr(request, name, value(request))
+
+    return change
+
+
+def with_nan(request: Request) -> Any:
+    request.images[3, 5] = np.nan
+    return request.images
+
+
+class Loud(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise AttributeError("a mistake of the user's own")
+
+
+CASES: dict[str, tuple[type[NipError], str, Callable[[Request], None]]] = {
+    "labels beyond the logits": (
+        ExportError,
+        "the model has 10 logits, but profile images have labels up to 10",
+        spoil(labels=lambda r: r.labels + 1),
+    ),
+    "calibration labels beyond the logits": (
+        ExportError,
+        "calibration images have labels up to 11",
+        spoil(calibration=lambda r: (r.images, r.labels + 2)),
+    ),
+    "negative labels": (InputError, "expected labels from 0, got -1", spoil(labels=lambda r: r.labels - 1)),
+    "float labels": (
+        InputError,
+        "expected whole numbers as labels, got float64",
+        spoil(labels=lambda r: r.labels.astype(float)),
+    ),
+    "too few labels": (InputError, "one per image", spoil(labels=lambda r: r.labels[:-1])),
+    "labels as one-hot rows": (
+        InputError,
+        r"expected int64 labels of shape \(500,\)",
+        spoil(labels=lambda r: np.eye(10, dtype=int)[r.labels]),
+    ),
+    "no images": (
+        InputError,
+        "0 labels",
+        spoil(images=lambda r: r.images[:0], labels=lambda r: r.labels[:0]),
+    ),
+    "a list of images": (InputError, "expected a numpy array", spoil(images=lambda r: list(r.images))),
+    "double precision": (
+        InputError,
+        "expected images as uint8 .* got float64",
+        spoil(images=lambda r: r.images.astype(float)),
+    ),
+    "NaN": (InputError, r"expected float32 values in \[0, 1\], got nan", spoil(images=with_nan)),
+    "values out of bounds": (
+        InputError,
+        r"expected float32 values in \[0, 1\], got 0 to 255",
+        spoil(images=lambda r: np.clip(r.images * 300, 0, 255)),
+    ),
+    "wrong number of features": (
+        ExportError,
+        "the model",
+        spoil(images=lambda r: np.ascontiguousarray(r.images[:, :30])),
+    ),
+    "calibration of another shape": (
+        InputError,
+        r"expected calibration images of the same shape \(40,\), got \(30,\)",
+        spoil(calibration=lambda r: (np.ascontiguousarray(r.images[:, :30]), r.labels)),
+    ),
+    "too few class names": (
+        InputError,
+        "expected labels below 3, the number of class names",
+        spoil(config=lambda r: {"class_names": ("a", "b", "c")}),
+    ),
+    "too many class names": (
+        ExportError,
+        "class_names: expected 10 names, one per logit, got 11",
+        spoil(config=lambda r: {"class_names": tuple("abcdefghijk")}),
+    ),
+    "an untrained model": (
+        ExportError,
+        "expected at least 50 correctly classified|cannot be told from guessing|chance",
+        spoil(model=lambda r: case("mlp").build(seed=9)),
+    ),
+    "labels in another order": (
+        ExportError,
+        "expected at least 50 correctly classified",
+        spoil(labels=lambda r: (r.labels + 5) % 10),
+    ),
+    "one class alone": (
+        ExportError,
+        "expected correctly classified profile images of at least 2 classes, got class 1 alone",
+        spoil(
+            images=lambda r: r.images[r.labels == 1].repeat(9, 0),
+            labels=lambda r: r.labels[r.labels == 1].repeat(9, 0),
+        ),
+    ),
+    "a dozen images": (
+        ExportError,
+        "expected at least 50 correctly classified profile images, got",
+        spoil(images=lambda r: r.images[:60], labels=lambda r: r.labels[:60]),
+    ),
+    "one image of a class": (
+        InputError,
+        "expected at least two images of every class to split",
+        spoil(images=lambda r: r.images[:300], labels=lambda r: np.append(r.labels[:299] % 9, 9)),
+    ),
+    "a budget below one image": (
+        ExportError,
+        "benign_budget: .* give at least [0-9]+, or a larger budget",
+        spoil(config=lambda r: {"benign_budget": 0.001}),
+    ),
+    "an unknown tap": (ExportError, "no.such.layer", spoil(config=lambda r: {"taps": ["no.such.layer"]})),
+    "a k beyond the features": (
+        ExportError,
+        "top_k: expected at most 32",
+        spoil(config=lambda r: {"top_k": 33}),
+    ),
+    "a model that fails": (ExportError, "a mistake of the user's own", spoil(model=lambda r: Loud())),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_clear_error(mlp: Made, tmp_path: Path, name: str) -> None:
+    kind, message, change = CASES[name]
+    request = Request(mlp)
+    change(request)
+    with pytest.raises(kind, match=message) as caught:
+        request.run(mlp, tmp_path / "m.onnx")
+    assert "\n" not in str(caught.value).strip()
+    assert len(str(caught.value)) < 500
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_request_succeeds_unspoilt(mlp: Made, tmp_path: Path) -> None:
+    Request(mlp).run(mlp, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+def test_images_of_another_number_of_channels(tmp_path: Path, channels: int) -> None:
+    tiny = net("tiny")
+    images, labels = tiny.split("calibration", 300)
+    wrong = np.repeat(images[..., None], channels, axis=3)
+    with pytest.raises(ExportError, match=r"channel|the model"):
+        export_defended(tiny.factory().eval(), wrong, labels, tmp_path / "m.onnx", config=ExportConfig())
+
+
+def test_mean_of_another_number_of_channels(tmp_path: Path) -> None:
+    tiny = net("tiny")
+    images, labels = tiny.split("calibration", 300)
+    with pytest.raises(ExportError, match="expected 1 or 1 values in mean"):
+        export_defended(
+            tiny.factory().eval(),
+            images,
+            labels,
+            tmp_path / "m.onnx",
+            config=ExportConfig(mean=(0.1, 0.2, 0.3), std=(1, 1, 1)),
+        )

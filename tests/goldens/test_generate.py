@@ -1,0 +1,83 @@
+"""The committed golden files are what their generator writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nip_runtime.container import read_container
+from nip_runtime.manifest import Policy
+from nip_runtime.names import MANIFEST_KEY
+from tests.goldens.generate import EACH, generate
+
+HERE = Path(__file__).parent
+ANSWERS = ("logits", "raw_logits", "suspicion", "flagged", "candidate")
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("goldens")
+    generate(folder)
+    return folder
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.suffix in (".onnx", ".npz")}
+
+
+def keys(value: Any) -> Any:
+    """A document's keys, nested, without its values."""
+    return {name: keys(inner) for name, inner in value.items()} if isinstance(value, dict) else None
+
+
+@pytest.mark.slow
+def test_the_generator_still_writes_the_same_contract(fresh: Path) -> None:
+    assert files(fresh) == files(HERE) == {f"{p}.{end}" for p in Policy for end in ("onnx", "npz")}
+    for policy in Policy:
+        old, new = (read_container(folder / f"{policy}.onnx") for folder in (HERE, fresh))
+        assert (old.inputs, old.outputs) == (new.inputs, new.outputs)
+        assert (old.opsets, old.ir_version) == (new.opsets, new.ir_version)
+        before, after = (json.loads(c.metadata[MANIFEST_KEY]) for c in (old, new))
+        assert before["policy"] == after["policy"] == policy
+        assert keys(before) == keys(after)
+        for unchanged in ("schema_version", "input", "output", "known_limits"):
+            assert before[unchanged] == after[unchanged]
+        assert before["defence"]["taps"] == after["defence"]["taps"]
+        assert before["digests"]["profile_data"] == after["digests"]["profile_data"]
+
+
+@pytest.mark.slow
+def test_fresh_ones_agree_with_the_committed(fresh: Path) -> None:
+    """Training on another processor may differ in the last digits, so not every answer must be the same."""
+    for policy in Policy:
+        with np.load(HERE / f"{policy}.npz") as old, np.load(fresh / f"{policy}.npz") as new:
+            assert old.files == new.files == ["images", "labels", *ANSWERS]
+            for name in old.files:
+                assert (old[name].dtype, old[name].shape) == (new[name].dtype, new[name].shape), name
+            np.testing.assert_array_equal(old["images"][:EACH], new["images"][:EACH])
+            for side in (old, new):
+                assert (
+                    side["raw_logits"].argmax(1)[:EACH].tolist()
+                    != side["raw_logits"].argmax(1)[EACH:].tolist()
+                )
+            assert (old["labels"] == new["labels"]).mean() >= 0.95
+            assert (old["raw_logits"].argmax(1) == new["raw_logits"].argmax(1)).mean() >= 0.95
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_the_committed_ones_show_every_kind_of_row(policy: Policy) -> None:
+    with np.load(HERE / f"{policy}.npz") as golden:
+        flagged, raw = golden["flagged"], golden["raw_logits"].argmax(1)
+        assert len(flagged) == 2 * EACH
+        assert 0 < flagged[:EACH].sum() < flagged[EACH:].sum() < EACH
+        changed = golden["labels"] != raw
+    assert changed.any() == (policy is not Policy.DETECT)
+    assert policy is not Policy.GUARDED or (changed[EACH:] & flagged[EACH:]).any()
+
+
+def test_they_are_small() -> None:
+    assert sum((HERE / name).stat().st_size for name in files(HERE)) <= 600_000
