@@ -28,12 +28,17 @@ print(json.dumps({"added": after - before, "resident": after}))
 
 
 def memory_after_load(path: Path) -> dict[str, int]:
-    """Bytes that a fresh process holds after opening a model, and how many of them opening it added."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(path)], check=True, capture_output=True, text=True
-    )
-    measured: dict[str, int] = json.loads(done.stdout)
-    return measured
+    """Bytes that a fresh process holds after opening a model, and how many of them opening it added.
+
+    The least of three: what the allocator keeps of freed memory differs from run to run by a tenth.
+    """
+    runs: list[dict[str, int]] = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, str(path)], check=True, capture_output=True, text=True
+        )
+        runs.append(json.loads(done.stdout))
+    return {name: min(run[name] for run in runs) for name in runs[0]}
 
 
 @pytest.mark.slow
