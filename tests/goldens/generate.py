@@ -1,16 +1,18 @@
 """Writes the golden files: small defended models of every policy and what they answered when they were made.
 
-    python -m tests.goldens.generate [FOLDER]
+    python -m tests.goldens.generate [FOLDER] [--anew]
 
 ``NAME.onnx`` stands beside ``NAME.npz`` with `images` (uint8, half of them attacked) and, named as in
 `nip_runtime.Prediction`, the answers. The tests of the runtime run them where torch is not installed, so an
 older file that a newer runtime reads otherwise shows at once.
+
+Training and attack end elsewhere on another processor, because rounding errors grow with every step. So their
+results are kept in ``start.safetensors``; ``--anew`` makes them again.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import torch
 from foolbox.attacks.projected_gradient_descent import LinfProjectedGradientDescentAttack
 from foolbox.models.pytorch import PyTorchModel
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +29,7 @@ from nip_export.demo.example import Example, load_example
 from nip_runtime.manifest import Policy
 from nip_runtime.session import DefendedSession
 
+START = Path(__file__).parent / "start.safetensors"
 SEED = 20
 STEPS = 300
 BATCH = 64
@@ -94,12 +98,20 @@ def attacked(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int
     return levels
 
 
-def generate(folder: Path) -> None:
-    """Write one pair of files per policy."""
-    example = load_example()
+def start(example: Example) -> dict[str, Tensor]:
+    """Weights of the trained network, and `images`: uint8 (N, 28, 28), benign ones first."""
     model = train(example)
     benign, labels = example.test.images[:EACH].astype(np.uint8), example.test.labels[:EACH]
     images = np.concatenate([benign, attacked(model, benign, labels)])
+    return {**model.state_dict(), "images": torch.from_numpy(images)}
+
+
+def generate(folder: Path) -> None:
+    """Write one pair of files per policy, from what :data:`START` holds."""
+    example, model = load_example(), GoldenNet()
+    state = load_file(START)
+    images = state.pop("images").numpy()
+    model.load_state_dict(state)
     for policy in Policy:
         path = folder / f"{policy}.onnx"
         export_defended(
@@ -133,10 +145,16 @@ def generate(folder: Path) -> None:
         )
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Write into the folder named, by default this file's own."""
-    generate(Path(arguments[0]) if arguments else Path(__file__).parent)
+def main() -> None:
+    """Read the arguments and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=START.parent, help="default: this file's own")
+    parser.add_argument("--anew", action="store_true", help="train and attack again")
+    arguments = parser.parse_args()
+    if arguments.anew:
+        save_file(start(load_example()), START)
+    generate(arguments.folder)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
