@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
+
+from nip_export.commands.threads import passive_waiting
 
 NAME = "demo"
 HELP = "export the embedded example, attack it, and report what the defence did"
@@ -35,9 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; returns the exit status."""
-    # Waiting threads of torch spin by default; on a machine with other work that made the attacks seven times
-    # slower. Read when torch is loaded, so it must be set before.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    passive_waiting()
     # torch and foolbox take seconds to import, and `nip --help` imports this module.
     from rich.console import Console
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nip_export.commands.threads import passive_waiting
 from nip_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export; returns the exit status."""
+    passive_waiting()
     # torch takes seconds to import, and `nip --help` imports this module.
     from nip_export.config import ExportConfig
     from nip_export.loading import load_model
