@@ -199,8 +199,8 @@ def pgd(
 NETS: tuple[Net, ...] = (
     Net("vgg", lambda: SmallVgg(widths=(8, 16, 24)), as_given, 150, mean=(0.286,), std=(0.353,)),
     Net("resnet", SmallResNet, as_color, 110, mean=(0.3, 0.25, 0.2), std=(0.35, 0.3, 0.25)),
-    Net("preact", lambda: case("preact").factory(), as_thumbnail, 250),
-    Net("mobilenet", lambda: case("mobilenet").factory(), as_framed, 140, mean=(0.25,), std=(0.3,)),
+    Net("preact", lambda: case("preact").factory(), as_thumbnail, 400),
+    Net("mobilenet", lambda: case("mobilenet").factory(), as_framed, 180, mean=(0.25,), std=(0.3,)),
     Net("vit", lambda: case("vit").factory(), as_thumbnail, 250),
     Net("audio", lambda: case("audio").factory(), as_waveform, 250, bounds=(-1.0, 1.0)),
     Net("mlp", lambda: case("mlp").factory(), as_vector, 600),

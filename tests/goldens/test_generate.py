@@ -81,13 +81,16 @@ def test_training_and_attack_still_give_a_start() -> None:
         name: (v.dtype, v.shape) for name, v in kept.items()
     }
     assert torch.equal(made["images"][:EACH], kept["images"][:EACH])
-    images = made.pop("images")[:, None].float() / 255
+    attacked = made.pop("images")[EACH:]
     model.load_state_dict(made)
-    with torch.no_grad():
-        labels = model.eval()((images - MEAN[0]) / STD[0]).argmax(1).numpy()
-    right = labels == np.tile(example.test.labels[:EACH], 2)
-    assert right[:EACH].mean() > 0.6
-    assert right[EACH:].mean() < 0.2
+
+    def accuracy(images: torch.Tensor) -> float:
+        with torch.no_grad():
+            labels = model.eval()((images[:, None].float() / 255 - MEAN[0]) / STD[0]).argmax(1).numpy()
+        return float((labels == example.test.labels[: len(images)]).mean())
+
+    assert accuracy(torch.from_numpy(example.test.images)) > 0.55
+    assert accuracy(attacked) < 0.2
 
 
 @pytest.mark.parametrize("policy", list(Policy))
