@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
 import pytest
+
+# Before torch is loaded: with several threads, sums come out in another order from one run to the next.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 NETWORKS = ("vgg", "resnet", "preact", "mobilenet", "vit", "vit_builtin", "audio", "mlp")
 """Networks that several tests of one folder look at, as they stand in the tests' names."""

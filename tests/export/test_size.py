@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from nip_export import export_defended
 from tests.export.networks import fitted_resnet18, net
+from tests.memory import memory_after_load
 
 LIMIT = 1.15
-
-MEASURE = """
-import json, sys
-import onnxruntime as ort, psutil
-options = ort.SessionOptions()
-options.intra_op_num_threads = 1
-process = psutil.Process()
-before = process.memory_info().rss
-session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-after = process.memory_info().rss
-print(json.dumps({"added": after - before, "resident": after}))
-"""
-
-
-def memory_after_load(path: Path) -> dict[str, int]:
-    """Bytes that a fresh process holds after opening a model, and how many of them opening it added.
-
-    The least of three: what the allocator keeps of freed memory differs from run to run by a tenth.
-    """
-    runs: list[dict[str, int]] = []
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE, str(path)], check=True, capture_output=True, text=True
-        )
-        runs.append(json.loads(done.stdout))
-    return {name: min(run[name] for run in runs) for name in runs[0]}
 
 
 @pytest.mark.slow
