@@ -176,6 +176,29 @@ def test_an_answer_that_differs_in_one_row_is_refused(
     compare(other, reference, untouched)
 
 
+def test_the_gain_widens_the_corrected_logits_of_flagged_rows_and_nothing_else(
+    expected: tuple[DefenceSpec, Expected],
+) -> None:
+    reference = oracle_answers(expected[1])
+    flagged, passed = np.flatnonzero(reference.flagged)[0], np.flatnonzero(~reference.flagged)[0]
+
+    def off(field: str, row: int, by: float) -> Answers:
+        values = np.array(getattr(reference, field), np.float64)
+        values[row] += by
+        return with_field(reference, field, values)
+
+    gain = 1e3 * float(np.abs(reference.logits).max())
+    error = 0.05 * gain * 1e-4 * float(np.abs(reference.raw_logits).max())
+    compare(off("logits", flagged, error), reference, ALL, gain=gain)
+    for other in (off("logits", flagged, 1e3 * error), off("logits", passed, error)):
+        with pytest.raises(ExportError, match="in logits"):
+            compare(other, reference, ALL, gain=gain)
+    with pytest.raises(ExportError, match="in raw_logits"):
+        compare(off("raw_logits", flagged, error), reference, ALL, gain=gain)
+    with pytest.raises(ExportError, match="in logits"):
+        compare(off("logits", flagged, error), reference, ALL)
+
+
 @pytest.mark.parametrize("field", ["logits", "raw_logits", "suspicion"])
 def test_an_answer_that_is_not_a_number_is_refused(
     expected: tuple[DefenceSpec, Expected], field: str
