@@ -140,6 +140,11 @@ def test_the_numbers_come_from_the_exported_files(demo: SimpleNamespace) -> None
     assert [score.defended.n for score in demo.scores.attacks] == [TEST_IMAGES, 30]
 
 
+def test_the_network_is_left_as_it_was(demo: SimpleNamespace) -> None:
+    assert all(parameter.requires_grad for parameter in demo.example.model.parameters())
+    assert all(parameter.grad is None for parameter in demo.example.model.parameters())
+
+
 def test_the_attacks_work_and_the_defence_answers(demo: SimpleNamespace) -> None:
     fgsm, pgd = demo.scores.attacks
     assert pgd.undefended.value < 0.4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -184,7 +185,8 @@ def _adaptive(
     progress: Progress,
 ) -> tuple[AdaptiveScore, ...]:
     """Attack the defence itself, wherever the gray-box attack to start from was run."""
-    twin = DefendedTwin(report.network, report.spec).requires_grad_(False)
+    # A copy: the twin holds the example's own network, whose parameters stay as they are.
+    twin = copy.deepcopy(DefendedTwin(report.network, report.spec)).requires_grad_(False)
     ran = {result.case.name: (result, answers) for result, answers in zip(attacked, predictions, strict=True)}
     scores = []
     for case in ADAPTIVE_CASES:
