@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,9 @@ from torch import nn
 
 from nip_export.attach.trace import TappedNetwork, channel_constant
 from nip_export.capture import Tap, evaluation_mode, pool_activation_numpy
+from nip_export.progress import Advance
 
 Floats = NDArray[np.float32]
-Advance = Callable[[int], None]
-"""Called with the number of images done."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 Two traps that settings here avoid. foolbox's own defaults for PGD (40 steps of ε/30) travel 1.33 ε in all
 and stop short of the strongest point; 50 steps of ε/10 with restarts do not. And the minimum-norm attacks
-(DeepFool, C&W with κ = 0) stop just past the decision boundary, where any small change of the image undoes
-many of them: they are listed because readers ask for them, never as the headline.
+(DeepFool, C&W with κ = 0) stop just past the decision boundary, DeepFool so close that rounding to 8 bits
+undoes most of it: they are listed because readers ask for them, never as the headline.
 """
 
 from __future__ import annotations

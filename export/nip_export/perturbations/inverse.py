@@ -20,9 +20,9 @@ from torch import Tensor
 from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import Tap, evaluation_mode, pool_activation
 from nip_export.config import PUBLISHED_SCALE
-from nip_export.network import Advance
 from nip_export.perturbations.bank import coarse_shape, refine
 from nip_export.profiles import InfluenceProfile
+from nip_export.progress import Advance
 
 MOMENTUM = 0.75
 FIRST_STEP = 0.1

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import evaluation_mode, pool_activation
-from nip_export.network import Advance, TapCells
+from nip_export.network import TapCells
+from nip_export.progress import Advance
 from nip_runtime.errors import ExportError
 
 
