@@ -1,0 +1,1 @@
+"""Attacks on an exported file, and an honest account of what it stops: ``nip evaluate``."""
