@@ -33,6 +33,15 @@ class Answers:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: slice | NDArray[np.bool_] | NDArray[np.integer]) -> Answers:
+        """The answers to some of the images: a slice, a mask (N,), or row numbers."""
+        return Answers(
+            labels=self.labels[rows],
+            raw_labels=self.raw_labels[rows],
+            flagged=None if self.flagged is None else self.flagged[rows],
+            suspicion=None if self.suspicion is None else self.suspicion[rows],
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Defence:
