@@ -1,0 +1,114 @@
+"""The way back: the defence's numbers out of a finished file, for whoever attacks or examines it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from nip_export.attach.editor import UNLIMITED
+from nip_export.capture import TapKind
+from nip_export.spec import Bank, ClassScale, Curve, DefenceSpec, Gate, ReadOut
+from nip_runtime.artifact import Artifact, read_artifact
+from nip_runtime.errors import ArtifactError
+
+PREFIX = "nip/"
+
+
+def recover_spec(path: str | Path, kinds: Mapping[str, TapKind]) -> DefenceSpec:
+    """Read the defence that a file carries.
+
+    Args:
+        path: a defended file.
+        kinds: how the activation of every tapped layer is to be read, by name of the layer; the file's graph
+            has it spelled out in operators, not as a word.
+
+    Returns:
+        The numbers that :func:`nip_export.attach.assemble.attach_defence` was given, as the graph holds them:
+        in float32.
+
+    Raises:
+        ArtifactError: no defended file, or one whose constants have other names than this version writes.
+    """
+    artifact = read_artifact(path)
+    model = onnx.load(str(path))
+    found = {
+        tensor.name.removeprefix(PREFIX): onnx.numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.name.startswith(PREFIX)
+    }
+    try:
+        return _spec(artifact, found, kinds)
+    except KeyError as error:
+        raise ArtifactError.mismatch(
+            expected=f"a constant named {PREFIX}{error.args[0]} in {path}",
+            got="none",
+            fix="export the model again with this version",
+        ) from error
+
+
+def _spec(
+    artifact: Artifact, found: Mapping[str, NDArray[np.generic]], kinds: Mapping[str, TapKind]
+) -> DefenceSpec:
+    manifest = artifact.manifest
+    gate = Gate(
+        disagreement_scale=_scale(found, "disagreement"),
+        disagreement_tail=_curve(found, "disagreement_tail"),
+        response_scale=_scale(found, "response"),
+        response_tail=_curve(found, "response_tail"),
+        screen_threshold=_number(found, "screen_threshold") if "screen_threshold" in found else None,
+        flag_threshold=_number(found, "flag_threshold"),
+        suspicion=_curve(found, "suspicion"),
+    )
+    readouts = tuple(
+        ReadOut(
+            tap=tap.name,
+            kind=kinds[tap.name],
+            cells=_cells_per_axis(tap.cells, kinds[tap.name]),
+            weight=found[f"readout/{tap.name}/weight"].astype(np.float32),
+            bias=found[f"readout/{tap.name}/bias"].astype(np.float32),
+        )
+        for tap in manifest.defence.taps
+    )
+    bank = Bank(
+        steps=found["bank"].astype(np.int8),
+        step_size=_number(found, "bank_step_size"),
+        factor=int(found["bank_scales"].astype(np.float32)[-1]) if "bank_scales" in found else 1,
+        shape=manifest.input.shape,
+    )
+    return DefenceSpec(
+        policy=manifest.policy,
+        classes=manifest.output.classes,
+        bounds=manifest.input.bounds,
+        readouts=readouts,
+        gate=gate,
+        bank=bank,
+    )
+
+
+def _number(found: Mapping[str, NDArray[np.generic]], name: str) -> float:
+    return float(found[name].astype(np.float64).reshape(-1)[0])
+
+
+def _scale(found: Mapping[str, NDArray[np.generic]], label: str) -> ClassScale:
+    return ClassScale(
+        found[f"{label}_mean"].astype(np.float32), found[f"{label}_inverse_std"].astype(np.float32)
+    )
+
+
+def _curve(found: Mapping[str, NDArray[np.generic]], label: str) -> Curve:
+    widths = found[f"{label}_widths"].astype(np.float32)
+    return Curve(
+        base=_number(found, f"{label}_base"),
+        knots=found[f"{label}_knots"].astype(np.float32),
+        # Written as the largest float32, for the graph's Min needs a number.
+        widths=np.where(widths >= np.float32(UNLIMITED), np.float32(np.inf), widths),
+        slopes=found[f"{label}_slopes"].astype(np.float32).reshape(-1),
+    )
+
+
+def _cells_per_axis(cells: int, kind: TapKind) -> int:
+    return round(cells**0.5) if kind is TapKind.MAP2D else cells
