@@ -101,7 +101,7 @@ class AttackResult:
 
 @dataclass(frozen=True, kw_only=True)
 class WorstCase:
-    """Share of images answered rightly under every attack of a group: the headline.
+    """Share of images answered rightly as they are and under every attack of a group: the headline.
 
     Only images that every attack of the group was run on are counted.
     """
@@ -154,7 +154,7 @@ class TradeOffPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class TradeOff:
-    """A defence at every threshold, by rising cost; `chosen` indexes the one the file was exported with."""
+    """A defence at every threshold, by rising flag rate; `chosen` indexes the file's own."""
 
     name: str
     points: tuple[TradeOffPoint, ...]
