@@ -9,7 +9,7 @@ from nip_export.evaluate.answers import Defence
 from nip_export.evaluate.results import PairedTest
 from nip_export.evaluate.scoring import Outcome, lead, mean_dsr, score_attack, score_baseline, score_benign
 from nip_export.evaluate.scoring.bootstrap import MeanDsr, draw_weights
-from nip_export.evaluate.threats import Attacked
+from nip_export.evaluate.threats import Attacked, Threat
 from nip_runtime.errors import InputError
 from nip_runtime.rates import Rate
 from tests.evaluate.scoring.made import answers, case, outcome
@@ -108,6 +108,26 @@ def test_where_nothing_or_everything_is_repaired_the_interval_does_not_claim_cer
     unseen = Rate(0, 20).interval[1]
     assert (none.value, none.low, none.high) == (0, 0, unseen)
     assert (every.value, every.low, every.high) == (1, 1 - unseen, 1)
+
+
+def test_a_lead_without_any_difference_is_not_certain_either() -> None:
+    one = [outcome(case(), raw=[0] * 20, right=[1] * 10 + [0] * 10)]
+    none = lead(one, one)
+    assert none is not None
+    assert (none.value, none.high) == (0, Rate(0, 20).interval[1])
+    assert none.low == -none.high
+    assert "paired difference" in none.method and "Wilson" in none.method
+
+
+def test_threat_models_are_never_averaged() -> None:
+    mixed = [
+        outcome(case(), raw=[0], right=[1]),
+        outcome(case("twin", threat=Threat.ADAPTIVE), raw=[0], right=[1]),
+    ]
+    with pytest.raises(InputError, match="one threat model, got T1, T4"):
+        mean_dsr(mixed)
+    with pytest.raises(InputError, match="one threat model, got T1, T4"):
+        lead(mixed, mixed)
 
 
 def test_lead_is_paired() -> None:

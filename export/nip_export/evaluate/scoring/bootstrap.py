@@ -56,15 +56,6 @@ class MeanDsr:
         object.__setattr__(self, "_weights", weights)
         object.__setattr__(self, "_counted", weights @ self.successful.T.astype(np.float64))
 
-    @property
-    def method(self) -> str:
-        """What the interval is, for `Estimate.method`."""
-        attacks = len(self.successful)
-        plural = "attack" if attacks == 1 else "attacks"
-        return (
-            f"mean over {attacks} {plural}; 95 % percentile bootstrap over images, {self.resamples} resamples"
-        )
-
     def value(self, repaired: Flags) -> float:
         """The mean itself, of (A, N) bool repaired ⊆ successful."""
         return float(np.mean(repaired.sum(1) / self.successful.sum(1)))
@@ -83,24 +74,32 @@ class MeanDsr:
         return means
 
     def estimate(self, repaired: Flags) -> Estimate:
-        """The mean with its interval."""
-        value = self.value(repaired)
-        low, high = self.interval(self.resampled(repaired), value)
-        return Estimate(value, max(low, 0.0), min(high, 1.0), self.successful.shape[1], self.method)
+        """The mean with its interval, within [0, 1]."""
+        return self.judge(self.value(repaired), self.resampled(repaired), lowest=0.0)
 
-    def interval(self, resampled: Doubles, value: float) -> tuple[float, float]:
-        """The middle 95 % of (B,) resampled values without NaN, stretched to hold the value itself.
+    def judge(self, value: float, resampled: Doubles, *, lowest: float) -> Estimate:
+        """A value with the middle 95 % of its (B,) resamples, stretched to hold it, within [lowest, 1].
 
         Where no resample differs from another (nothing repaired, or everything), the bootstrap would claim
         certainty: the ends are then as far away as Wilson's is from 0 of as many images as were attacked
         successfully.
         """
+        attacks = f"mean over {len(self.successful)} attack{'s' if len(self.successful) > 1 else ''}"
         known = resampled[~np.isnan(resampled)]
         if len(known) == 0 or np.ptp(known) < _ROUNDING:
             unseen = Rate(0, int(self.successful.any(0).sum())).interval[1]
-            return value - unseen, value + unseen
-        low, high = np.percentile(known, _PERCENTILES)
-        return min(float(low), value), max(float(high), value)
+            low, high = value - unseen, value + unseen
+            method = f"{attacks}; the same in every resample: ± the end of Wilson's 95 % interval of none"
+        else:
+            low, high = (float(end) for end in np.percentile(known, _PERCENTILES))
+            method = f"{attacks}; 95 % percentile bootstrap over images, {self.resamples} resamples"
+        return Estimate(
+            value,
+            max(min(low, value), lowest),
+            min(max(high, value), 1.0),
+            self.successful.shape[1],
+            method,
+        )
 
 
 def draw_weights(images: int, resamples: int) -> Doubles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +93,19 @@ class Outcome:
     def repaired(self) -> Flags:
         """(n,): successes of the attack that the defence labels rightly."""
         return self.successful & self.right
+
+
+def refuse_mixed_threats(cases: Iterable[AttackCase]) -> None:
+    """Refuse a mean over core attacks of several threat models.
+
+    Raises:
+        InputError: naming the threat models.
+    """
+    threats = sorted({str(case.threat) for case in cases if case.core})
+    if len(threats) > 1:
+        raise InputError.mismatch(
+            expected="core attacks of one threat model", got=", ".join(threats), fix="average each on its own"
+        )
 
 
 def _equal(labels: Labels, truth: Labels) -> Flags:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from nip_export.evaluate.answers import Answers
 from nip_export.evaluate.results import AttackResult, BenignResult, Estimate
 from nip_export.evaluate.scoring.bootstrap import MeanDsr, stack
-from nip_export.evaluate.scoring.outcome import Flags, Outcome
+from nip_export.evaluate.scoring.outcome import Flags, Outcome, refuse_mixed_threats
 from nip_export.evaluate.scoring.paired import cost, mcnemar, share, share_or_none
 from nip_export.evaluate.threats import Attacked, Images, Labels
 from nip_runtime.errors import InputError
@@ -104,7 +105,11 @@ def mean_dsr(outcomes: Sequence[Outcome]) -> Estimate | None:
 
     Every attack counts alike, however many successes it had. An attack that was run on fewer images counts
     on those. None if no core attack succeeded. The estimate's n is the largest number of images.
+
+    Raises:
+        InputError: if the core attacks belong to different threat models.
     """
+    refuse_mixed_threats([outcome.case for outcome in outcomes])
     counted = [outcome for outcome in outcomes if outcome.case.core and outcome.successful.any()]
     if not counted:
         return None
@@ -119,7 +124,7 @@ def lead(outcomes_a: Sequence[Outcome], outcomes_b: Sequence[Outcome]) -> Estima
     Counts the core attacks that succeeded on the raw network as either of them runs it; None without any.
 
     Raises:
-        InputError: if the two did not face the same core attacks on the same images.
+        InputError: if the two did not face the same core attacks on the same images, all of one threat model.
     """
     pairs = [
         (first, second)
@@ -135,13 +140,13 @@ def lead(outcomes_a: Sequence[Outcome], outcomes_b: Sequence[Outcome]) -> Estima
         repairs.append(stack([outcome.repaired for outcome in side], images))
     value = means[0].value(repairs[0]) - means[1].value(repairs[1])
     differences = means[0].resampled(repairs[0]) - means[1].resampled(repairs[1])
-    low, high = means[0].interval(differences, value)
-    method = f"paired difference; {means[0].method}"
-    return Estimate(value, max(low, -1.0), min(high, 1.0), images, method)
+    estimate = means[0].judge(value, differences, lowest=-1.0)
+    return replace(estimate, method=f"paired difference; {estimate.method}")
 
 
 def _paired(first: Sequence[Outcome], second: Sequence[Outcome]) -> list[tuple[Outcome, Outcome]]:
     """The core outcomes of two defences, attack by attack."""
+    refuse_mixed_threats([outcome.case for outcome in (*first, *second)])
     ours = {outcome.case.name: outcome for outcome in first if outcome.case.core}
     theirs = {outcome.case.name: outcome for outcome in second if outcome.case.core}
     if ours.keys() != theirs.keys():

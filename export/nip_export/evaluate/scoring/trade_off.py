@@ -11,7 +11,7 @@ import numpy as np
 from nip_export.evaluate.answers import GateView
 from nip_export.evaluate.results import TradeOff, TradeOffPoint
 from nip_export.evaluate.scoring.bootstrap import MeanDsr, stack
-from nip_export.evaluate.scoring.outcome import Flags
+from nip_export.evaluate.scoring.outcome import Flags, refuse_mixed_threats
 from nip_export.evaluate.scoring.paired import cost, share
 from nip_export.evaluate.threats import AttackCase, Labels
 from nip_runtime.errors import InputError
@@ -48,6 +48,7 @@ class Sweep:
                 got=f"{len(labels)}",
                 fix="hand over the classes of the same images",
             )
+        refuse_mixed_threats(case for case, _ in attacked)
         kept: list[GateView] = []
         successes: list[Flags] = []
         for case, view in attacked:
@@ -115,7 +116,7 @@ def trade_off(
         None if no core attack succeeded or no threshold makes a difference.
 
     Raises:
-        InputError: if `labels` is not about the benign images.
+        InputError: if `labels` is not about the benign images, or core attacks are of several threat models.
     """
     sweep = Sweep.of(benign, labels, attacked)
     settings = set(thresholds(benign, points=points))
