@@ -108,6 +108,7 @@ def test_large_epsilon_must_reach_chance(raw: int, sound: bool) -> None:
 def test_minimum_norm_attacks_must_succeed(raw: int, sound: bool) -> None:
     assert holds(found(MINIMUM, left("C&W", raw, norm=Norm.L2, epsilon=None))) is sound
     assert isinstance(found(MINIMUM, left("PGD", raw)), NotMeasured)
+    assert isinstance(found(MINIMUM, left("one-pixel", raw, norm=Norm.L0, epsilon=None)), NotMeasured)
 
 
 def test_query_attacks_against_the_adaptive_worst_case() -> None:
