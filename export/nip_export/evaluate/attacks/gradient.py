@@ -52,10 +52,10 @@ def mi_fgsm(epsilon: float) -> Craft:
     )
 
 
-def pgd(epsilon: float) -> Craft:
+def pgd(epsilon: float, *, steps: int = PGD_STEPS) -> Craft:
     """Projected gradient descent from random starts within L∞ (Madry et al. 2018)."""
     return _follow(
-        lambda: LinfProjectedGradientDescentAttack(steps=PGD_STEPS, rel_stepsize=0.1, random_start=True),
+        lambda: LinfProjectedGradientDescentAttack(steps=steps, rel_stepsize=0.1, random_start=True),
         Budget(Norm.LINF, epsilon),
         starts=PGD_STARTS,
     )
