@@ -46,7 +46,7 @@ class Budget:
         return clean + change * shrink.reshape(-1, *[1] * (change.ndim - 1))
 
 
-def batched(attack: BatchAttack, *, budget: Budget | None, spare: bool) -> Craft:
+def batched(attack: BatchAttack, *, budget: Budget | None, spare: bool, size: int = BATCH) -> Craft:
     """A craft that attacks batch after batch under its own seeded generators.
 
     Args:
@@ -54,13 +54,14 @@ def batched(attack: BatchAttack, *, budget: Budget | None, spare: bool) -> Craft
         budget: kept whatever the attack does; None for a minimum-norm attack.
         spare: leave images alone that are misclassified already. Right for an attack that only looks for
             *some* misclassified image nearby; wrong for one whose images are to fool another network too.
+        size: images in a batch.
     """
 
     def craft(victim: nn.Module, images: Tensor, labels: Tensor, seed: int, advance: Advance) -> Tensor:
         done = images.clone()
         with seeded(seed):
-            for start in range(0, len(images), BATCH):
-                clean, truth = images[start : start + BATCH], labels[start : start + BATCH]
+            for start in range(0, len(images), size):
+                clean, truth = images[start : start + size], labels[start : start + size]
                 rows = torch.ones(len(clean), dtype=torch.bool)
                 if spare:
                     rows = ~misclassified(victim, clean, truth)
@@ -68,8 +69,7 @@ def batched(attack: BatchAttack, *, budget: Budget | None, spare: bool) -> Craft
                     attacked = attack(victim, clean[rows], truth[rows]).detach()
                     if budget is not None:
                         attacked = budget.keep(attacked, clean[rows])
-                    # Assigned through the view of this batch: `done[start:][rows]` alone would be a copy.
-                    done[start : start + BATCH][rows] = attacked.clamp(0, 1)
+                    done[start : start + size][rows] = attacked.clamp(0, 1)
                 advance(len(clean))
         return done
 

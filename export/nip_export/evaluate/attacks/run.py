@@ -46,14 +46,21 @@ def run_attack(
     count = len(images) if case.images is None else min(case.images, len(images))
     clean, truth = torch.from_numpy(images[:count].copy()), torch.from_numpy(labels[:count].copy())
     target = _frozen_copy(victim, clean) if case.threat in (Threat.GRAY_BOX, Threat.TRANSFER) else victim
-    asked = getattr(victim, "rows_answered", None)
+    before = _rows_answered(victim)
     began = time.perf_counter()
     attacked = case.craft(target, clean, truth, seed, advance).detach()
     seconds = time.perf_counter() - began
     original = torch.from_numpy(images[:count])
     _check(case, attacked, original)
-    queries = None if asked is None else (victim.rows_answered - asked) / max(count, 1)
+    after = _rows_answered(victim)
+    queries = None if before is None or after is None else (after - before) / max(count, 1)
     return Attacked(case, np.ascontiguousarray(attacked.numpy(), dtype=np.float32), seconds, queries)
+
+
+def _rows_answered(victim: nn.Module) -> int | None:
+    """How many inputs a victim that counts them has answered."""
+    counted = getattr(victim, "rows_answered", None)
+    return counted if isinstance(counted, int) else None
 
 
 def _frozen_copy(victim: nn.Module, images: Tensor) -> nn.Module:

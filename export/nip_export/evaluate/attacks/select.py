@@ -13,7 +13,7 @@ QUICK: dict[str, int | None] = {
     "PGD 8/255": None,
     "PGD 25/255": None,
     "MI-FGSM 16/255": None,
-    "C&W κ=0": 60,
+    "C&W κ=0": 50,
 }
 """The group "quick" and how many images each of its cases attacks at most (None: as many as ever)."""
 

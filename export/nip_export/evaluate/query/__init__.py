@@ -1,0 +1,6 @@
+"""Attacks on the deployed file, which see its answers and nothing else."""
+
+from nip_export.evaluate.query.cases import query_cases
+from nip_export.evaluate.query.deployed import DeployedModule
+
+__all__ = ["DeployedModule", "query_cases"]
