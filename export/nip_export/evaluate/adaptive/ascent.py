@@ -18,7 +18,7 @@ INCREASING = 0.75
 FIRST_WINDOW, SHRINK, LAST_WINDOW = 0.22, 0.03, 0.06
 """Windows between two looks at the step size, as shares of all steps: the first, by how much each is
 shorter than the one before, and the shortest."""
-SAFELY = 1e-3
+SAFELY = 1e-2
 """By how much a row must have succeeded to be let go: the file rounds differently from its twin."""
 
 Climb = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
