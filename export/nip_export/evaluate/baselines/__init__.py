@@ -1,0 +1,25 @@
+"""What the defence is compared with: input transformations, the noise odds test, and itself with one part
+exchanged. Thresholds of all of them come from benign data alone."""
+
+from nip_export.evaluate.baselines.budgets import BUDGETS, BenignCost, budget_for_cost
+from nip_export.evaluate.baselines.laboratory import Laboratory
+from nip_export.evaluate.baselines.network import logits_of, network_labels
+from nip_export.evaluate.baselines.odds import OddsTest, fit_odds
+from nip_export.evaluate.baselines.transforms import transform_defences
+from nip_export.evaluate.baselines.variants import Variant, VariantKind, variant_defence, variant_view
+
+__all__ = [
+    "BUDGETS",
+    "BenignCost",
+    "Laboratory",
+    "OddsTest",
+    "Variant",
+    "VariantKind",
+    "budget_for_cost",
+    "fit_odds",
+    "logits_of",
+    "network_labels",
+    "transform_defences",
+    "variant_defence",
+    "variant_view",
+]

@@ -1,0 +1,164 @@
+"""The defence itself with one part exchanged: what each part is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nip_export.bench import Bench
+from nip_export.calibrate import Calibration, fit_tail
+from nip_export.calibrate.gate import FOLDS
+from nip_export.capture import evaluation_mode
+from nip_export.evaluate.answers import Answers, Defence, GateView, twin_view
+from nip_export.evaluate.threats import Images
+from nip_export.profiles import InfluenceProfile
+from nip_export.spec import Bank, ClassScale, Curve, DefenceSpec, Gate
+from nip_export.verify import DefendedTwin
+from nip_runtime.errors import ExportError
+from nip_runtime.manifest import Policy
+
+
+class VariantKind(StrEnum):
+    """What is exchanged; all else, calibration included, is the defence's own."""
+
+    FILE = "this file"
+    RANDOM_PATTERN = "random pattern"
+    SHUFFLED_PROFILES = "shuffled profiles"
+    EARLY_ALONE = "early read-out alone"
+    EVERY_ROW = "all rows take both passes"
+    ALWAYS = "always"
+
+    @property
+    def description(self) -> str:
+        """One sentence for readers of a table."""
+        return DESCRIPTIONS[self]
+
+    @property
+    def passes(self) -> float:
+        """Network passes of a flagged image; of every image where there are no flags."""
+        return 1 if self is VariantKind.EARLY_ALONE else 2
+
+
+DESCRIPTIONS = {
+    VariantKind.FILE: "the defence as exported, with its own read-outs and inverse perturbation ρ",
+    VariantKind.RANDOM_PATTERN: "ρ replaced by random signs with the same magnitudes, so equal in every norm "
+    "(before the sum is kept within the input's bounds)",
+    VariantKind.SHUFFLED_PROFILES: "ρ made in the same way from influence profiles whose neurons were "
+    "permuted at random, each class for itself",
+    VariantKind.EARLY_ALONE: "no second pass: the disagreement of the early read-outs alone flags, and they "
+    "alone correct",
+    VariantKind.EVERY_ROW: "no screen: every image takes the second pass",
+    VariantKind.ALWAYS: "every image is answered under the ρ of the class the early read-outs believe in",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Variant:
+    """A variant at one benign budget.
+
+    Attributes:
+        kind: what is exchanged.
+        name: as tables print it.
+        description: one sentence.
+        passes: network passes per flagged image, or per image without flags.
+        budget: benign budget that the gate was cut at.
+        spec: the whole variant as numbers.
+        twin: it as a torch module, sharing the network.
+        calibration: what cross-validation says of it.
+    """
+
+    kind: VariantKind
+    name: str
+    description: str
+    passes: float
+    budget: float
+    spec: DefenceSpec
+    twin: DefendedTwin
+    calibration: Calibration
+
+
+def random_signs(bank: Bank, seed: int) -> Bank:
+    """A bank of the same magnitudes with random signs: as long as the given one in every norm."""
+    signs = np.random.default_rng(seed).choice(np.array([-1, 1], np.int8), size=bank.steps.shape)
+    return replace(bank, steps=(bank.steps * signs).astype(np.int8))
+
+
+def shuffled(profile: InfluenceProfile, seed: int) -> InfluenceProfile:
+    """A profile whose neurons were permuted, each class for itself: the same influences, on wrong neurons."""
+    return replace(profile, influence=np.random.default_rng(seed).permuted(profile.influence, axis=1))
+
+
+def without_response(gate: Gate, correct: int) -> Gate:
+    """A gate, calibrated to second passes equal to the first, that does not see the second pass at all.
+
+    Args:
+        gate: of :func:`nip_export.calibrate.calibrate`, its threshold cut on cross-validated scores.
+        correct: rightly labelled images that it was calibrated to.
+    """
+    # A response that never varies adds a constant, which depends on how many images the tail was fitted to.
+    # The threshold was cut on scores with the constant of the folds, so the gate must add that one.
+    constant = fit_tail(np.zeros(correct - -(-correct // FOLDS))).base
+    scale, tail = gate.response_scale, gate.response_tail
+    return replace(
+        gate,
+        response_scale=ClassScale(np.zeros_like(scale.mean), np.zeros_like(scale.inverse_std)),
+        response_tail=Curve(constant, tail.knots, tail.widths, np.zeros_like(tail.slopes)),
+    )
+
+
+def check_fits(given: DefenceSpec, bench: Bench) -> None:
+    """Refuse a defence that was made for another network, other layers or another pooling.
+
+    Raises:
+        ExportError: its classes, input shape or read-outs are not those of the network on the bench.
+    """
+    if given.classes != bench.classes or given.bank.shape != bench.shape:
+        raise ExportError(
+            f"expected a defence for inputs {bench.shape} and {bench.classes} classes, as the model has, got "
+            f"one for {given.bank.shape} and {given.classes}; pass the model that the file was exported from"
+        )
+    widths = {name: values.shape[1] for name, values in bench.calibration_pass.pooled.items()}
+    for readout in given.readouts:
+        if widths.get(readout.tap) != len(readout.weight):
+            raise ExportError(
+                f"expected a tapped layer {readout.tap!r} pooled to {len(readout.weight)} values, as the "
+                f"file's read-out takes, got {widths.get(readout.tap, 'no such layer')}; pass the settings "
+                "(taps, cells) that the file was exported with"
+            )
+
+
+def variant_view(variant: Variant, images: Images, *, batch_size: int = 250) -> GateView:
+    """Answers of a gated variant to images (N, *shape) at every threshold."""
+    return twin_view(variant.twin, images, batch_size=batch_size)
+
+
+def variant_answers(variant: Variant, images: Images, *, batch_size: int = 250) -> Answers:
+    """Answers of a variant to images (N, *shape) float32 in [0, 1], computed in batches."""
+    twin, device = variant.twin, variant.twin.bank.device
+    columns: list[tuple[NDArray[np.float32], ...]] = []
+    with evaluation_mode(twin), torch.no_grad():
+        for start in range(0, len(images), batch_size):
+            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
+            out = twin(batch.to(device))
+            wanted = (out.logits.argmax(1), out.raw_logits.argmax(1), out.flagged, out.suspicion)
+            columns.append(tuple(tensor.cpu().numpy() for tensor in wanted))
+    labels, raw, flagged, suspicion = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    return Answers(
+        labels.astype(np.int64),
+        raw.astype(np.int64),
+        None if variant.spec.policy is Policy.ALWAYS else flagged.astype(bool),
+        suspicion.astype(np.float32),
+    )
+
+
+def variant_defence(variant: Variant, *, batch_size: int = 250) -> Defence:
+    """A variant as a defence to compare."""
+
+    def answer(images: Images) -> Answers:
+        return variant_answers(variant, images, batch_size=batch_size)
+
+    return Defence(name=variant.name, description=variant.description, passes=variant.passes, answer=answer)

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nip_export.benign import Benign
+from nip_export.evaluate.answers import twin_view
+from nip_export.evaluate.baselines import Laboratory, VariantKind, variant_view
+from nip_export.evaluate.baselines.variants import shuffled
+from nip_export.evaluate.threats import Images
+from nip_export.layers import choose_readouts
+from nip_export.pipeline import calibrate_gate, inverse_bank
+from nip_export.profiles import InfluenceProfile
+from nip_export.spec import DefenceSpec, Gate
+from nip_runtime.errors import ExportError
+from nip_runtime.manifest import Policy
+from tests.evaluate.baselines.conftest import Stand
+
+BUDGET = 0.02
+GUARDED = tuple(kind for kind in VariantKind if kind is not VariantKind.ALWAYS)
+
+
+@pytest.fixture(scope="module")
+def exported(laboratory: Laboratory) -> DefenceSpec:
+    """The defence as the pipeline makes it, without the file."""
+    bench = laboratory.bench
+    readouts, _ = choose_readouts(
+        bench.early_grids,
+        bench.profile_pass,
+        bench.profile.labels,
+        bench.calibration_pass,
+        bench.calibration.labels,
+        count=bench.config.early_readouts,
+    )
+    bank = inverse_bank(bench, bench.influence_profiles()[bench.plan.features])
+    calibration, _ = calibrate_gate(bench, readouts, bank)
+    return DefenceSpec(Policy.GUARDED, bench.classes, bench.bounds, readouts, calibration.gate, bank)
+
+
+def numbers(gate: Gate) -> list[NDArray[Any]]:
+    curves = (gate.disagreement_tail, gate.response_tail, gate.suspicion)
+    scales = (gate.disagreement_scale, gate.response_scale)
+    return [
+        np.array([gate.flag_threshold, gate.screen_threshold or np.nan]),
+        *(array for curve in curves for array in (curve.knots, curve.slopes, np.array(curve.base))),
+        *(array for scale in scales for array in (scale.mean, scale.inverse_std)),
+    ]
+
+
+def same(first: Gate, second: Gate) -> bool:
+    pairs = zip(numbers(first), numbers(second), strict=True)
+    return all(a.shape == b.shape and np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+
+def test_the_file_itself_is_what_the_pipeline_makes(laboratory: Laboratory, exported: DefenceSpec) -> None:
+    spec = laboratory.variant(VariantKind.FILE, BUDGET).spec
+    assert same(spec.gate, exported.gate)
+    np.testing.assert_array_equal(spec.bank.steps, exported.bank.steps)
+    for mine, theirs in zip(spec.readouts, exported.readouts, strict=True):
+        assert mine.tap == theirs.tap
+        np.testing.assert_array_equal(mine.weight, theirs.weight)
+
+
+def test_a_given_file_keeps_its_parts_at_any_budget(stand: Stand, exported: DefenceSpec) -> None:
+    marked = replace(exported, bank=replace(exported.bank, steps=np.full_like(exported.bank.steps, 64)))
+    given = Laboratory(stand.example.model, stand.profile, stand.calibration, stand.config, given=marked)
+    low, high = (given.variant(VariantKind.FILE, budget).spec for budget in (BUDGET, 0.1))
+    for spec in (low, high):
+        assert spec.readouts is marked.readouts and spec.bank is marked.bank
+    assert high.gate.flag_threshold < low.gate.flag_threshold
+    np.testing.assert_array_equal(low.gate.response_scale.mean, high.gate.response_scale.mean)
+    assert np.abs(given.variant(VariantKind.RANDOM_PATTERN, BUDGET).spec.bank.steps).min() == 64
+    same_bank = Laboratory(
+        stand.example.model, stand.profile, stand.calibration, stand.config, given=exported
+    )
+    assert same(same_bank.variant(VariantKind.FILE, BUDGET).spec.gate, exported.gate)
+
+
+def test_the_random_pattern_is_as_long_in_every_norm(laboratory: Laboratory) -> None:
+    own = laboratory.variant(VariantKind.FILE, BUDGET).spec.bank
+    other = laboratory.variant(VariantKind.RANDOM_PATTERN, BUDGET).spec.bank
+    np.testing.assert_array_equal(np.abs(own.dense()), np.abs(other.dense()))
+    assert 0.4 < (own.steps == other.steps)[own.steps != 0].mean() < 0.6
+    again = laboratory.reseeded(1).variant(VariantKind.RANDOM_PATTERN, BUDGET).spec.bank
+    assert (again.steps != other.steps).any()
+    np.testing.assert_array_equal(np.abs(again.steps), np.abs(other.steps))
+
+
+def test_shuffled_profiles_have_the_same_influences_on_other_neurons() -> None:
+    influence = np.random.default_rng(0).standard_normal((3, 40)).astype(np.float32)
+    profile = InfluenceProfile("features", influence, np.ones(3, np.int64), 5)
+    other = shuffled(profile, 0)
+    np.testing.assert_array_equal(np.sort(other.influence, 1), np.sort(influence, 1))
+    assert (other.front != profile.front).any(1).all()
+    np.testing.assert_array_equal(other.influence, shuffled(profile, 0).influence)
+
+
+def test_shuffled_profiles_give_another_perturbation(laboratory: Laboratory) -> None:
+    own = laboratory.variant(VariantKind.FILE, BUDGET)
+    other = laboratory.variant(VariantKind.SHUFFLED_PROFILES, BUDGET)
+    assert (own.spec.bank.steps != other.spec.bank.steps).mean() > 0.2
+    largest = np.abs(own.spec.bank.dense()).max()  # of so few steps, below ε
+    assert np.abs(other.spec.bank.dense()).max() == pytest.approx(largest, rel=0.02)
+    assert not same(own.spec.gate, other.spec.gate)
+
+
+def test_the_early_readout_alone_never_sees_a_second_pass(laboratory: Laboratory, stand: Stand) -> None:
+    variant = laboratory.variant(VariantKind.EARLY_ALONE, 0.1)
+    assert variant.calibration.pass2_rate.count == 0
+    assert variant.passes == 1 and not variant.spec.bank.steps.any()
+    view = variant_view(variant, stand.calibration.inputs)
+    loud = replace(variant.spec.bank, steps=np.full_like(variant.spec.bank.steps, 127))
+    variant_twin = type(variant.twin)(variant.twin.network, replace(variant.spec, bank=loud))
+    again = twin_view(variant_twin, stand.calibration.inputs)
+    np.testing.assert_array_equal(view.score, again.score)
+    np.testing.assert_array_equal(view.corrected_labels, again.corrected_labels)
+    flagged = view.flagged(variant.spec.gate.flag_threshold)
+    correct = view.raw_labels == stand.calibration.labels
+    assert 0 < flagged[correct].mean() <= 0.1
+
+
+def test_all_rows_take_both_passes(laboratory: Laboratory, stand: Stand) -> None:
+    every = laboratory.variant(VariantKind.EVERY_ROW, BUDGET)
+    own = laboratory.variant(VariantKind.FILE, BUDGET)
+    assert every.spec.gate.screen_threshold is None and every.spec.bank is own.spec.bank
+    assert variant_view(every, stand.images).flaggable.all()
+    assert variant_view(own, stand.calibration.inputs).flaggable.mean() < 0.6
+
+
+@pytest.mark.parametrize("kind", GUARDED)
+def test_thresholds_keep_the_budget_on_calibration_images(
+    laboratory: Laboratory, stand: Stand, kind: VariantKind
+) -> None:
+    variant = laboratory.variant(kind, 0.1)
+    answers = laboratory.defence(variant).answer(stand.calibration.inputs)
+    assert answers.flagged is not None
+    correct = answers.raw_labels == stand.calibration.labels
+    assert 0 < answers.flagged[correct].mean() <= 0.1
+    np.testing.assert_array_equal(answers.labels != answers.raw_labels, answers.flagged)
+    view = variant_view(variant, stand.calibration.inputs)
+    np.testing.assert_array_equal(view.labels(variant.spec.gate.flag_threshold), answers.labels)
+
+
+@pytest.mark.parametrize("kind", [VariantKind.FILE, VariantKind.RANDOM_PATTERN, VariantKind.EARLY_ALONE])
+def test_pgd_is_found_and_corrected(
+    laboratory: Laboratory, stand: Stand, attacked: Images, kind: VariantKind
+) -> None:
+    defence = laboratory.defence(laboratory.variant(kind, 0.1))
+    benign, under_attack = defence.answer(stand.images), defence.answer(attacked)
+    hit = (benign.raw_labels == stand.labels) & (under_attack.raw_labels != stand.labels)
+    assert hit.sum() >= 15 and under_attack.flagged is not None
+    assert under_attack.flagged[hit].mean() > 0.3
+    assert (under_attack.labels == stand.labels)[hit].mean() > 0.3
+
+
+def test_always_answers_under_the_perturbation_of_the_hypothesis(
+    laboratory: Laboratory, stand: Stand
+) -> None:
+    variant = laboratory.variant(VariantKind.ALWAYS, BUDGET)
+    assert variant.spec.policy is Policy.ALWAYS and len(variant.spec.bank.steps) == 10
+    answers = laboratory.defence(variant).answer(stand.images)
+    assert answers.flagged is None and variant.passes == 2
+    bench = laboratory.bench
+    hypothesis = variant.twin.evidence  # read-outs on tapped activations
+    outputs = variant.twin(bench.example)
+    _, *activations = bench.network(bench.example)
+    named = dict(zip(bench.network.taps, activations, strict=True))
+    rows = hypothesis(named).argmax(1)
+    moved = (bench.example + variant.twin.bank[rows]).clamp(0, 1)
+    np.testing.assert_allclose(
+        outputs.logits.detach(), bench.network(moved)[0].detach(), rtol=1e-4, atol=1e-4
+    )
+    with pytest.raises(ExportError, match="'always', which has none"):
+        laboratory.budget_for_cost(VariantKind.ALWAYS, 0.02)
+
+
+def test_answers_do_not_depend_on_the_batch(laboratory: Laboratory, stand: Stand) -> None:
+    defence = laboratory.defence(laboratory.variant(VariantKind.FILE, 0.1))
+    together = defence.answer(stand.images)
+    parts = [defence.answer(stand.images[start : start + 9]) for start in range(0, 40, 9)]
+    np.testing.assert_array_equal(np.concatenate([part.labels for part in parts]), together.labels)
+
+
+def test_a_budget_costs_no_further_pass(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    laboratory.variant(VariantKind.FILE, BUDGET)
+
+    def refused(*_: object) -> None:
+        raise AssertionError("another pass")
+
+    monkeypatch.setattr("nip_export.evaluate.baselines.laboratory.inverse_bank", refused)
+    monkeypatch.setattr("nip_export.bench.run_network", refused)
+    assert laboratory.variant(VariantKind.FILE, 0.07).budget == 0.07
+
+
+def test_a_defence_of_another_model_is_refused(
+    stand: Stand, laboratory: Laboratory, exported: DefenceSpec
+) -> None:
+    def open_with(spec: DefenceSpec) -> Laboratory:
+        few = Benign(stand.profile.source, stand.profile.inputs[:100], stand.profile.labels[:100])
+        return Laboratory(stand.example.model, few, few, stand.config, given=spec)
+
+    with pytest.raises(ExportError, match=r"and 10 classes, as the model has, got one for .* and 11;"):
+        open_with(replace(exported, classes=11))
+    (readout,) = exported.readouts
+    with pytest.raises(ExportError, match=r"expected a tapped layer 'elsewhere' .* got no such layer"):
+        open_with(replace(exported, readouts=(replace(readout, tap="elsewhere"),)))
