@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,9 @@ class Browser:
         return visit
 
     def close(self) -> None:
-        """Ask the browser to end."""
-        self._call("Browser.close", {})
+        """Ask the browser to end; it may be gone before it has answered."""
+        with suppress(RuntimeError):
+            self._call("Browser.close", {})
 
     def _call(self, method: str, params: dict[str, Any], session: str | None = None) -> dict[str, Any]:
         self._last += 1

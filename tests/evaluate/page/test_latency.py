@@ -31,12 +31,13 @@ def write(path: Path, layers: int) -> Path:
 
 
 def test_more_work_takes_longer(tmp_path: Path) -> None:
-    plain, defended = write(tmp_path / "plain.onnx", 1), write(tmp_path / "defended.onnx", 6)
+    plain, defended = write(tmp_path / "plain.onnx", 1), write(tmp_path / "defended.onnx", 60)
     images = np.random.default_rng(0).random((40, WIDTH)).astype(np.float32)
-    found = measure_latency(plain, defended, images, batch=32, rounds=5, runs_per_round=6)
-    assert (found.batch, found.rounds) == (32, 5)
+    found = measure_latency(plain, defended, images, batch=32, rounds=9, runs_per_round=4)
+    assert (found.batch, found.rounds) == (32, 9)
     assert 0 < found.plain_ms < found.defended_ms
-    assert 2 < found.ratio < 20, "six products against one"
+    # Sixty products against one; on a busy machine the one waits for its turn as long as the sixty do.
+    assert found.ratio > 3
 
 
 def test_too_large_a_batch_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from nip_export.evaluate.page.reading import (
 from nip_export.evaluate.results import AttackResult, Estimate, Evaluation, PairedTest
 from nip_export.evaluate.threats import Norm, Threat
 from nip_runtime.rates import Rate
-from tests.evaluate.page.synthetic import attack, estimate, influence, minimal
+from tests.evaluate.page.synthetic import influence, minimal
+from tests.evaluate.page.synthetic_rows import attack, estimate
 
 
 def pgd(size: int, *, helped: bool = True) -> AttackResult:
@@ -135,4 +136,6 @@ def test_the_findings_say_what_happened_whichever_way_it_went() -> None:
     assert front.startswith("front neurons: suppressed by the attack, mean influence +3.000 → +1.000; ")
     assert front.endswith("ρ closed 50% of the gap (→ +2.000).")
     assert "left as they were" in middle
+    (still, *_) = influence_findings(replace(shift, defended=three(1.002, 0.5, -4)))
+    assert "ρ did not move it (→ +1.002)" in still
     assert "enhanced by the attack, mean influence −1.000 → −3.000; ρ widened the gap by 50%" in tail

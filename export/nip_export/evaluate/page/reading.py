@@ -14,6 +14,8 @@ HELPFUL_DSR = 0.1
 """Below this share of corrected successes the defence is said not to help, however sure the difference is."""
 UNMOVED = 1e-6
 """Differences of mean influence, in logits, below which nothing happened."""
+NOTICEABLE = 0.005
+"""Share of a gap that prints as 1 %."""
 
 
 def headline(evaluation: Evaluation) -> WorstCase | None:
@@ -184,7 +186,12 @@ def influence_findings(groups: InfluenceGroups) -> tuple[str, ...]:
         # By magnitude: a tail neuron that the attack enhances weighs more *against* the true class.
         moved = "enhanced" if abs(after.value) > abs(before.value) else "suppressed"
         closed = 1 - abs(restored.value - before.value) / gap
-        answer = f"ρ closed {closed:.0%} of the gap" if closed > 0 else f"ρ widened the gap by {-closed:.0%}"
+        if abs(closed) < NOTICEABLE:
+            answer = "ρ did not move it"
+        elif closed > 0:
+            answer = f"ρ closed {closed:.0%} of the gap"
+        else:
+            answer = f"ρ widened the gap by {-closed:.0%}"
         lines.append(
             f"{name} neurons: {moved} by the attack, {values}; {answer} (→ {_signed(restored.value)})."
         )

@@ -115,6 +115,7 @@ def render_page(evaluation: Evaluation, gallery: Gallery | None) -> str:
         variants=_baselines(evaluation, variant=True),
         not_better=_not_better(evaluation),
         head_to_head=_head_to_head,
+        compared=_compared(evaluation),
         core=[attack for attack in _gray_box(evaluation) if attack.core],
         gallery=gallery,
         shown_influence=shown,
@@ -156,6 +157,11 @@ def _not_better(evaluation: Evaluation) -> tuple[str, ...]:
         for baseline in evaluation.baselines
         if baseline.lead is not None and verdict(baseline, file_cost=cost).text.startswith("not better")
     )
+
+
+def _compared(evaluation: Evaluation) -> list[AttackResult]:
+    names = {attack.name for baseline in evaluation.baselines for attack in baseline.attacks}
+    return [attack for attack in _gray_box(evaluation) if attack.name in names]
 
 
 def _head_to_head(baseline: BaselineResult, name: str) -> BaselineAttack | None:

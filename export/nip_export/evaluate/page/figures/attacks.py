@@ -61,7 +61,7 @@ def dsr_figure(evaluation: Evaluation) -> str | None:
 
 
 def _rows(attacks: Sequence[AttackResult]) -> Figure:
-    figure = Figure(figsize=(6.4, 0.32 * len(attacks) + 0.8), layout="constrained")
+    figure = Figure(figsize=(4.8, 0.32 * len(attacks) + 0.8), layout="constrained")
     axes = figure.subplots()
     dots = [_file(attack.dsr) for attack in attacks]
     _draw(axes, dots, [attack.name for attack in attacks])

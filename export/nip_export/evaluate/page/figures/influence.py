@@ -56,7 +56,9 @@ def rank_figure(groups: InfluenceGroups) -> str:
         figure = Figure(figsize=(7.2, 3.2), layout="constrained")
         axes = figure.subplots()
         for curve, (name, _, colour) in zip(curves, _conditions(groups), strict=True):
-            axes.plot(np.arange(1, width + 1), curve, color=colour, lw=1.6, label=name)
+            # The attacked curve is wider: it shows from below where ρ changes nothing.
+            thickness = 3.0 if colour == VERMILION else 1.4
+            axes.plot(np.arange(1, width + 1), curve, color=colour, lw=thickness, label=name)
         for start, stop in ((0.5, groups.top_k + 0.5), (width - groups.top_k + 0.5, width + 0.5)):
             axes.axvspan(start, stop, color="#888888", alpha=0.18, lw=0)
         axes.axhline(0, color=INK, lw=0.6)

@@ -15,7 +15,7 @@ def latency_figure(latency: tuple[Latency, ...]) -> str | None:
     if not latency:
         return None
     with rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 0.62 * len(latency) + 1.0), layout="constrained")
+        figure = Figure(figsize=(4.8, 0.62 * len(latency) + 1.0), layout="constrained")
         axes = figure.subplots()
         rows = np.arange(len(latency))
         plain = [entry.plain_ms / entry.batch for entry in latency]
