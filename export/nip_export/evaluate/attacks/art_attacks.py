@@ -23,6 +23,8 @@ APGD_TARGETS = 3
 JSMA_SHARE = 0.145
 UAP_LEARNT_FROM = 200
 UAP_ROUNDS = 3
+UAP_STEP = 0.08
+"""Of ε, for one image."""
 PIXEL_GENERATIONS = 10
 
 
@@ -96,7 +98,7 @@ def jsma() -> Craft:
 
 
 def universal(epsilon: float) -> Craft:
-    """One change for all images (Moosavi-Dezfooli et al. 2017), learnt from the first of them."""
+    """One change for all images (after Moosavi-Dezfooli et al. 2017), learnt from the first of them."""
     budget = Budget(Norm.LINF, epsilon)
 
     def craft(victim: nn.Module, images: Tensor, labels: Tensor, seed: int, advance: Advance) -> Tensor:
@@ -105,8 +107,10 @@ def universal(epsilon: float) -> Craft:
         first = images[:UAP_LEARNT_FROM]
         search = UniversalPerturbation(
             _estimator(victim, first),
-            attacker="deepfool",
-            attacker_params={"max_iter": 20, "nb_grads": 3, "batch_size": 1, "verbose": False},
+            # Steps of DeepFool, as in the paper, end at a boundary and add up to less: 27 % fooled with them,
+            # 66 % with small steps along the sign, on the embedded example.
+            attacker="fgsm",
+            attacker_params={"eps": epsilon * UAP_STEP, "batch_size": 1},
             delta=0.05,
             max_iter=UAP_ROUNDS,
             eps=epsilon,

@@ -205,8 +205,8 @@ def _others() -> list[AttackCase]:
         case(
             "UAP 25/255",
             "ART",
-            "Moosavi-Dezfooli et al. 2017",
-            "L∞, one change for all images, learnt with DeepFool from the first "
+            "after Moosavi-Dezfooli et al. 2017",
+            "L∞, one change for all images, learnt with FGSM steps of 2/255 from the first "
             f"{art_attacks.UAP_LEARNT_FROM} in up to {art_attacks.UAP_ROUNDS} rounds",
             art_attacks.universal(25 / 255),
             norm=Norm.LINF,
