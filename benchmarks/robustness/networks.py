@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nip_export.demo.model import SmallVgg
+from nip_export.demo.surrogate import SmallResNet
 
 CLASSES = 10
 
@@ -26,44 +27,6 @@ class Kind(StrEnum):
     """Residual blocks and global pooling. One of these was looked at once, after the form stood."""
     VIT = "vit"
     """A vision transformer: no convolution but the patch embedding. The kind nothing was tuned on."""
-
-
-class Block(nn.Module):
-    """Two 3×3 convolutions around a shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.first_norm = nn.BatchNorm2d(outputs)
-        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.second_norm = nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
-        self.middle, self.end = nn.ReLU(), nn.ReLU()
-
-    def forward(self, values: Tensor) -> Tensor:
-        hidden = self.middle(self.first_norm(self.first(values)))
-        result: Tensor = self.end(self.second_norm(self.second(hidden)) + self.shortcut(values))
-        return result
-
-
-class SmallResNet(nn.Module):
-    """A stem, three residual blocks, global average pooling (78 thousand parameters)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        self.blocks = nn.Sequential(Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2))
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.classifier = nn.Linear(64, CLASSES)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.flatten(self.pool(self.blocks(self.stem(images)))))
-        return logits
 
 
 class EncoderLayer(nn.Module):

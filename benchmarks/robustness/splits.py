@@ -15,19 +15,20 @@ from nip_export.demo.build_assets import DATA_DIR, TRAINING_IMAGES, Labelled, re
 from nip_export.demo.example import load_example
 
 PROFILE_PER_CLASS = 200
-TEST_PER_CLASS = 100
+TEST_PER_CLASS, FURTHER_PER_CLASS = 100, 300
 SPLIT_SEED = 0
 """The demo's own seed: its network and these were trained on the same 55,000 images."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint images, uint8 (N, 28, 28)."""
+    """Disjoint images, uint8 (N, 28, 28): `test` is attacked, `further` only tells the benign cost."""
 
     training: Labelled
     profile: Labelled
     calibration: Labelled
     test: Labelled
+    further: Labelled
 
 
 def load_splits(folder: Path = DATA_DIR) -> Splits:
@@ -42,9 +43,12 @@ def load_splits(folder: Path = DATA_DIR) -> Splits:
     fresh = official.take(
         np.flatnonzero([image.tobytes() not in shown for image in official.images]).astype(np.int64)
     )
+    test = sample_per_class(fresh.labels, TEST_PER_CLASS, rng)
+    others = fresh.take(np.setdiff1d(np.arange(len(fresh.labels)), test))
     return Splits(
         training=training,
         profile=held_out.take(profile),
         calibration=held_out.take(rest),
-        test=fresh.take(sample_per_class(fresh.labels, TEST_PER_CLASS, rng)),
+        test=fresh.take(test),
+        further=others.take(sample_per_class(others.labels, FURTHER_PER_CLASS, rng)),
     )

@@ -1,6 +1,6 @@
 """Trains the benchmark's networks: python -m benchmarks.robustness.train --kind vgg --seeds 1 2 3 --out WORK
 
-One core, about five minutes a network (half an hour with --adversarial). Finished networks are kept.
+One core, about five minutes a network (ten with --adversarial). Finished networks are kept.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from nip_export.demo.model import MEAN, STD
 from nip_export.writing import write_whole
 
 EPOCHS = {Kind.VGG: 6, Kind.RESNET: 6, Kind.VIT: 10}
-ADVERSARIAL_EPOCHS = 4
-EPS, ADVERSARIAL_STEPS = 8 / 255, 5
+ADVERSARIAL_EPOCHS = 3
+EPS, ADVERSARIAL_STEPS = 8 / 255, 4
 BATCH = 128
 
 

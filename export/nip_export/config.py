@@ -47,7 +47,7 @@ class ExportConfig:
         top_k: k, the number of front and of tail neurons per class.
         cells: grid cells per spatial axis to which early maps are pooled for the read-outs.
         early_readouts: how many read-outs form the second opinion, counted from the earliest that qualifies.
-        screen_rate: share of correctly classified benign inputs that may need the second pass, in (0, 1].
+        screen_rate: share of benign inputs that may need the second pass, in (0, 1]; 1: every input takes it.
         calibration_fraction: share of the images held out where no calibration set is given, in (0, 1).
         perturbation: how inverse perturbations are computed.
         ascent_steps: gradient steps of the ascent.

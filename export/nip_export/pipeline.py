@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from nip_export.layers import choose_readouts
 from nip_export.perturbations import InverseObjective, ascend, one_step, quantise
 from nip_export.profiles import InfluenceProfile
 from nip_export.progress import Progress, silent
-from nip_export.report import ExportReport
+from nip_export.report import ExportReport, LayerReport
 from nip_export.spec import Bank, DefenceSpec, ReadOut
 from nip_export.verify import Comparison, DefendedTwin, verify_file
 from nip_export.verify.oracle import perturb
@@ -74,12 +75,53 @@ def export_defended(
             or the file does not compute what torch does.
         InputError: images or labels of the wrong form.
     """
-    began = time.perf_counter()
-    config = config if config is not None else ExportConfig()
     target = Path(path)
     check_target(target)
     if plain_path is not None:
         check_target(Path(plain_path))
+    prepared = prepare_defence(
+        model, images, labels, calibration=calibration, config=config, progress=progress
+    )
+    return write_defended(prepared, target, plain_path=plain_path)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A defence in which only the thresholds are missing: files for several benign budgets come from one.
+
+    Attributes:
+        model: the network.
+        bench: it with taps, images and their first passes.
+        readouts: the early layers' second opinion.
+        layers: how good every layer's read-out is.
+        profiles: influence profiles of the tapped layers.
+        bank: the inverse perturbations.
+        perturbed: (N, C) logits of the calibration images in the second pass.
+        seconds: what the preparation took.
+    """
+
+    model: nn.Module
+    bench: Bench
+    readouts: tuple[ReadOut, ...]
+    layers: tuple[LayerReport, ...]
+    profiles: Mapping[str, InfluenceProfile]
+    bank: Bank
+    perturbed: NDArray[np.float32]
+    seconds: float
+
+
+def prepare_defence(
+    model: nn.Module,
+    images: NDArray[Any],
+    labels: NDArray[Any] | Sequence[int],
+    *,
+    calibration: tuple[NDArray[Any], NDArray[Any] | Sequence[int]] | None = None,
+    config: ExportConfig | None = None,
+    progress: Progress = silent,
+) -> Prepared:
+    """The costly part of an export; arguments and errors as for :func:`export_defended`."""
+    began = time.perf_counter()
+    config = config if config is not None else ExportConfig()
     profile, held_out = prepare(images, labels, calibration, config)
     bench = set_up(model, profile, held_out, config, progress)
     readouts, layers = choose_readouts(
@@ -92,20 +134,56 @@ def export_defended(
     )
     profiles = bench.influence_profiles()
     bank = inverse_bank(bench, profiles[bench.plan.features])
-    calibration_result, perturbed = calibrate_gate(bench, readouts, bank)
+    return Prepared(
+        model=model,
+        bench=bench,
+        readouts=readouts,
+        layers=layers,
+        profiles=profiles,
+        bank=bank,
+        perturbed=second_pass(bench, readouts, bank),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def write_defended(
+    prepared: Prepared,
+    path: str | Path,
+    *,
+    benign_budget: float | None = None,
+    plain_path: str | Path | None = None,
+) -> ExportReport:
+    """Cut the thresholds and write the file; see :func:`export_defended`.
+
+    Args:
+        prepared: all but the thresholds.
+        path: the file to write.
+        benign_budget: instead of the one in the settings.
+        plain_path: also write the backbone alone.
+
+    Raises:
+        ExportError: too few images to keep the budget, or the file does not compute what torch does.
+    """
+    began = time.perf_counter()
+    target, bench = Path(path), prepared.bench
+    check_target(target)
+    if benign_budget is not None:
+        bench = replace(bench, config=replace(bench.config, benign_budget=benign_budget))
+    config = bench.config
+    calibration = calibrate_gate(bench, prepared.readouts, prepared.perturbed)
     spec = DefenceSpec(
         policy=Policy(config.policy),
         classes=bench.classes,
         bounds=bench.bounds,
-        readouts=readouts,
-        gate=calibration_result.gate,
-        bank=bank,
+        readouts=prepared.readouts,
+        gate=calibration.gate,
+        bank=prepared.bank,
     )
-    stage = progress("Export and attach", 1)
+    stage = bench.progress("Export and attach", 1)
     backbone = export_backbone(
-        model,
+        prepared.model,
         bench.example,
-        [readout.tap for readout in readouts],
+        [readout.tap for readout in prepared.readouts],
         input_name=config.input_name,
         output_name=config.output_name,
         mean=config.mean,
@@ -117,13 +195,13 @@ def export_defended(
     stage(1)
     with replacing(target) as temporary:
         temporary.write_bytes(content)
-        comparison = verify(bench, spec, temporary, perturbed)
-        measured = Measured(calibration_result, comparison, opset=opset)
-        manifest = describe(bench, spec, measured, content, model)
+        comparison = verify(bench, spec, temporary, prepared.perturbed)
+        measured = Measured(calibration, comparison, opset=opset)
+        manifest = describe(bench, spec, measured, content, prepared.model)
         temporary.write_bytes(with_manifest(content, manifest))
         # The file as it will stand, through the front door: manifest, digests and graph agree.
         with DefendedSession(temporary, device="cpu") as session:
-            session.predict(held_out.inputs[:1])
+            session.predict(bench.calibration.inputs[:1])
         if plain_path is not None:
             write_whole(Path(plain_path), plain)
     _log.info("wrote %s", target)
@@ -132,13 +210,13 @@ def export_defended(
         manifest=manifest,
         size_bytes=target.stat().st_size,
         plain_size_bytes=len(plain),
-        layers=layers,
+        layers=prepared.layers,
         comparison=comparison,
         plan=bench.plan,
-        profiles=profiles,
+        profiles=prepared.profiles,
         spec=spec,
         network=bench.network,
-        seconds=time.perf_counter() - began,
+        seconds=prepared.seconds + time.perf_counter() - began,
     )
 
 
@@ -174,30 +252,29 @@ def inverse_bank(bench: Bench, profile: InfluenceProfile) -> Bank:
     return quantise(coarse, eps=config.eps, shape=bench.shape)
 
 
-def calibrate_gate(
-    bench: Bench, readouts: Sequence[ReadOut], bank: Bank
-) -> tuple[Calibration, NDArray[np.float32]]:
-    """Pass 2 over the calibration images, and the gate fitted to both passes.
+def second_pass(bench: Bench, readouts: Sequence[ReadOut], bank: Bank) -> NDArray[np.float32]:
+    """Logits (N, C) of the calibration images under the policy's inverse perturbation."""
+    inputs = bench.calibration.inputs
+    early = statistics.evidence(readouts, bench.calibration_pass.pooled)
+    per_class = bench.config.policy is Policy.ALWAYS
+    moved = perturb(bank, bench.bounds, inputs, early.argmax(1), per_class=per_class)
+    return bench.run(moved, "Response of calibration images").logits
 
-    Returns:
-        The calibration, and the (N, C) logits of pass 2.
-    """
+
+def calibrate_gate(bench: Bench, readouts: Sequence[ReadOut], perturbed: NDArray[np.float32]) -> Calibration:
+    """The gate fitted to both passes over the calibration images."""
     config = bench.config
     policy = Policy(config.policy)
-    inputs, labels = bench.calibration.inputs, bench.calibration.labels
-    early = statistics.evidence(readouts, bench.calibration_pass.pooled)
-    moved = perturb(bank, bench.bounds, inputs, early.argmax(1), per_class=policy is Policy.ALWAYS)
-    perturbed = bench.run(moved, "Response of calibration images").logits
     return calibrate(
         bench.calibration_pass,
         perturbed,
-        labels,
+        bench.calibration.labels,
         readouts,
         benign_budget=config.benign_budget,
         screen_rate=None if policy is Policy.ALWAYS else config.screen_rate,
         policy=policy,
         seed=config.seed,
-    ), perturbed
+    )
 
 
 def verify(bench: Bench, spec: DefenceSpec, path: Path, perturbed: NDArray[np.float32]) -> Comparison:

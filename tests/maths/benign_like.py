@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_export.calibrate import fit_tests, set_threshold
+from nip_export.calibrate import fit_tests, set_screen, set_threshold
 from nip_export.decision import read_gate
 from nip_export.spec import Gate
 from nip_export.statistics import log_softmax
@@ -26,7 +26,9 @@ class Statistics:
 
     def fit(self, *, budget: float, screen_rate: float | None) -> Gate:
         """A gate whose threshold is set on the rows that its tests were fitted to."""
-        tests = fit_tests(self.early, self.raw, self.perturbed, screen_rate=screen_rate)
+        tests = set_screen(
+            fit_tests(self.early, self.raw, self.perturbed), self.early, self.raw, screen_rate=screen_rate
+        )
         reading = read_gate(tests, self.early, self.raw, self.perturbed)
         return set_threshold(tests, reading.score, reading.screened, benign_budget=budget)
 

@@ -10,6 +10,7 @@ from nip_export import statistics
 from nip_export.bench import Bench, set_up
 from nip_export.benign import at_the_door
 from nip_export.calibrate import Calibration, calibrate
+from nip_export.calibrate.gate import allowed_flags
 from nip_export.capture import TapKind
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet
@@ -81,19 +82,36 @@ def test_too_few_images_for_the_budget_are_refused_and_the_number_named_suffices
     case(121, wrong=7).calibrate(budget=0.02)
 
 
-def test_only_correctly_classified_rows_shape_the_gate() -> None:
+def test_only_correctly_classified_rows_shape_tests_and_threshold() -> None:
     clean, wrong = case(300), case(300, wrong=60)
     kept = np.arange(60, 300)
     alone = Case(clean.raw.take(kept), clean.perturbed[kept], clean.labels[kept])
     found, expected = wrong.calibrate().gate, alone.calibrate().gate
     assert found.flag_threshold == expected.flag_threshold
-    assert found.screen_threshold == expected.screen_threshold
+    np.testing.assert_array_equal(found.disagreement_tail.knots, expected.disagreement_tail.knots)
+    np.testing.assert_array_equal(found.response_scale.mean, expected.response_scale.mean)
     assert found.flag_threshold != clean.calibrate().gate.flag_threshold
 
 
-def test_rates_count_correct_rows_and_accuracies_count_all() -> None:
+def test_the_screen_keeps_its_rate_over_all_rows() -> None:
+    wrong = case(300, wrong=60)
+    gate = wrong.calibrate().gate
+    early = statistics.evidence([IDENTITY], wrong.raw.pooled)
+    reading = read_gate(gate, early, wrong.raw.logits, wrong.perturbed)
+    # 40 % of 300 with 90 % confidence: 108 may pass the screen, wrong answers included.
+    assert reading.screened.sum() == allowed_flags(300, 0.4) == 108
+
+
+@pytest.mark.parametrize("rate", [None, 1.0])
+def test_without_a_screen_every_row_takes_the_second_pass(rate: float | None) -> None:
+    result = case(300).calibrate(screen_rate=rate)
+    assert result.gate.screen_threshold is None
+    assert result.pass2_rate == Rate(300, 300)
+
+
+def test_flag_rates_count_correct_rows_and_all_others_count_every_row() -> None:
     result = case(300, wrong=60).calibrate()
-    assert (result.flag_rate.n, result.pass2_rate.n) == (240, 240)
+    assert (result.flag_rate.n, result.pass2_rate.n) == (240, 300)
     assert result.accuracy_raw == Rate(240, 300)
     assert result.accuracy_defended.n == 300
     assert result.flag_rate.count <= result.pass2_rate.count

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from nip_export import statistics
-from nip_export.calibrate import fit_tests, set_threshold
+from nip_export.calibrate import fit_tests, set_screen, set_threshold
 from nip_export.capture import pool_activation
 from nip_export.decision import read_gate
 from nip_export.network import Passed, run_network
@@ -61,7 +61,7 @@ def defence(net: ModelCase, policy: Policy, *, strength: float = 1.0) -> tuple[D
     early = statistics.evidence(readouts, passed.pooled)
     moved = perturb(bank, (0.0, 1.0), inputs, early.argmax(1), per_class=policy is Policy.ALWAYS)
     perturbed = forward(moved).logits
-    tests = fit_tests(early, passed.logits, perturbed, screen_rate=0.7)
+    tests = set_screen(fit_tests(early, passed.logits, perturbed), early, passed.logits, screen_rate=0.7)
     reading = read_gate(tests, early, passed.logits, perturbed)
     gate = set_threshold(tests, reading.score, reading.screened, benign_budget=0.4)
     spec = DefenceSpec(

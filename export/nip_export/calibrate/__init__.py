@@ -1,7 +1,7 @@
 """Thresholds from held-out benign inputs alone, to a stated benign budget."""
 
 from nip_export.calibrate.curves import fit_suspicion, fit_tail
-from nip_export.calibrate.gate import Calibration, calibrate, fit_tests, set_threshold
+from nip_export.calibrate.gate import Calibration, calibrate, fit_tests, set_screen, set_threshold
 from nip_export.calibrate.scales import fit_scale
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "fit_suspicion",
     "fit_tail",
     "fit_tests",
+    "set_screen",
     "set_threshold",
 ]

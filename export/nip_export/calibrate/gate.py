@@ -41,7 +41,7 @@ class Calibration:
     Attributes:
         gate: fitted to all calibration inputs.
         flag_rate: correctly classified inputs flagged by a gate that was fitted without them.
-        pass2_rate: likewise, inputs that took the second pass.
+        pass2_rate: inputs, misclassified ones too, that took the second pass of a gate fitted without them.
         accuracy_raw: of the backbone, over all calibration inputs.
         accuracy_defended: of the policy, each input judged by a gate that was fitted without it.
     """
@@ -84,16 +84,13 @@ def fit_tests(
     early: NDArray[np.float64],
     raw: NDArray[np.floating],
     perturbed: NDArray[np.floating],
-    *,
-    screen_rate: float | None,
 ) -> Gate:
-    """Fit the two tests and the screen to correctly classified benign inputs: a gate that flags nothing yet.
+    """Fit the two tests to correctly classified benign inputs: a gate without screen that flags nothing yet.
 
     Args:
         early: early evidence (N, C).
         raw: logits (N, C).
         perturbed: logits (N, C) under the inverse perturbation.
-        screen_rate: share that may take the second pass; None: all do.
     """
     predicted, classes = raw.argmax(1), raw.shape[1]
     distance = statistics.disagreement(early, predicted)
@@ -107,10 +104,31 @@ def fit_tests(
         disagreement_tail=fit_tail(disagreement),
         response_scale=response_scale,
         response_tail=fit_tail(statistics.without(shifts, predicted).max(1)),
-        screen_threshold=None if screen_rate is None else cut(disagreement, int(screen_rate * len(raw))),
+        screen_threshold=None,
         flag_threshold=np.inf,
         suspicion=fit_suspicion(np.zeros(1)),
     )
+
+
+def set_screen(
+    gate: Gate, early: NDArray[np.float64], raw: NDArray[np.floating], *, screen_rate: float | None
+) -> Gate:
+    """The same gate letting as many benign inputs as allowed into the second pass.
+
+    Args:
+        gate: its tests.
+        early: early evidence (N, C) of benign inputs as they come, misclassified ones among them.
+        raw: their logits (N, C).
+        screen_rate: share of inputs like these that may take the second pass; kept with 90 % confidence as
+            the budget is, see :func:`allowed_flags`. None or 1: all do.
+    """
+    if screen_rate is None or screen_rate >= 1:
+        return gate
+    predicted = raw.argmax(1)
+    disagreement = statistics.standardise(
+        statistics.disagreement(early, predicted), gate.disagreement_scale, predicted
+    )[:, 0]
+    return replace(gate, screen_threshold=cut(disagreement, allowed_flags(len(raw), screen_rate)))
 
 
 def set_threshold(
@@ -152,7 +170,7 @@ def calibrate(
         labels: (N,) int64.
         readouts: of the early evidence.
         benign_budget: share of correctly classified inputs that may be flagged.
-        screen_rate: share of them that may take the second pass; None: all do.
+        screen_rate: share of all inputs that may take the second pass; None or 1: all do.
         policy: whose answers the defended accuracy counts.
         seed: of the folds.
 
@@ -175,7 +193,9 @@ def calibrate(
         )
 
     def fit(rows: NDArray[np.bool_]) -> Gate:
-        return fit_tests(early[rows], raw.logits[rows], perturbed[rows], screen_rate=screen_rate)
+        right = rows & correct
+        gate = fit_tests(early[right], raw.logits[right], perturbed[right])
+        return set_screen(gate, early[rows], raw.logits[rows], screen_rate=screen_rate)
 
     random, fold = np.random.default_rng(seed), np.empty(len(labels), np.int64)
     for part in (correct, ~correct):  # apart, so that the gate does not depend on inputs it is not fitted to
@@ -184,7 +204,7 @@ def calibrate(
     scores, screened = np.empty(len(labels)), np.empty(len(labels), bool)
     for left_out in range(FOLDS):
         rows = fold == left_out
-        gate = fit(correct & ~rows)
+        gate = fit(~rows)
         reading = read_gate(gate, early[rows], raw.logits[rows], perturbed[rows])
         scores[rows], screened[rows] = reading.score, reading.screened
         readings.append((rows, gate, reading))
@@ -201,9 +221,9 @@ def calibrate(
         decision = decide(policy, judged, early[rows], raw.logits[rows], perturbed[rows])
         answers[rows] = decision.logits.argmax(1)
     return Calibration(
-        gate=close(fit(correct), correct),
+        gate=close(fit(np.ones(len(labels), bool)), correct),
         flag_rate=Rate(int(flagged[correct].sum()), int(correct.sum())),
-        pass2_rate=Rate(int(screened[correct].sum()), int(correct.sum())),
+        pass2_rate=Rate(int(screened.sum()), len(labels)),
         accuracy_raw=Rate(int(correct.sum()), len(labels)),
         accuracy_defended=Rate(int((answers == labels).sum()), len(labels)),
     )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from nip_export.commands.images import read_images
+from nip_export.commands.numbers import number, numbers, size
 from nip_export.commands.threads import passive_waiting
 from nip_runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from nip_export.data import ImageSet
 
 NAME = "export"
 HELP = "turn a trained PyTorch classifier into one ONNX file that defends itself"
@@ -60,10 +58,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     needed.add_argument("--out", type=Path, required=True, metavar="F.onnx", help="file to write")
     images = parser.add_argument_group("how the model sees images")
-    images.add_argument("--mean", type=_numbers, metavar="M[,M,M]", help="subtracted per channel from [0, 1]")
-    images.add_argument("--std", type=_numbers, metavar="S[,S,S]", help="divides per channel, after --mean")
+    images.add_argument("--mean", type=numbers, metavar="M[,M,M]", help="subtracted per channel from [0, 1]")
+    images.add_argument("--std", type=numbers, metavar="S[,S,S]", help="divides per channel, after --mean")
     images.add_argument(
-        "--size", type=_size, metavar="HxW", help="resize images (area) to this, here and later"
+        "--size", type=size, metavar="HxW", help="resize images (area) to this, here and later"
     )
     images.add_argument(
         "--classes",
@@ -80,14 +78,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     defence.add_argument(
         "--benign-budget",
-        type=_number,
+        type=number,
         default=0.02,
         metavar="SHARE",
         help="share of correctly classified benign inputs that may be flagged (default 0.02)",
     )
     defence.add_argument(
+        "--screen-rate",
+        type=number,
+        default=0.4,
+        metavar="SHARE",
+        help="share of benign inputs that may need the second pass (default 0.4; 1 checks every input twice)",
+    )
+    defence.add_argument(
         "--eps",
-        type=_number,
+        type=number,
         default=8 / 255,
         metavar="E",
         help="largest change of a pixel by the inverse perturbation, e.g. 8/255 (the default)",
@@ -114,8 +119,8 @@ def run(args: argparse.Namespace) -> int:
 
     names = _class_names(args.classes) if args.classes is not None else None
     model = load_model(args.model, weights=args.weights)
-    data = _read(args.data, args.size, names)
-    held_out = _read(args.calibration, args.size, names) if args.calibration is not None else None
+    data = read_images(args.data, args.size, names)
+    held_out = read_images(args.calibration, args.size, names) if args.calibration is not None else None
     if held_out is not None and data.class_names and held_out.class_names not in (None, data.class_names):
         raise InputError.mismatch(
             expected=f"the same classes in --calibration as in --data: {', '.join(data.class_names[:5])} …",
@@ -125,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
     config = ExportConfig(
         policy=args.policy,
         benign_budget=args.benign_budget,
+        screen_rate=args.screen_rate,
         eps=args.eps,
         taps=args.taps if args.taps == "auto" else tuple(args.taps.split(",")),
         mean=args.mean,
@@ -147,13 +153,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(path: Path, size: tuple[int, int] | None, names: tuple[str, ...] | None) -> ImageSet:
-    from nip_export.data import read_dataset
-
-    data = read_dataset(path, size=size)
-    return data.renumbered(names) if names is not None and data.class_names is not None else data
-
-
 def _class_names(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -164,25 +163,3 @@ def _class_names(path: Path) -> tuple[str, ...]:
             fix="check the path and the encoding",
         ) from error
     return tuple(line.strip() for line in lines if line.strip())
-
-
-def _number(text: str) -> float:
-    """A number, or a fraction such as 8/255."""
-    top, slash, bottom = text.partition("/")
-    try:
-        return float(top) / float(bottom) if slash else float(top)
-    except (ValueError, ZeroDivisionError) as error:
-        raise argparse.ArgumentTypeError(
-            f"expected a number or a fraction such as 8/255, got {text!r}"
-        ) from error
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(_number(part) for part in text.split(","))
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
-        raise argparse.ArgumentTypeError(f"expected height x width such as 224x224, got {text!r}")
-    return int(height), int(width)

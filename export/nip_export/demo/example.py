@@ -11,6 +11,7 @@ import safetensors.torch
 
 from nip_export.data import ImageSet
 from nip_export.demo.model import MEAN, STD, SmallVgg
+from nip_export.demo.surrogate import SmallResNet
 from nip_runtime.errors import InputError
 
 
@@ -20,6 +21,7 @@ class Example:
 
     Attributes:
         model: trained network in evaluation mode; expects input normalised by `mean` and `std`.
+        surrogate: another architecture trained on the same images, for transfer attacks; likewise.
         profile: 2000 images for influence profiles and perturbations, none seen in training.
         calibration: 1500 others for thresholds, none seen in training.
         test: 500 images of the official test split, for the table only.
@@ -28,6 +30,7 @@ class Example:
     """
 
     model: SmallVgg
+    surrogate: SmallResNet
     profile: ImageSet
     calibration: ImageSet
     test: ImageSet
@@ -50,6 +53,8 @@ def load_example() -> Example:
     try:
         with as_file(assets / "weights.safetensors") as weights:
             state = safetensors.torch.load_file(weights)
+        with as_file(assets / "surrogate.safetensors") as weights:
+            surrogate_state = safetensors.torch.load_file(weights)
         with as_file(assets / "images.npz") as packed, np.load(packed, allow_pickle=False) as loaded:
             arrays: dict[str, Any] = dict(loaded)
     except FileNotFoundError as error:
@@ -61,9 +66,11 @@ def load_example() -> Example:
     model = SmallVgg()
     # Stored in half precision; copying into the network's parameters widens them again.
     model.load_state_dict(state)
+    surrogate = SmallResNet()
+    surrogate.load_state_dict(surrogate_state)
     names = tuple(str(name) for name in arrays["class_names"])
     splits = {
         name: ImageSet(arrays[f"{name}_images"], arrays[f"{name}_labels"].astype(np.int64), names)
         for name in ("profile", "calibration", "test")
     }
-    return Example(model=model.eval(), mean=MEAN, std=STD, **splits)
+    return Example(model=model.eval(), surrogate=surrogate.eval(), mean=MEAN, std=STD, **splits)

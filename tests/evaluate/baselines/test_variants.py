@@ -13,7 +13,7 @@ from nip_export.evaluate.baselines import Laboratory, VariantKind, variant_view
 from nip_export.evaluate.baselines.variants import shuffled
 from nip_export.evaluate.threats import Images
 from nip_export.layers import choose_readouts
-from nip_export.pipeline import calibrate_gate, inverse_bank
+from nip_export.pipeline import calibrate_gate, inverse_bank, second_pass
 from nip_export.profiles import InfluenceProfile
 from nip_export.spec import DefenceSpec, Gate
 from nip_runtime.errors import ExportError
@@ -37,7 +37,7 @@ def exported(laboratory: Laboratory) -> DefenceSpec:
         count=bench.config.early_readouts,
     )
     bank = inverse_bank(bench, bench.influence_profiles()[bench.plan.features])
-    calibration, _ = calibrate_gate(bench, readouts, bank)
+    calibration = calibrate_gate(bench, readouts, second_pass(bench, readouts, bank))
     return DefenceSpec(Policy.GUARDED, bench.classes, bench.bounds, readouts, calibration.gate, bank)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from nip_export import statistics
 from nip_export.bench import Bench, set_up
 from nip_export.benign import Benign
 from nip_export.calibrate import Calibration, calibrate
@@ -26,12 +25,11 @@ from nip_export.evaluate.baselines.variants import (
     without_response,
 )
 from nip_export.layers import choose_readouts
-from nip_export.pipeline import inverse_bank
+from nip_export.pipeline import inverse_bank, second_pass
 from nip_export.profiles import InfluenceProfile
 from nip_export.progress import Progress, silent
 from nip_export.spec import Bank, DefenceSpec
 from nip_export.verify import DefendedTwin
-from nip_export.verify.oracle import perturb
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Policy
 from nip_runtime.rates import Rate
@@ -224,12 +222,8 @@ class Laboratory:
         bank = self._bank(kind, policy)
         if kind is VariantKind.EARLY_ALONE:  # nothing is added, so the second pass equals the first
             return Ingredients(policy, bank, screen_rate, self._bench.calibration_pass.logits)
-        inputs = self._bench.calibration.inputs
-        early = statistics.evidence(self._readouts, self._bench.calibration_pass.pooled)
-        per_class = policy is Policy.ALWAYS
-        moved = perturb(bank, self._bench.bounds, inputs, early.argmax(1), per_class=per_class)
-        perturbed = self._bench.run(moved, f"Response: {kind}").logits
-        return Ingredients(policy, bank, screen_rate, perturbed)
+        bench = replace(self._bench, config=replace(self._bench.config, policy=policy))
+        return Ingredients(policy, bank, screen_rate, second_pass(bench, self._readouts, bank))
 
     def _bank(self, kind: VariantKind, policy: Policy) -> Bank:
         if kind is VariantKind.FILE and self._given is not None:

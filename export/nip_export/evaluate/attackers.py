@@ -1,0 +1,100 @@
+"""Everybody who attacks, in order of what they know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from nip_export.evaluate.adaptive import adaptive_cases
+from nip_export.evaluate.attacks import catalogue, select, transfer_cases
+from nip_export.evaluate.craft import Crafter
+from nip_export.evaluate.plan import EvaluationPlan
+from nip_export.evaluate.query import DeployedModule, query_cases
+from nip_export.evaluate.results import NotMeasured
+from nip_export.evaluate.target import Target, Undefended
+from nip_export.evaluate.threats import AttackCase, Attacked, Threat
+from nip_export.network import tapped_network
+from nip_runtime.errors import InputError
+from nip_runtime.session import DefendedSession
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attackers:
+    """Attacks on one file according to a plan.
+
+    Attributes:
+        target: the file and its network.
+        surrogate: another network for T2, or None.
+        session: the file, as T3 asks it.
+        plan: which threats and attacks.
+        crafter: runs them on the images.
+    """
+
+    target: Target
+    surrogate: nn.Module | None
+    session: DefendedSession
+    plan: EvaluationPlan
+    crafter: Crafter
+
+    def attack(self) -> tuple[list[Attacked], list[NotMeasured]]:
+        """All attacks of the plan, and what was left out."""
+        plan, target = self.plan, self.target
+        attacked: list[Attacked] = []
+        left_out = [
+            NotMeasured(f"{threat} {threat.name.lower().replace('_', '-')}", "left out of this run")
+            for threat in Threat
+            if threat not in plan.threats
+        ]
+        gray = select(plan.attacks, catalogue(eps=plan.eps))
+        if Threat.GRAY_BOX in plan.threats:
+            attacked += self._craft(gray, target.undefended, left_out)
+        if Threat.TRANSFER in plan.threats:
+            if self.surrogate is None:
+                left_out.append(NotMeasured("T2 transfer", "no surrogate network was given"))
+            else:
+                attacked += self._craft(transfer_cases(gray), self._undefended_surrogate(), left_out)
+        file_digest = target.manifest.digests.graph
+        if Threat.QUERY in plan.threats:
+            cases = query_cases(quick=plan.quick)
+            attacked += self._craft(cases, DeployedModule(self.session), left_out, victim_digest=file_digest)
+        if Threat.ADAPTIVE in plan.threats:
+            cases = adaptive_cases(plan.adaptive_eps, quick=plan.quick)
+            attacked += self._craft(cases, target.twin, left_out, victim_digest=file_digest)
+        return attacked, left_out
+
+    def _craft(
+        self,
+        cases: Sequence[AttackCase],
+        victim: nn.Module,
+        left_out: list[NotMeasured],
+        *,
+        victim_digest: str | None = None,
+    ) -> list[Attacked]:
+        """Run the cases; one that does not take inputs of this kind is named among what was left out."""
+        attacked: list[Attacked] = []
+        for case in cases:
+            try:
+                attacked += self.crafter.craft([self.plan.capped(case)], victim, victim_digest=victim_digest)
+            except InputError as error:
+                left_out.append(NotMeasured(case.name, str(error)))
+        return attacked
+
+    def _undefended_surrogate(self) -> Undefended:
+        assert self.surrogate is not None  # the caller looked
+        spec = self.target.manifest.input
+        example = torch.from_numpy(self.crafter.images[:2].copy())
+        network = tapped_network(
+            self.surrogate.cpu().eval(), example, [], mean=spec.mean, std=spec.std
+        ).eval()
+        with torch.no_grad():
+            classes = network(example)[0].shape[1]
+        if classes != self.target.manifest.output.classes:
+            raise InputError.mismatch(
+                expected=f"a surrogate for {self.target.manifest.output.classes} classes",
+                got=f"{classes} logits",
+                fix="pass one that was trained for the same classes",
+            )
+        return Undefended(network).eval()

@@ -1,0 +1,56 @@
+"""Brings attack and victim together; what was done before comes from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from nip_export.evaluate.attacks import run_attack
+from nip_export.evaluate.store import AttackStore, digest_of
+from nip_export.evaluate.threats import AttackCase, Attacked, Images, Labels
+from nip_export.progress import Progress
+from nip_export.writing import weights_digest
+
+
+@dataclass(frozen=True, eq=False)
+class Crafter:
+    """Attacks the first test images.
+
+    Attributes:
+        store: where finished attacks are.
+        images: (N, *shape) float32 in [0, 1], the images that may be attacked.
+        labels: (N,) int64.
+        seed: of the attacks.
+        progress: who waits.
+    """
+
+    store: AttackStore
+    images: Images
+    labels: Labels
+    seed: int
+    progress: Progress
+
+    def craft(
+        self, cases: Sequence[AttackCase], victim: nn.Module, *, victim_digest: str | None = None
+    ) -> tuple[Attacked, ...]:
+        """Run the cases one after the other.
+
+        Args:
+            cases: attacks.
+            victim: what they attack.
+            victim_digest: tells victims apart; by default the digest of the victim's weights and buffers.
+        """
+        digest = weights_digest(victim) if victim_digest is None else victim_digest
+        return tuple(self._one(case, victim, digest) for case in cases)
+
+    def _one(self, case: AttackCase, victim: nn.Module, digest: str) -> Attacked:
+        count = len(self.images) if case.images is None else min(case.images, len(self.images))
+        images, labels = self.images[:count], self.labels[:count]
+
+        def make() -> Attacked:
+            advance = self.progress(f"attack: {case.threat.value} {case.name}", count)
+            return run_attack(case, victim, images, labels, seed=self.seed, advance=advance)
+
+        return self.store.recall(case, make, victim=digest, images=digest_of(images, labels), seed=self.seed)

@@ -1,0 +1,141 @@
+"""What an evaluation is given beside the file: network, images, a surrogate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from nip_export.benign import Benign, at_the_door, prepare
+from nip_export.config import ExportConfig
+from nip_export.data import ImageSet
+from nip_export.evaluate.baselines import Laboratory
+from nip_export.evaluate.target import Target
+from nip_export.evaluate.threats import Labels
+from nip_export.progress import Progress
+from nip_runtime.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """Everything but the file.
+
+    Attributes:
+        model: the network that the file was made from.
+        test: benign images that the file was *not* made from.
+        surrogate: another network for the same classes and the same normalisation, for T2; or None.
+        profile: the images that the export was given; None: no calibrated baselines, no influence plot.
+        calibration: the calibration images that the export was given, if any.
+    """
+
+    model: nn.Module
+    test: ImageSet
+    surrogate: nn.Module | None = None
+    profile: ImageSet | None = None
+    calibration: ImageSet | None = None
+
+    def test_inputs(self, target_bounds: tuple[float, float]) -> Benign:
+        """The test images as the network takes them.
+
+        Raises:
+            InputError: no images, or inputs not in [0, 1], which the attack libraries are set up for.
+        """
+        if target_bounds != (0.0, 1.0):
+            raise InputError.mismatch(
+                expected="a file whose inputs lie in [0, 1]",
+                got=f"bounds {target_bounds}",
+                fix="scale the inputs to [0, 1] and put the rest into mean and std of the export",
+            )
+        if len(self.test) < 2:
+            raise InputError.mismatch(
+                expected="at least 2 test images", got=f"{len(self.test)}", fix="add some"
+            )
+        return at_the_door(self.test)
+
+
+def check_labels(labels: Labels, target: Target) -> None:
+    """Refuse labels that the network has no logit for.
+
+    Raises:
+        InputError: a label beyond the file's classes.
+    """
+    if labels.max() >= target.manifest.output.classes:
+        raise InputError.mismatch(
+            expected=f"labels below {target.manifest.output.classes}, the file's number of classes",
+            got=f"{labels.max()}",
+            fix="number the classes as for nip export",
+        )
+
+
+def open_laboratory(target: Target, material: Material, progress: Progress) -> Laboratory | None:
+    """The bench on which variants of the file's defence are made, if the images it was made from are at hand.
+
+    Raises:
+        InputError: other images than those the file was made from.
+        ExportError: the model does not fit.
+    """
+    if material.profile is None:
+        return None
+    manifest = target.manifest
+    config = ExportConfig(
+        policy=manifest.policy,
+        benign_budget=manifest.calibration.benign_budget,
+        eps=manifest.defence.eps_pixel,
+        bounds=manifest.input.bounds,
+        mean=manifest.input.mean,
+        std=manifest.input.std,
+        class_names=manifest.output.class_names,
+        top_k=manifest.defence.top_k,
+        screen_rate=screen_rate(target),
+        seed=manifest.provenance.seed,
+    )
+    held = material.calibration
+    profile, calibration = prepare(
+        material.profile.images,
+        material.profile.labels,
+        None if held is None else (held.images, held.labels),
+        config,
+    )
+    for name, given, digest in (
+        ("profile", profile, manifest.digests.profile_data),
+        ("calibration", calibration, manifest.digests.calibration_data),
+    ):
+        if given.source.digest() != digest:
+            raise InputError.mismatch(
+                expected=f"the {name} images that the file was made from ({digest[:19]}…)",
+                got=f"others ({given.source.digest()[:19]}…)",
+                fix="pass what nip export was given as --data and --calibration, or leave both out",
+            )
+    return Laboratory(
+        material.model, profile, calibration, config, given=target.spec, progress=progress, seed=config.seed
+    )
+
+
+def screen_rate(target: Target) -> float:
+    """The screen rate that variants are made with: the file's, as far as the file tells.
+
+    The manifest states what cross-validation measured, which lies a little below what was asked for.
+    """
+    if target.spec.gate.screen_threshold is None:
+        return 1.0
+    manifest = target.manifest.calibration
+    asked = ExportConfig().screen_rate
+    low, high = manifest.pass2_rate.interval
+    if low - 0.05 <= asked <= high + 0.05:
+        return asked
+    return max(manifest.pass2_rate.value, manifest.benign_budget)
+
+
+def refuse_known_images(target: Target, material: Material) -> None:
+    """A file must not be judged on the images it was calibrated on.
+
+    Raises:
+        InputError: the test images are the file's profile or calibration images.
+    """
+    digests = target.manifest.digests
+    if material.test.digest() in (digests.profile_data, digests.calibration_data):
+        raise InputError.mismatch(
+            expected="test images that the file was not made from",
+            got="the very images it was made from",
+            fix="pass others as --data",
+        )
