@@ -61,7 +61,7 @@ class Attackers:
             cases = query_cases(quick=plan.quick)
             attacked += self._craft(cases, DeployedModule(self.session), left_out, victim_digest=file_digest)
         if Threat.ADAPTIVE in plan.threats:
-            cases = adaptive_cases(plan.adaptive_eps, quick=plan.quick)
+            cases = adaptive_cases(plan.adaptive_eps, quick=plan.quick, images=plan.adaptive_images)
             attacked += self._craft(cases, target.twin, left_out, victim_digest=file_digest)
         return attacked, left_out
 

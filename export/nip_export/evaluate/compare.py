@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from nip_export.evaluate.answers import Defence, GateView, twin_view
@@ -100,6 +100,12 @@ class Comparison:
             results.append(self._score(defence, variant=defence.name in kinds))
             stage(1)
         return Compared(tuple(results), self._trade_offs(odds), tuple(missing))
+
+    def file_alone(self) -> Compared:
+        """No other defence: what the file itself trades at every threshold, if it was attacked."""
+        alone = replace(self, laboratory=None)
+        missing = NotMeasured("baselines", "left out of this run")
+        return Compared((), alone._trade_offs(()), (missing,))
 
     def _odds(self, laboratory: Laboratory) -> list[OddsTest]:
         calibration = laboratory.bench.calibration

@@ -24,6 +24,8 @@ class EvaluationPlan:
             tell the benign cost.
         quick: few images and steps everywhere: minutes instead of hours, wide intervals.
         adaptive_eps: ε of the adaptive attacks.
+        adaptive_images: how many images those take at most; None: 200, or 30 with `quick`.
+        baselines: whether the file is compared with other defences.
         caps: how many images attacks take at most, by name, family or threat ("C&W", "T4"); what is not named
             takes as many as it states.
         seed: of everything random.
@@ -38,6 +40,8 @@ class EvaluationPlan:
     images: int | None = None
     quick: bool = False
     adaptive_eps: tuple[float, ...] = (8 / 255, 25 / 255)
+    adaptive_images: int | None = None
+    baselines: bool = True
     caps: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
 
@@ -58,6 +62,10 @@ class EvaluationPlan:
             )
         if self.images is not None and self.images < 2:
             raise InputError.mismatch(expected="images: at least 2", got=str(self.images), fix="pass more")
+        if self.adaptive_images is not None and self.adaptive_images < 1:
+            raise InputError.mismatch(
+                expected="adaptive_images: at least 1", got=str(self.adaptive_images), fix="pass more"
+            )
         if self.seed < 0:
             raise InputError.mismatch(expected="seed: 0 or more", got=str(self.seed), fix="pass another")
         if any(images < 1 for images in self.caps.values()):

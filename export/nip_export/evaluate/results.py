@@ -104,9 +104,11 @@ class WorstCase:
     """Share of images answered rightly as they are and under every attack of a group: the headline.
 
     Only images that every attack of the group was run on are counted.
+    `epsilon` says which attacks belong: those within L∞ of this size; None: all, whatever their norm.
     """
 
     threats: tuple[Threat, ...]
+    epsilon: float | None
     attacks: int
     undefended: Rate
     defended: Rate

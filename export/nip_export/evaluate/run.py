@@ -24,7 +24,7 @@ from nip_export.evaluate.scoring import (
     sanity_checks,
     score_attack,
     score_benign,
-    worst_case,
+    worst_cases,
 )
 from nip_export.evaluate.steps import compare_steps
 from nip_export.evaluate.store import AttackStore
@@ -176,7 +176,7 @@ class Work:
         evaluation = Evaluation(
             subject=describe_subject(self.target, self.plan, self.images, self.labels),
             benign=score_benign(benign, self.labels, second_pass=second),
-            worst_case=worst_case(outcomes),
+            worst_case=worst_cases(outcomes),
             mean_dsr=mean_dsr(views.outcomes),
             attacks=results,
             baselines=compared.baselines,
@@ -210,7 +210,7 @@ class Work:
             for made, outcome in zip(views.attacked, views.outcomes, strict=True)
             if made.case.core or made.case.minimum_norm
         ]
-        return Comparison(
+        comparison = Comparison(
             self.target,
             self.laboratory,
             self.images,
@@ -218,7 +218,8 @@ class Work:
             [made for made, _ in counted],
             [outcome for _, outcome in counted],
             self.progress,
-        ).run()
+        )
+        return comparison.run() if self.plan.baselines else comparison.file_alone()
 
     def _parity(self) -> Check:
         found = parity(self.target.twin, self.session, self.images[:PARITY_IMAGES])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from nip_export.evaluate.page.reading import within_text
 from nip_export.evaluate.paths import EvaluationPaths
 from nip_export.evaluate.results import AttackResult, Estimate, Evaluation
 from nip_export.evaluate.threats import Threat
@@ -28,8 +29,8 @@ def print_summary(evaluation: Evaluation, paths: EvaluationPaths) -> None:
             console.print(threat_table(threat, rows))
     for worst in evaluation.worst_case:
         console.print(
-            f"worst case over {', '.join(worst.threats)} ({worst.attacks} attacks): undefended "
-            f"{rate(worst.undefended)}, defended {rate(worst.defended)}, n = {worst.defended.n}",
+            f"worst case over {', '.join(worst.threats)} ({worst.attacks} attacks {within_text(worst)}): "
+            f"undefended {rate(worst.undefended)}, defended {rate(worst.defended)}, n = {worst.defended.n}",
             soft_wrap=True,
             highlight=False,
         )

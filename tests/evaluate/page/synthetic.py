@@ -100,8 +100,12 @@ def subject(*, quick: bool = False) -> Subject:
     )
 
 
-def worst(threats: tuple[Threat, ...], count: int, number: int, n: int = 200) -> WorstCase:
-    return WorstCase(threats=threats, attacks=number, undefended=Rate(0, n), defended=Rate(count, n))
+def worst(
+    threats: tuple[Threat, ...], count: int, number: int, n: int = 200, epsilon: float | None = 8 / 255
+) -> WorstCase:
+    return WorstCase(
+        threats=threats, epsilon=epsilon, attacks=number, undefended=Rate(0, n), defended=Rate(count, n)
+    )
 
 
 def full() -> Evaluation:
@@ -117,6 +121,7 @@ def full() -> Evaluation:
             worst((Threat.QUERY,), 22, 2),
             worst((Threat.ADAPTIVE,), 17, 5, 500),
             worst(tuple(Threat), 3, len(rows)),
+            worst(tuple(Threat), 0, len(rows), epsilon=None),
         ),
         mean_dsr=estimate(0.523, 0.017),
         attacks=rows,

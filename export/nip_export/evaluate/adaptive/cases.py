@@ -86,7 +86,7 @@ RECIPES = (
 
 
 def adaptive_cases(
-    eps: Sequence[float] = (8 / 255, 25 / 255), *, quick: bool = False
+    eps: Sequence[float] = (8 / 255, 25 / 255), *, quick: bool = False, images: int | None = None
 ) -> tuple[AttackCase, ...]:
     """Attackers who know profiles, perturbations and thresholds, five at every ε.
 
@@ -98,12 +98,15 @@ def adaptive_cases(
     Args:
         eps: budgets, largest change of an input element.
         quick: fewer steps on fewer images, for a look.
+        images: how many images at most; None: 200, or 30 with `quick`.
     """
-    return tuple(_case(recipe, epsilon, quick=quick) for epsilon in eps for recipe in RECIPES)
-
-
-def _case(recipe: Recipe, epsilon: float, *, quick: bool) -> AttackCase:
+    if images is None:
+        images = QUICK_IMAGES if quick else IMAGES
     steps = QUICK_STEPS if quick else STEPS
+    return tuple(_case(recipe, epsilon, steps, images) for epsilon in eps for recipe in RECIPES)
+
+
+def _case(recipe: Recipe, epsilon: float, steps: int, images: int) -> AttackCase:
     size = f"{epsilon * 255:g}/255"
     return AttackCase(
         name=f"{recipe.family} {size}",
@@ -115,6 +118,6 @@ def _case(recipe: Recipe, epsilon: float, *, quick: bool) -> AttackCase:
         "is deterministic, so no EOT",
         norm=Norm.LINF,
         epsilon=epsilon,
-        images=QUICK_IMAGES if quick else IMAGES,
+        images=images,
         craft=partial(attack, attempts=recipe.attempts, epsilon=epsilon, steps=steps),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,13 +20,23 @@ NOTICEABLE = 0.005
 
 
 def headline(evaluation: Evaluation) -> WorstCase | None:
-    """The worst case over the most threat models."""
-    return max(evaluation.worst_case, key=lambda worst: len(worst.threats), default=None)
+    """The worst case over the most threat models, at the smallest ε that it was worked out for."""
+    return min(evaluation.worst_case, key=lambda worst: (-len(worst.threats), _size(worst)), default=None)
 
 
 def worst_of(evaluation: Evaluation, threat: Threat) -> WorstCase | None:
-    """The worst case within one threat model, if it was worked out."""
-    return next((worst for worst in evaluation.worst_case if worst.threats == (threat,)), None)
+    """The worst case within one threat model, if it was worked out, at its smallest ε."""
+    found = [worst for worst in evaluation.worst_case if worst.threats == (threat,)]
+    return min(found, key=_size, default=None)
+
+
+def within_text(worst: WorstCase) -> str:
+    """Which attacks a worst case counts: "within L∞ 8/255", or "of any size"."""
+    return "of any size" if worst.epsilon is None else f"within L∞ {epsilon_text(worst.epsilon, Norm.LINF)}"
+
+
+def _size(worst: WorstCase) -> float:
+    return math.inf if worst.epsilon is None else worst.epsilon
 
 
 def threats_text(threats: Iterable[Threat]) -> str:
@@ -47,7 +58,7 @@ def adaptive_text(evaluation: Evaluation) -> str:
         rate = min((attack.defended for attack in attacks), key=lambda defended: defended.value)
         what = "the strongest single attack"
     else:
-        rate, what = worst.defended, f"the worst of {worst.attacks} attacks per image"
+        rate, what = worst.defended, f"the worst of {worst.attacks} attacks {within_text(worst)} per image"
     low, high = rate.interval
     lost = evaluation.benign.defended.value - rate.value
     return (

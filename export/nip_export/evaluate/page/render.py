@@ -20,6 +20,7 @@ from nip_export.evaluate.page.reading import (
     reaches,
     threats_text,
     verdict,
+    within_text,
     worst_of,
 )
 from nip_export.evaluate.results import (
@@ -100,6 +101,7 @@ def render_page(evaluation: Evaluation, gallery: Gallery | None) -> str:
         e=evaluation,
         head=headline(evaluation),
         head_threats=threats_text,
+        within=within_text,
         adaptive_words=adaptive_text(evaluation),
         adaptive_worst=worst_of(evaluation, Threat.ADAPTIVE),
         sections=_sections(evaluation),

@@ -7,7 +7,7 @@ from nip_export.evaluate.scoring.outcome import Outcome
 from nip_export.evaluate.scoring.paired import cost, mcnemar
 from nip_export.evaluate.scoring.scores import lead, mean_dsr, score_attack, score_benign
 from nip_export.evaluate.scoring.trade_off import trade_off
-from nip_export.evaluate.scoring.worst_case import worst_case
+from nip_export.evaluate.scoring.worst_case import worst_case, worst_cases
 
 __all__ = [
     "MoreSteps",
@@ -25,4 +25,5 @@ __all__ = [
     "score_benign",
     "trade_off",
     "worst_case",
+    "worst_cases",
 ]

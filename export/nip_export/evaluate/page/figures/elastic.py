@@ -22,7 +22,6 @@ from nip_export.evaluate.page.figures.svg import (
     series_style,
     to_svg,
 )
-from nip_export.evaluate.page.reading import worst_of
 from nip_export.evaluate.results import AttackResult, BenignResult, Evaluation
 from nip_export.evaluate.threats import Norm, Threat
 from nip_runtime.rates import Rate
@@ -44,18 +43,21 @@ def sized_families(evaluation: Evaluation) -> list[tuple[str, list[AttackResult]
 def adaptive_points(evaluation: Evaluation) -> AdaptivePoints:
     """What adaptive L∞ attacks leave, by ε.
 
-    The per-image worst case where all of them share one ε; otherwise the lowest of the single attacks, which
-    is more than the worst case would be.
+    The per-image worst case at every ε for which it was worked out; elsewhere the lowest of the single
+    attacks, which is more than the worst case would be.
     """
     by_size: dict[float, list[Rate]] = {}
     attacks = [attack for attack in evaluation.attacks if attack.threat is Threat.ADAPTIVE]
     for attack in attacks:
         if attack.epsilon is not None and attack.norm is Norm.LINF:
             by_size.setdefault(attack.epsilon, []).append(attack.defended)
-    worst = worst_of(evaluation, Threat.ADAPTIVE)
-    if worst is not None and len(by_size) == 1 and sum(map(len, by_size.values())) == len(attacks):
-        return [(size, worst.defended) for size in by_size]
-    return [(size, min(rates, key=lambda rate: rate.value)) for size, rates in sorted(by_size.items())]
+    worst = {
+        case.epsilon: case.defended for case in evaluation.worst_case if case.threats == (Threat.ADAPTIVE,)
+    }
+    return [
+        (size, worst.get(size, min(rates, key=lambda rate: rate.value)))
+        for size, rates in sorted(by_size.items())
+    ]
 
 
 def accuracy_facets(evaluation: Evaluation) -> tuple[Facet, ...]:
