@@ -40,7 +40,12 @@ class Attackers:
     crafter: Crafter
 
     def attack(self) -> tuple[list[Attacked], list[NotMeasured]]:
-        """All attacks of the plan, and what was left out."""
+        """All attacks of the plan, and what was left out.
+
+        Raises:
+            InputError: an attack that does not exist, or a surrogate for other classes.
+            ExportError: an attack broke its own rules.
+        """
         plan, target = self.plan, self.target
         attacked: list[Attacked] = []
         left_out = [
@@ -49,13 +54,15 @@ class Attackers:
             if threat not in plan.threats
         ]
         gray = select(plan.attacks, catalogue(eps=plan.eps))
+        # Looked at before hours of other attacks: a network that does not fit is refused at once.
+        surrogate = self._undefended_surrogate() if Threat.TRANSFER in plan.threats else None
         if Threat.GRAY_BOX in plan.threats:
             attacked += self._craft(gray, target.undefended, left_out)
         if Threat.TRANSFER in plan.threats:
-            if self.surrogate is None:
+            if surrogate is None:
                 left_out.append(NotMeasured("T2 transfer", "no surrogate network was given"))
             else:
-                attacked += self._craft(transfer_cases(gray), self._undefended_surrogate(), left_out)
+                attacked += self._craft(transfer_cases(gray), surrogate, left_out)
         file_digest = target.manifest.digests.graph
         if Threat.QUERY in plan.threats:
             cases = query_cases(quick=plan.quick)
@@ -82,8 +89,9 @@ class Attackers:
                 left_out.append(NotMeasured(case.name, str(error)))
         return attacked
 
-    def _undefended_surrogate(self) -> Undefended:
-        assert self.surrogate is not None  # the caller looked
+    def _undefended_surrogate(self) -> Undefended | None:
+        if self.surrogate is None:
+            return None
         spec = self.target.manifest.input
         example = torch.from_numpy(self.crafter.images[:2].copy())
         network = tapped_network(

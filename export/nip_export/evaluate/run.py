@@ -75,7 +75,6 @@ def run_evaluation(
         raise InputError.mismatch(
             expected="a folder to write to", got=f"the file {out}", fix="name another with --out"
         )
-    out.mkdir(parents=True, exist_ok=True)
     with DefendedSession(path, device="cpu") as session:
         test = material.test_inputs(session.manifest.input.bounds)
         target = open_target(path, material.model, test.inputs)
@@ -96,6 +95,7 @@ def run_evaluation(
         )
         evaluation, views = work.evaluate()
         page = render_page(evaluation, views.gallery())
+    out.mkdir(parents=True, exist_ok=True)
     write_whole(paths.numbers, dump(evaluation).encode())
     write_whole(paths.page, page.encode())
     return evaluation
