@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,22 @@ from nip_export.evaluate.threats import AttackCase, Attacked, Threat
 from nip_export.network import tapped_network
 from nip_runtime.errors import InputError
 from nip_runtime.session import DefendedSession
+
+
+def planned_cases(plan: EvaluationPlan) -> Mapping[Threat, tuple[AttackCase, ...]]:
+    """The attacks of each threat model of the plan, on as many images as it allows.
+
+    Raises:
+        InputError: the plan names an attack that does not exist, or an ε outside (0, 1].
+    """
+    gray = select(plan.attacks, catalogue(eps=plan.eps))
+    cases = {
+        Threat.GRAY_BOX: gray,
+        Threat.TRANSFER: transfer_cases(gray),
+        Threat.QUERY: query_cases(quick=plan.quick),
+        Threat.ADAPTIVE: adaptive_cases(plan.adaptive_eps, quick=plan.quick, images=plan.adaptive_images),
+    }
+    return {threat: tuple(map(plan.capped, cases[threat])) for threat in Threat if threat in plan.threats}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,22 +69,24 @@ class Attackers:
             for threat in Threat
             if threat not in plan.threats
         ]
-        gray = select(plan.attacks, catalogue(eps=plan.eps))
+        planned = planned_cases(plan)
         # Looked at before hours of other attacks: a network that does not fit is refused at once.
         surrogate = self._undefended_surrogate() if Threat.TRANSFER in plan.threats else None
         if Threat.GRAY_BOX in plan.threats:
-            attacked += self._craft(gray, target.undefended, left_out)
+            attacked += self._craft(planned[Threat.GRAY_BOX], target.undefended, left_out)
         if Threat.TRANSFER in plan.threats:
             if surrogate is None:
                 left_out.append(NotMeasured("T2 transfer", "no surrogate network was given"))
+            elif not planned[Threat.TRANSFER]:
+                left_out.append(NotMeasured("T2 transfer", "none of the chosen attacks is made to transfer"))
             else:
-                attacked += self._craft(transfer_cases(gray), surrogate, left_out)
+                attacked += self._craft(planned[Threat.TRANSFER], surrogate, left_out)
         file_digest = target.manifest.digests.graph
         if Threat.QUERY in plan.threats:
-            cases = query_cases(quick=plan.quick)
-            attacked += self._craft(cases, DeployedModule(self.session), left_out, victim_digest=file_digest)
+            victim, cases = DeployedModule(self.session), planned[Threat.QUERY]
+            attacked += self._craft(cases, victim, left_out, victim_digest=file_digest)
         if Threat.ADAPTIVE in plan.threats:
-            cases = adaptive_cases(plan.adaptive_eps, quick=plan.quick, images=plan.adaptive_images)
+            cases = planned[Threat.ADAPTIVE]
             attacked += self._craft(cases, target.twin, left_out, victim_digest=file_digest)
         return attacked, left_out
 
@@ -84,7 +102,7 @@ class Attackers:
         attacked: list[Attacked] = []
         for case in cases:
             try:
-                attacked += self.crafter.craft([self.plan.capped(case)], victim, victim_digest=victim_digest)
+                attacked += self.crafter.craft([case], victim, victim_digest=victim_digest)
             except InputError as error:
                 left_out.append(NotMeasured(case.name, str(error)))
         return attacked

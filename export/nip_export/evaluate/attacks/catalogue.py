@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -20,7 +20,7 @@ CORE = (
     "C&W κ=0",
     "C&W κ=5",
 )
-"""What budgets and baselines are compared by."""
+"""What budgets and baselines are compared by; of a family of which other ε leave none of these, all cases."""
 
 Sweep = tuple[str, tuple[int, ...], str, str, str, Callable[[float], Craft]]
 
@@ -97,7 +97,16 @@ def catalogue(*, eps: Sequence[float] | None = None) -> tuple[AttackCase, ...]:
             )
     cases = [case for sweep in SWEEPS for case in _sweep(sweep, eps)]
     cases += [_pgd_l2(), *map(_carlini_wagner, (0, 5, 10, 20)), *_others()]
-    return tuple(replace(case, core=case.name in CORE) for case in cases)
+    core = named_or_family(CORE, cases)
+    return tuple(replace(case, core=case.name in core) for case in cases)
+
+
+def named_or_family(names: Collection[str], cases: Sequence[AttackCase]) -> set[str]:
+    """Which of the names there are, and for a name that other ε replaced, all of its family."""
+    found = {case.name for case in cases if case.name in names}
+    kept = {case.family for case in cases if case.name in found}
+    lost = {name.rpartition(" ")[0] for name in names if name not in found} - kept
+    return found | {case.name for case in cases if case.family in lost}
 
 
 def epsilon_name(epsilon: float) -> str:

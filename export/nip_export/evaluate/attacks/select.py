@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from nip_export.evaluate.attacks.catalogue import named_or_family
 from nip_export.evaluate.threats import AttackCase
 from nip_runtime.errors import InputError
 
@@ -55,7 +56,8 @@ def _named(name: str, cases: Sequence[AttackCase]) -> list[AttackCase]:
         case "core":
             return [case for case in cases if case.core]
         case "quick":
-            return [_capped(case, QUICK[case.name]) for case in cases if case.name in QUICK]
+            quick = named_or_family(QUICK, cases)
+            return [_capped(case, QUICK.get(case.name)) for case in cases if case.name in quick]
         case lower:
             return [case for case in cases if lower in (case.name.lower(), case.family.lower())]
 
