@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from nip_runtime.errors import InputError
 if TYPE_CHECKING:
     from nip_export.data import ImageSet
     from nip_export.evaluate.material import Material
+    from nip_export.evaluate.plan import EvaluationPlan
 
 NAME = "evaluate"
 HELP = "attack an exported file and report, with intervals, what it stops and what it does not"
@@ -29,6 +31,7 @@ goes on where it was. The full protocol takes hours on a CPU, --quick takes minu
 _EPILOG = """\
 examples:
   nip demo --out nip-demo && nip evaluate nip-demo/model.nip.onnx --example --quick --out evaluation
+  nip evaluate --list --quick
   nip evaluate resnet.nip.onnx --model my_nets:resnet --weights resnet.safetensors --data test/ \\
       --export-data benign/ --attacks core --threat t1,t4 --images 500 --out evaluation
 
@@ -40,7 +43,9 @@ and for the influence plot; without them the report names what was not measured.
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
-    parser.add_argument("file", type=Path, metavar="F.onnx", help="file written by nip export")
+    parser.add_argument(
+        "file", type=Path, nargs="?", metavar="F.onnx", help="file written by nip export; not with --list"
+    )
     subject = parser.add_argument_group("what it was made from")
     subject.add_argument(
         "--example", action="store_true", help="the embedded example's network and images, as in nip demo"
@@ -68,8 +73,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="gray-box attacks: names, families, or core, quick, all (default: all; with --quick, quick)",
     )
-    plan.add_argument("--eps", type=numbers, metavar="E[,E]", help="ε of the L∞ attacks, such as 4/255,8/255")
-    plan.add_argument("--images", type=int, metavar="N", help="use the first N test images only")
+    plan.add_argument(
+        "--eps",
+        type=numbers,
+        metavar="E[,E]",
+        help="ε of the L∞ attacks of T1, T2 and T4 instead of their own, such as 4/255,8/255",
+    )
+    plan.add_argument("--images", type=int, metavar="N", help="attack the first N test images only")
     plan.add_argument("--quick", action="store_true", help="few images and steps: minutes, wide intervals")
     plan.add_argument("--seed", type=int, default=0, metavar="N", help="seeds the attacks (default 0)")
     plan.add_argument("--list", action="store_true", help="list the attacks with their settings and stop")
@@ -79,15 +89,64 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; returns the exit status."""
+    """Evaluate, or list the attacks; returns the exit status."""
     passive_waiting()
+    _check_combination(args)
     # torch, foolbox and ART take seconds to import, and `nip --help` imports this module.
+    from nip_export.evaluate.listing import print_attacks
     from nip_export.evaluate.paths import EvaluationPaths
-    from nip_export.evaluate.plan import EvaluationPlan
     from nip_export.evaluate.run import run_evaluation
     from nip_export.evaluate.summary import print_summary
-    from nip_export.evaluate.threats import Threat
     from nip_export.progress import progress_bars
+
+    plan = _plan(args)
+    if args.list:
+        print_attacks(plan)
+        return 0
+    material = _example() if args.example else _given(args)
+    with progress_bars() as progress:
+        evaluation = run_evaluation(args.file, material, args.out, plan=plan, progress=progress)
+    print_summary(evaluation, EvaluationPaths(args.out))
+    return 0
+
+
+def _check_combination(args: argparse.Namespace) -> None:
+    if args.list:
+        return
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in ("model", "weights", "data", "export_data", "calibration", "surrogate")
+        if getattr(args, name) is not None
+    ]
+    if args.file is None:
+        raise InputError.mismatch(
+            expected="a file written by nip export", got="none", fix="name it, or pass --list"
+        )
+    if args.example and given:
+        raise InputError.mismatch(
+            expected="--example alone, which brings network and images",
+            got=f"--example with {', '.join(given)}",
+            fix="leave one or the other out",
+        )
+    if not args.example and (args.model is None or args.data is None):
+        raise InputError.mismatch(
+            expected="--model and --data (or --example)",
+            got=", ".join(given) or "neither",
+            fix="name the network that the file was made from, and test images",
+        )
+    if args.calibration is not None and args.export_data is None:
+        raise InputError.mismatch(
+            expected="--export-data with --calibration", got="--calibration alone", fix="pass both or neither"
+        )
+    if args.surrogate_weights is not None and args.surrogate is None:
+        raise InputError.mismatch(
+            expected="--surrogate with --surrogate-weights", got="the weights alone", fix="pass both"
+        )
+
+
+def _plan(args: argparse.Namespace) -> EvaluationPlan:
+    from nip_export.evaluate.plan import EvaluationPlan
+    from nip_export.evaluate.threats import Threat
 
     threats = []
     for word in args.threat.split(","):
@@ -106,11 +165,8 @@ def run(args: argparse.Namespace) -> int:
         quick=args.quick,
         seed=args.seed,
     )
-    material = _example() if args.example else _given(args)
-    with progress_bars() as progress:
-        evaluation = run_evaluation(args.file, material, args.out, plan=plan, progress=progress)
-    print_summary(evaluation, EvaluationPaths(args.out))
-    return 0
+    # Adaptive attackers get no other budget than the rest.
+    return plan if args.eps is None else replace(plan, adaptive_eps=args.eps)
 
 
 def _example() -> Material:
@@ -132,12 +188,6 @@ def _given(args: argparse.Namespace) -> Material:
     from nip_export.loading import load_model
     from nip_runtime.artifact import read_artifact
 
-    if args.model is None or args.data is None:
-        raise InputError.mismatch(
-            expected="--model and --data (or --example)",
-            got="neither" if args.model is None and args.data is None else "only one of them",
-            fix="name the network that the file was made from, and test images",
-        )
     names = read_artifact(args.file).manifest.output.class_names
 
     def read(path: Path | None) -> ImageSet | None:
