@@ -12,6 +12,7 @@ import nip_export.demo
 from nip_export.data import to_model_input
 from nip_export.demo import build_assets
 from nip_export.demo.example import Example, load_example
+from nip_export.demo.model import SmallVgg
 from nip_runtime.errors import InputError
 
 ASSETS = Path(nip_export.demo.__file__).parent / "assets"
@@ -19,7 +20,7 @@ ASSETS = Path(nip_export.demo.__file__).parent / "assets"
 
 def test_the_assets_are_small_and_carry_their_notice() -> None:
     sizes = {path.name: path.stat().st_size for path in ASSETS.iterdir()}
-    assert sizes.keys() == {"weights.safetensors", "images.npz", "NOTICE"}
+    assert sizes.keys() == {"weights.safetensors", "surrogate.safetensors", "images.npz", "NOTICE"}
     assert sum(sizes.values()) <= 3_000_000
     notice = (ASSETS / "NOTICE").read_text(encoding="utf-8")
     assert "Zalando SE" in notice
@@ -43,6 +44,19 @@ def test_the_network_is_as_good_as_it_should_be(example: Example) -> None:
     assert (labels == example.test.labels).mean() > 0.92
     assert not example.model.training
     assert len(example.class_names) == 10
+
+
+def test_the_surrogate_is_another_network_and_nearly_as_good(example: Example) -> None:
+    inputs = (torch.from_numpy(to_model_input(example.test.images, 1)) - example.mean[0]) / example.std[0]
+    with torch.no_grad():
+        logits, others = example.model(inputs), example.surrogate(inputs)
+    truth = torch.from_numpy(example.test.labels)
+    assert logits.shape == others.shape
+    assert (others.argmax(1) == truth).float().mean() > 0.9
+    # Attacks that transfer must not start from the same mistakes.
+    assert (others.argmax(1) != logits.argmax(1)).float().mean() > 0.02
+    assert not example.surrogate.training
+    assert not isinstance(example.surrogate, SmallVgg)
 
 
 def test_missing_assets_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -69,7 +83,7 @@ def test_the_generator_writes_what_the_loader_reads(
     monkeypatch.setattr(build_assets, "TRAINING_IMAGES", 128)
     for name, count in (("PROFILE", 5), ("CALIBRATION", 4), ("TEST", 3)):
         monkeypatch.setattr(build_assets, f"{name}_PER_CLASS", count)
-    arguments = ["--epochs", "1", "--data", str(tmp_path), "--out"]
+    arguments = ["--epochs", "1", "--surrogate-epochs", "1", "--data", str(tmp_path), "--out"]
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     try:
         for folder in ("a", "b"):
@@ -79,7 +93,7 @@ def test_the_generator_writes_what_the_loader_reads(
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
     assert "official test split: accuracy" in capsys.readouterr().out
-    for name in ("weights.safetensors", "images.npz", "NOTICE"):
+    for name in ("weights.safetensors", "surrogate.safetensors", "images.npz", "NOTICE"):
         assert (tmp_path / "a/assets" / name).read_bytes() == (tmp_path / "b/assets" / name).read_bytes()
     monkeypatch.setattr("nip_export.demo.example.files", lambda package: tmp_path / "a")
     loaded = load_example()

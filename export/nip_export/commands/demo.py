@@ -11,11 +11,12 @@ NAME = "demo"
 HELP = "export the embedded example, attack it, and report what the defence did"
 
 _DESCRIPTION = """\
-Exports a small Fashion-MNIST classifier to one self-defending ONNX file, attacks the undefended network with
-foolbox, runs benign and attacked images through the file in onnxruntime, attacks the defence itself, and
-prints tables of the outcome.
+Exports a small Fashion-MNIST classifier to one self-defending ONNX file and evaluates that file on a small
+plan: gray-box attacks on the network (T1) and adaptive ones on the whole defence (T4). nip evaluate attacks
+harder, from the outside too (T2, T3), and compares with other defences.
 
-Writes model.nip.onnx, plain.onnx, summary.json and report.html. Takes two to three minutes on two cores.
+Writes model.nip.onnx, plain.onnx, report.html, report.json and summary.json. Finished attacks are kept in
+DIR/attacks, where a run with the same seed takes them up. Takes two to three minutes on two cores.
 
 example:
   nip demo --out nip-demo"""
@@ -37,20 +38,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo; returns the exit status."""
     passive_waiting()
-    # torch and foolbox take seconds to import, and `nip --help` imports this module.
+    # torch, foolbox and ART take seconds to import, and `nip --help` imports this module.
     from rich.console import Console
 
-    from nip_export.demo.run import DemoPaths, run_demo
-    from nip_export.demo.table import accuracy_table, adaptive_table, cost_lines
+    from nip_export.demo.paths import DemoPaths
+    from nip_export.demo.run import run_demo
+    from nip_export.evaluate.summary import print_summary
     from nip_export.progress import progress_bars
 
-    with progress_bars() as progress:
-        scores = run_demo(args.out, seed=args.seed, progress=progress)
-    console = Console()
-    console.print(accuracy_table(scores))
-    console.print(adaptive_table(scores))
-    for line in cost_lines(scores):
-        console.print(line, highlight=False, soft_wrap=True)
     paths = DemoPaths(args.out)
-    console.print(f"report: {paths.report}\nsummary: {paths.summary}\nmodel: {paths.model}", soft_wrap=True)
+    with progress_bars() as progress:
+        evaluation = run_demo(args.out, seed=args.seed, progress=progress)
+    print_summary(evaluation, paths)
+    Console().print(f"summary: {paths.summary}\nmodel: {paths.model}", soft_wrap=True)
     return 0

@@ -171,16 +171,9 @@ def _plan(args: argparse.Namespace) -> EvaluationPlan:
 
 def _example() -> Material:
     from nip_export.demo.example import load_example
-    from nip_export.evaluate.material import Material
+    from nip_export.demo.run import material_of
 
-    example = load_example()
-    return Material(
-        model=example.model,
-        test=example.test,
-        surrogate=example.surrogate,
-        profile=example.profile,
-        calibration=example.calibration,
-    )
+    return material_of(load_example())
 
 
 def _given(args: argparse.Namespace) -> Material:

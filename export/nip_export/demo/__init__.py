@@ -1,2 +1,1 @@
-"""`nip demo`: exports the embedded example, attacks it and reports what the defence did, and what it did
-not do."""
+"""`nip demo`: exports the embedded example and evaluates the file, quickly."""

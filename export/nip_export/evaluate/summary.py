@@ -7,7 +7,7 @@ from rich.table import Table
 
 from nip_export.evaluate.page.reading import within_text
 from nip_export.evaluate.paths import EvaluationPaths
-from nip_export.evaluate.results import AttackResult, Estimate, Evaluation
+from nip_export.evaluate.results import AttackResult, Estimate, Evaluation, Latency
 from nip_export.evaluate.threats import Threat
 from nip_runtime.rates import Rate
 
@@ -34,6 +34,8 @@ def print_summary(evaluation: Evaluation, paths: EvaluationPaths) -> None:
             soft_wrap=True,
             highlight=False,
         )
+    for entry in evaluation.latency:
+        console.print(latency_line(entry), soft_wrap=True, highlight=False)
     for check in evaluation.checks:
         if not check.holds:
             console.print(f"[bold red]sanity gate failed[/]: {check.claim} ({check.detail})", soft_wrap=True)
@@ -65,6 +67,14 @@ def threat_table(threat: Threat, rows: list[AttackResult]) -> Table:
         cells = [str(row.defended.n), rate(row.undefended), rate(row.defended)]
         table.add_row(row.name, *cells, *((rate(row.dsr),) if known else ()), rate(row.detected))
     return table
+
+
+def latency_line(entry: Latency) -> str:
+    """What the defence costs in time."""
+    return (
+        f"latency at batch {entry.batch}: {entry.ratio:.2f} × the plain file "
+        f"({entry.plain_ms:.3f} → {entry.defended_ms:.3f} ms, benign images, one CPU thread)"
+    )
 
 
 def rate(value: Rate | None) -> str:
