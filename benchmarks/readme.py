@@ -57,12 +57,14 @@ def table(summary: dict[str, Any]) -> str:
         lines.append(f"| {row['name']} | {row['n']} | {' | '.join(cells)} |")
     lines += [
         "",
-        "**Adaptive (T4): attackers know and differentiate the whole defence; one such attack, stronger ones "
-        "may leave less**",
+        "**Adaptive (T4): attackers know and differentiate the whole defence; stronger ones may leave less**",
         "",
         "| images | n | defended |",
         "|---|---|---|",
     ]
+    for row in summary.get("adaptive_worst", []):  # summaries of one adaptive attack have none
+        name = f"**worst of {row['attacks']} adaptive attacks per image, ε {255 * row['epsilon']:.3g}/255**"
+        lines.append(f"| {name} | {row['n']} | **{cell(row['defended'], row['intervals']['defended'])}** |")
     for row in summary["adaptive"]:
         lines.append(
             f"| {row['name']} | {row['n']} | {cell(row['defended'], row['intervals']['defended'])} |"

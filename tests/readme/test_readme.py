@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from benchmarks.readme import table
+from nip_export.demo.summary import summarise
+from tests.evaluate.page import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,6 +39,19 @@ def test_a_number_changed_by_hand_is_noticed(tmp_path: Path) -> None:
     done = run("benchmarks/readme.py", "--check", cwd=tmp_path)
     assert done.returncode == 1
     assert "README.md differs" in done.stderr
+
+
+def test_the_worst_case_of_the_adaptive_attacks_heads_their_table() -> None:
+    evaluation = synthetic.full()
+    cases = tuple(replace(case, epsilon=8 / 255) for case in evaluation.worst_case)
+    made = {"cores": 2, "system": "Linux", "python": "3.11", "packages": {"numpy": "2"}}
+    summary = summarise(replace(evaluation, worst_case=cases)) | {"machine": made}
+    rows = table(json.loads(json.dumps(summary))).partition("(T4)")[2].splitlines()[4:]
+    assert rows[0] == ("| **worst of 5 adaptive attacks per image, ε 8/255** | 500 | **3.4 % (2.1–5.4)** |")
+    assert rows[1].startswith("| adaptive")
+    # The summary of a demo with one adaptive attack per ε has no worst case.
+    del summary["adaptive_worst"]
+    assert table(summary).partition("(T4)")[2].splitlines()[4:] == rows[1:]
 
 
 @pytest.mark.parametrize("marker", ["import onnxruntime\n", "import DefendedSession\n"])
