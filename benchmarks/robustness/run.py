@@ -34,6 +34,7 @@ from nip_export.demo.build_assets import CLASS_NAMES, DATA_DIR, Labelled
 from nip_export.demo.model import MEAN, STD
 from nip_export.evaluate.baselines import Laboratory, VariantKind
 from nip_export.evaluate.material import Material
+from nip_export.evaluate.memory import Memory
 from nip_export.evaluate.plan import EvaluationPlan
 from nip_export.evaluate.report_json import to_json
 from nip_export.evaluate.results import Evaluation
@@ -146,7 +147,7 @@ def evaluate(work: Path, name: str, splits: Splits, *, full: bool, progress: Pro
         given=probe.spec,
         progress=progress,
     )
-    rows = []
+    rows, memory = [], Memory()
     for limit in LIMITS:
         budget = laboratory.budget_for_cost(VariantKind.FILE, limit)
         path = work / f"{name}-{limit:g}.nip.onnx"
@@ -158,6 +159,7 @@ def evaluate(work: Path, name: str, splits: Splits, *, full: bool, progress: Pro
             plan=plan_of(limit, full=full),
             laboratory=laboratory,
             store=AttackStore(work / "attacks"),
+            memory=memory,
             progress=progress,
         )
         rows.append(row_of(limit, budget, evaluation))

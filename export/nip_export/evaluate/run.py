@@ -10,9 +10,11 @@ from nip_export.evaluate.answers import Answers, twin_view
 from nip_export.evaluate.attackers import Attackers
 from nip_export.evaluate.baselines import Laboratory, logits_of, network_labels
 from nip_export.evaluate.compare import Compared, Comparison
+from nip_export.evaluate.contenders import Contenders
 from nip_export.evaluate.craft import Crafter
 from nip_export.evaluate.look import Views
 from nip_export.evaluate.material import Material, check_labels, open_laboratory, refuse_known_images
+from nip_export.evaluate.memory import Memory
 from nip_export.evaluate.page import render_page
 from nip_export.evaluate.paths import EvaluationPaths
 from nip_export.evaluate.plan import EvaluationPlan
@@ -48,6 +50,7 @@ def run_evaluation(
     plan: EvaluationPlan | None = None,
     laboratory: Laboratory | None = None,
     store: AttackStore | None = None,
+    memory: Memory | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Attack a defended file and write report.json and report.html into `out`.
@@ -62,6 +65,7 @@ def run_evaluation(
         laboratory: makes the baselines that are calibrated; by default one is opened on the images in
             `material` that the file was made from.
         store: where finished attacks are; by default in `out`.
+        memory: what baselines answered in an evaluation of another file of the same network.
         progress: called with title and amount of work of every stage.
 
     Raises:
@@ -91,6 +95,7 @@ def run_evaluation(
             session=session,
             laboratory=laboratory,
             store=store if store is not None else AttackStore(paths.attacks),
+            memory=memory if memory is not None else Memory(),
             progress=progress,
         )
         evaluation, views = work.evaluate()
@@ -113,6 +118,7 @@ class Work:
     session: DefendedSession
     laboratory: Laboratory | None
     store: AttackStore
+    memory: Memory
     progress: Progress
 
     def evaluate(self) -> tuple[Evaluation, Views]:
@@ -211,15 +217,16 @@ class Work:
             if made.case.core or made.case.minimum_norm
         ]
         comparison = Comparison(
-            self.target,
-            self.laboratory,
+            Contenders(self.target, self.laboratory, self.memory, self.progress),
             self.images,
             self.labels,
             [made for made, _ in counted],
             [outcome for _, outcome in counted],
             self.progress,
         )
-        return comparison.run() if self.plan.baselines else comparison.file_alone()
+        if not self.plan.baselines:
+            return comparison.file_alone()
+        return comparison.run(self.target.manifest.calibration.benign_budget)
 
     def _parity(self) -> Check:
         found = parity(self.target.twin, self.session, self.images[:PARITY_IMAGES])

@@ -7,6 +7,7 @@ import io
 import logging
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
@@ -20,6 +21,8 @@ from nip_export.writing import write_whole
 _log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "foolbox", "adversarial-robustness-toolbox", "nip-runtime")
+DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises on an archive that was cut, emptied or altered."""
 
 
 def digest_of(*arrays: Images | Labels) -> str:
@@ -63,7 +66,7 @@ class AttackStore:
         if path.exists():
             try:
                 return self._read(path, case)
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            except DAMAGED:
                 _log.warning("%s is damaged; running %s again", path, case.name)
         attacked = make()
         buffer = io.BytesIO()
@@ -78,7 +81,8 @@ class AttackStore:
         return attacked
 
     def _read(self, path: Path, case: AttackCase) -> Attacked:
-        with np.load(path, allow_pickle=False) as found:
+        # Through memory: numpy leaves a file open that turns out to be no archive.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
             queries = float(found["queries"])
             return Attacked(
                 case=case,

@@ -1,0 +1,164 @@
+"""Everybody the file is compared with, ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from nip_export.evaluate.answers import Answers, Defence, GateView, twin_view
+from nip_export.evaluate.baselines import (
+    Laboratory,
+    OddsTest,
+    VariantKind,
+    fit_odds,
+    logits_of,
+    network_labels,
+    transform_defences,
+    variant_view,
+)
+from nip_export.evaluate.memory import Memory
+from nip_export.evaluate.results import NotMeasured
+from nip_export.evaluate.target import Target
+from nip_export.evaluate.threats import Images
+from nip_export.progress import Progress
+from nip_runtime.errors import ExportError
+from nip_runtime.manifest import Policy
+
+ODDS_SAMPLES = (1, 16)
+"""Noise samples of the odds test: the same number of passes as ours, and many more."""
+FILE = "this file"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contender:
+    """A defence in the comparison.
+
+    Attributes:
+        defence: its name, description and passes, and its answers.
+        variant: whether it is the file's own defence with something exchanged.
+        view: what it would answer at every threshold; None without a threshold.
+        threshold: the one in use.
+    """
+
+    defence: Defence
+    variant: bool
+    view: Callable[[Images], GateView] | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Contenders:
+    """Makes contenders for one file.
+
+    Attributes:
+        target: the file.
+        laboratory: makes what is calibrated; None without the images the file was made from.
+        memory: answers computed before.
+        progress: who waits.
+    """
+
+    target: Target
+    laboratory: Laboratory | None
+    memory: Memory
+    progress: Progress
+
+    def file(self) -> Contender | None:
+        """The file's own gate at every threshold; None where no threshold decides the answer."""
+        if self.target.spec.policy is not Policy.GUARDED:
+            return None
+        view = partial(twin_view, self.target.twin)
+        return self._gated(FILE, "", 2, view, self.target.spec.gate.flag_threshold, variant=False)
+
+    def others(self, shape: tuple[int, ...], budget: float) -> tuple[list[Contender], list[NotMeasured]]:
+        """All baselines at a benign budget, and those that could not be had."""
+        labels_of = network_labels(logits_of(self.target.undefended))
+        transforms, left_out = transform_defences(labels_of, shape)
+        found = [Contender(defence=self._remembered(defence), variant=False) for defence in transforms]
+        missing = list(left_out)
+        if self.laboratory is None:
+            why = "the images that the file was made from were not given"
+            missing.append(NotMeasured("noise odds test, random pattern, shuffled profiles", why))
+            return found, missing
+        makers: list[tuple[str, Callable[[], Contender]]] = [
+            (test.name, partial(self._odds_test, test, budget)) for test in self._odds(self.laboratory)
+        ]
+        for kind in self.laboratory.kinds:
+            if kind is not VariantKind.FILE:
+                makers.append((str(kind), partial(self._variant, self.laboratory, kind, budget)))
+        for name, make in makers:
+            try:
+                found.append(make())
+            except ExportError as error:  # too few calibration images for this budget
+                missing.append(NotMeasured(name, str(error)))
+        return found, missing
+
+    def _odds(self, laboratory: Laboratory) -> list[OddsTest]:
+        calibration = laboratory.bench.calibration
+        forward = logits_of(self.target.undefended)
+
+        def fit(samples: int) -> OddsTest:
+            return fit_odds(
+                forward, calibration.inputs, calibration.labels, samples=samples, progress=self.progress
+            )
+
+        return [
+            self.memory.recall(f"noise odds, fit to {samples}", None, partial(fit, samples))
+            for samples in ODDS_SAMPLES
+        ]
+
+    def _odds_test(self, test: OddsTest, budget: float) -> Contender:
+        made = test.defence(budget)
+        return self._gated(
+            made.name, made.description, made.passes, test.view, test.threshold(budget), variant=False
+        )
+
+    def _variant(self, laboratory: Laboratory, kind: VariantKind, budget: float) -> Contender:
+        variant = laboratory.variant(kind, budget)
+        if variant.spec.policy is not Policy.GUARDED:
+            return Contender(defence=self._remembered(laboratory.defence(variant)), variant=True)
+        return self._gated(
+            variant.name,
+            variant.description,
+            variant.passes,
+            partial(variant_view, variant),
+            variant.spec.gate.flag_threshold,
+            variant=True,
+        )
+
+    def _remembered(self, defence: Defence) -> Defence:
+        def answer(images: Images) -> Answers:
+            return self.memory.recall(defence.name, images, lambda: defence.answer(images))
+
+        return Defence(
+            name=defence.name, description=defence.description, passes=defence.passes, answer=answer
+        )
+
+    def _gated(
+        self,
+        name: str,
+        description: str,
+        passes: float,
+        view: Callable[[Images], GateView],
+        threshold: float,
+        *,
+        variant: bool,
+    ) -> Contender:
+        """A gate whose scores do not depend on the budget: seen once, it answers at every threshold."""
+
+        def seen(images: Images) -> GateView:
+            return self.memory.recall(f"{name}, every threshold", images, lambda: view(images))
+
+        def answer(images: Images) -> Answers:
+            found = seen(images)
+            return Answers(
+                found.labels(threshold),
+                found.raw_labels,
+                found.flagged(threshold),
+                found.score.astype(np.float32),
+            )
+
+        defence = Defence(name=name, description=description, passes=passes, answer=answer)
+        return Contender(defence=defence, variant=variant, view=seen, threshold=threshold)
