@@ -54,7 +54,7 @@ class EncoderLayer(nn.Module):
 
 
 class SmallViT(nn.Module):
-    """Patches of 4×4, four encoder layers of width 64, mean over tokens (144 thousand parameters)."""
+    """Patches of 4×4, four encoder layers of width 64, mean over tokens (139 thousand parameters)."""
 
     def __init__(self) -> None:
         super().__init__()
