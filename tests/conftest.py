@@ -11,7 +11,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 NETWORKS = ("vgg", "resnet", "preact", "mobilenet", "vit", "vit_builtin", "audio", "mlp")
 """Networks that several tests of one folder look at, as they stand in the tests' names."""
-WHOLE = ("tests/demo/test_run.py", "tests/environments/", "tests/goldens/")
+WHOLE = (
+    "tests/demo/test_run.py",
+    "tests/environments/",
+    "tests/evaluate/adaptive/",
+    "tests/evaluate/baselines/",
+    "tests/evaluate/query/",
+    "tests/evaluate/run/",
+    "tests/goldens/",
+)
 """Tests that share one thing made once."""
 
 
