@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -113,7 +114,7 @@ class Attackers:
         spec = self.target.manifest.input
         example = torch.from_numpy(self.crafter.images[:2].copy())
         network = tapped_network(
-            self.surrogate.cpu().eval(), example, [], mean=spec.mean, std=spec.std
+            copy.deepcopy(self.surrogate).cpu().eval(), example, [], mean=spec.mean, std=spec.std
         ).eval()
         with torch.no_grad():
             classes = network(example)[0].shape[1]

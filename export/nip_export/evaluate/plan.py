@@ -60,6 +60,12 @@ class EvaluationPlan:
             raise InputError.mismatch(
                 expected="eps: positive numbers", got=str(self.eps), fix="pass for instance 8/255,25/255"
             )
+        if not (self.adaptive_eps and all(0 < epsilon <= 1 for epsilon in self.adaptive_eps)):
+            raise InputError.mismatch(
+                expected="adaptive_eps: at least one, each in (0, 1]",
+                got=str(self.adaptive_eps),
+                fix="divide an ε on the scale of 0…255 by 255, or leave T4 out",
+            )
         if self.images is not None and self.images < 2:
             raise InputError.mismatch(expected="images: at least 2", got=str(self.images), fix="pass more")
         if self.adaptive_images is not None and self.adaptive_images < 1:

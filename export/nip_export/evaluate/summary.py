@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from nip_export.evaluate.page.reading import within_text
@@ -38,11 +39,12 @@ def print_summary(evaluation: Evaluation, paths: EvaluationPaths) -> None:
         console.print(latency_line(entry), soft_wrap=True, highlight=False)
     for check in evaluation.checks:
         if not check.holds:
-            console.print(f"[bold red]sanity gate failed[/]: {check.claim} ({check.detail})", soft_wrap=True)
+            detail = escape(f"{check.claim} ({check.detail})")
+            console.print(f"[bold red]sanity gate failed[/]: {detail}", soft_wrap=True)
     if evaluation.not_measured:
         left_out = "; ".join(f"{item.what} ({item.why})" for item in evaluation.not_measured)
-        console.print(f"not measured: {left_out}", soft_wrap=True, highlight=False)
-    console.print(f"report: {paths.page}\nnumbers: {paths.numbers}", soft_wrap=True)
+        console.print(f"not measured: {left_out}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"report: {paths.page}\nnumbers: {paths.numbers}", soft_wrap=True, markup=False)
 
 
 def benign_line(evaluation: Evaluation) -> str:

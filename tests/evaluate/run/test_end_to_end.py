@@ -6,7 +6,9 @@ import html
 import io
 import json
 import re
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -17,7 +19,7 @@ from nip_export.evaluate import summary
 from nip_export.evaluate.attackers import planned_cases
 from nip_export.evaluate.paths import EvaluationPaths
 from nip_export.evaluate.report_json import load, schema_text
-from nip_export.evaluate.results import AttackResult
+from nip_export.evaluate.results import AttackResult, Check, NotMeasured
 from nip_export.evaluate.store import digest_of
 from nip_export.evaluate.threats import Images, Norm, Threat
 from nip_export.writing import weights_digest
@@ -216,3 +218,21 @@ def test_the_terminal_shows_a_table_per_threat(finished: Run, monkeypatch: pytes
     assert "DSR" not in parts[Threat.ADAPTIVE]
     assert str(EvaluationPaths(finished.out).page) in text.replace("\n", "")
     assert summary.points(finished.evaluation.benign.cost) in text
+
+
+def test_failed_gates_and_odd_folders_are_shown_as_they_are(
+    finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = Console(width=200, record=True, file=io.StringIO())
+    monkeypatch.setattr(summary, "Console", lambda: recorded)
+    failed = replace(
+        finished.evaluation,
+        checks=(Check("It holds.", False, "3 of [red] 4"), *finished.evaluation.checks),
+        not_measured=(NotMeasured("something", "it is [bold] not there"),),
+    )
+    summary.print_summary(failed, EvaluationPaths(Path("here/[blue]")))
+    text = recorded.export_text()
+    assert text.count("sanity gate failed") == 1
+    assert "sanity gate failed: It holds. (3 of [red] 4)" in text
+    assert "not measured: something (it is [bold] not there)" in text
+    assert "report: here/[blue]/report.html" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from nip_export.evaluate.results import Evaluation
 from nip_export.evaluate.run import run_evaluation
 from nip_export.evaluate.threats import Threat
 from nip_export.progress import silent
+from nip_export.writing import weights_digest
 from nip_runtime.session import DefendedSession
-from tests.evaluate.run.conftest import TEST, Made, Quick
+from tests.evaluate.run.conftest import TEST, Made, Quick, Run
 
 ALL = EvaluationPlan(
     quick=True,
@@ -148,6 +150,27 @@ def test_every_row_is_said_to_take_the_second_pass(quick: Quick, tmp_path: Path)
     assert evaluation.benign.second_pass is not None
     assert evaluation.benign.second_pass.count == evaluation.benign.second_pass.n == TEST
     assert evaluation.baselines == ()
+
+
+@pytest.mark.usefixtures("no_timing")
+def test_networks_are_left_as_they_were_and_their_mode_does_not_matter(
+    made: Made, finished: Run, tmp_path: Path
+) -> None:
+    model, surrogate = copy.deepcopy(made.material.model), copy.deepcopy(made.material.surrogate)
+    assert surrogate is not None
+    digests = [weights_digest(network) for network in (model, surrogate)]
+    material = replace(made.alone, model=model.train(), surrogate=surrogate.train())
+    plan = replace(
+        finished.plan, threats=(Threat.GRAY_BOX, Threat.TRANSFER), attacks=("FGSM 8/255",), baselines=False
+    )
+    evaluation = run_evaluation(made.path, material, tmp_path, plan=plan)
+    assert model.training and surrogate.training
+    assert [weights_digest(network) for network in (model, surrogate)] == digests
+    assert all(parameter.requires_grad for parameter in (*model.parameters(), *surrogate.parameters()))
+    before = {result.name: replace(result, seconds=0.0) for result in finished.evaluation.attacks}
+    assert len(evaluation.attacks) == 2
+    for result in evaluation.attacks:
+        assert replace(result, seconds=0.0) == before[result.name]
 
 
 @pytest.mark.parametrize("settings", [{"cells": 2}, {"taps": ("net.1", "net.3")}, {"early_readouts": 2}])
