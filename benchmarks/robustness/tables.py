@@ -12,6 +12,7 @@ from benchmarks.robustness.results import (
     read_yardsticks,
     worst,
 )
+from nip_export.evaluate.page.reading import reach_text, reaches
 from nip_export.evaluate.results import AttackResult, BaselineResult, Estimate
 from nip_export.evaluate.threats import Threat
 from nip_runtime.rates import Rate
@@ -69,7 +70,23 @@ def strength(networks: Sequence[Network]) -> list[str]:
             cells.append(f"**{estimate(found)}**<br>cost {estimate(row.evaluation.benign.cost)}")
         average = f"**{100 * mean(values):.1f}**" if values else "–"
         rows.append([f"≤ {100 * limit:g} points", f"{100 * must:.0f} / {100 * aim:.0f}", *cells, average])
+        rows.append(_unscreened(networks, limit))
     return table(head, rows)
+
+
+def _unscreened(networks: Sequence[Network], limit: float) -> list[str]:
+    """The same without a screen: every row takes both passes."""
+    cells, values = [], []
+    for network in networks:
+        row = next((row for row in network.rows if row.limit == limit), None)
+        found = None if row is None else baseline(row.evaluation, "all rows take both passes")
+        if found is None or found.mean_dsr is None:
+            cells.append("–")
+            continue
+        values.append(found.mean_dsr.value)
+        cells.append(f"{estimate(found.mean_dsr)}<br>cost {estimate(found.benign.cost)}")
+    average = f"{100 * mean(values):.1f}" if values else "–"
+    return ["the same budget, every row two passes", "", *cells, average]
 
 
 def adaptive(networks: Sequence[Network]) -> list[str]:
@@ -180,7 +197,17 @@ def elastic(network: Network) -> list[str]:
     sized = [r for r in gray if r.family in ("FGSM", "PGD")]
     confident = [r for r in gray if r.family == "C&W"]
     head = ["attack", "n", "undefended", "defended", "DSR, gray-box only"]
-    return [*table(head, cells(sized)), *table(head, cells(confident))]
+    said = [reach_text(reach) for reach in reaches(sized)]
+    said += [reach_text(reach, by_confidence=True) for reach in reaches(confident, by_confidence=True)]
+    rule = "Helps: more attacked images answered rightly than undefended (McNemar, p < 0.05), and DSR ≥ 10 %."
+    return [
+        *table(head, cells(sized)),
+        *table(head, cells(confident)),
+        *(f"- {line}" for line in said),
+        "",
+        rule,
+        "",
+    ]
 
 
 def benign(networks: Sequence[Network]) -> list[str]:

@@ -60,7 +60,8 @@ def test_dsr_is_called_gray_box_wherever_it_stands(page: str) -> None:
 def test_the_headline_is_the_worst_case(full_page: str) -> None:
     text = section(full_page, "headline")
     assert text.index("1.5%") < text.index("52.3%"), "the worst case comes before the DSR"
-    assert "worst case over T1–T4: under every one of 30 attacks within L∞ 8/255. 95% interval 0.5 – 4.3%; n = 200" in text
+    said = "worst case over T1–T4: under every one of 30 attacks within L∞ 8/255."
+    assert f"{said} 95% interval 0.5 – 4.3%; n = 200" in text
     assert "undefended: 0.0% (0.0 – 1.9%)" in text
     assert "leave 3.4% [2.1%, 5.4%] of answers right on 500 images" in text
     assert "1 of 3 sanity checks failed" in text
