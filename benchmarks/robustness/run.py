@@ -6,7 +6,8 @@
 For every network: benign budgets are chosen on calibration images so that at most 0.5, 1.5 and 3.5 points of
 accuracy are given up with 90 % confidence; a file is exported for each; the one of 1.5 points faces
 all threat models, the others the core gray-box attacks; baselines get the same budget. Attacks are kept in
-WORK and not made twice. --full adds all other gray-box attacks and the queries to the file.
+WORK and not made twice. --full adds all other gray-box attacks and the queries to the file; --lean takes
+fewer C&W images and leaves the variant `always` out.
 Writes benchmarks/results/robustness/NETWORK.json.
 """
 
@@ -52,6 +53,7 @@ MAIN = 0.015
 ATTACKED = 1000
 CAPS = {"C&W": 500, "T4": 100}
 """Attacks that cost most get fewer images; "full" networks attack 200 adaptively."""
+LEAN_CAPS = {"C&W": 300, "T4": 100}
 SURROGATES = {Kind.VGG: "resnet-1", Kind.RESNET: "vgg-1", Kind.VIT: "vgg-1"}
 
 
@@ -83,17 +85,21 @@ def material_of(work: Path, name: str, splits: Splits) -> Material:
     )
 
 
-def plan_of(limit: float, *, full: bool) -> EvaluationPlan:
+def plan_of(limit: float, *, full: bool, lean: bool = False) -> EvaluationPlan:
     """Which attacks a file faces."""
+    caps, without = (LEAN_CAPS, (VariantKind.ALWAYS,)) if lean else (CAPS, ())
     if limit != MAIN:
-        return EvaluationPlan(threats=(Threat.GRAY_BOX,), attacks=("core",), images=ATTACKED, caps=CAPS)
+        return EvaluationPlan(
+            threats=(Threat.GRAY_BOX,), attacks=("core",), images=ATTACKED, caps=caps, without=without
+        )
     if full:
         return EvaluationPlan(images=ATTACKED, caps=CAPS | {"T4": 200})
     return EvaluationPlan(
         threats=(Threat.GRAY_BOX, Threat.TRANSFER, Threat.ADAPTIVE),
         attacks=("core", "DeepFool"),
         images=ATTACKED,
-        caps=CAPS,
+        caps=caps,
+        without=without,
     )
 
 
@@ -113,9 +119,9 @@ def prepare(material: Material, progress: Progress) -> Prepared:
 def row_of(limit: float, budget: float, evaluation: Evaluation) -> dict[str, Any]:
     """A row of the results: the whole report of the main file, the rates alone of the others."""
     if limit != MAIN:
-        evaluation = replace(
-            evaluation, detector=(), risk_coverage=(), influence=(), latency=(), trade_offs=()
-        )
+        evaluation = replace(evaluation, influence=(), latency=(), trade_offs=())
+    # Long lists of points that no table needs; report.json in WORK has them.
+    evaluation = replace(evaluation, detector=(), risk_coverage=())
     return {"limit": limit, "benign_budget": budget, "report": to_json(evaluation)}
 
 
@@ -132,7 +138,7 @@ def commit() -> str:
     return described.stdout.strip()
 
 
-def evaluate(work: Path, name: str, splits: Splits, *, full: bool, progress: Progress) -> None:
+def evaluate(work: Path, name: str, splits: Splits, *, full: bool, lean: bool, progress: Progress) -> None:
     """Export and evaluate one network at all limits."""
     material = material_of(work, name, splits)
     prepared = prepare(material, progress)
@@ -156,7 +162,7 @@ def evaluate(work: Path, name: str, splits: Splits, *, full: bool, progress: Pro
             path,
             material,
             work / f"{name}-{limit:g}",
-            plan=plan_of(limit, full=full),
+            plan=plan_of(limit, full=full, lean=lean),
             laboratory=laboratory,
             store=AttackStore(work / "attacks"),
             memory=memory,
@@ -164,8 +170,11 @@ def evaluate(work: Path, name: str, splits: Splits, *, full: bool, progress: Pro
         )
         rows.append(row_of(limit, budget, evaluation))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    content = {"network": name, "commit": commit(), "full": full, "rows": rows}
-    write_whole(RESULTS / f"{name}.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    content = {"network": name, "commit": commit(), "full": full, "lean": lean, "rows": rows}
+    write_whole(
+        RESULTS / f"{name}.json",
+        (json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n").encode(),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -175,13 +184,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder with the trained weights")
     parser.add_argument("--networks", nargs="+", required=True, metavar="KIND-SEED")
     parser.add_argument("--full", action="store_true", help="every attack of the catalogue, and T3")
+    parser.add_argument("--lean", action="store_true", help="fewer C&W images, without the variant always")
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     splits = load_splits(options.data)
     for name in options.networks:
         with progress_bars() as progress:
-            evaluate(options.work, name, splits, full=options.full, progress=progress)
+            evaluate(options.work, name, splits, full=options.full, lean=options.lean, progress=progress)
         print(f"{name}: {RESULTS / name}.json", flush=True)
     return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -57,12 +57,14 @@ class Contenders:
         target: the file.
         laboratory: makes what is calibrated; None without the images the file was made from.
         memory: answers computed before.
+        without: names of contenders to leave out.
         progress: who waits.
     """
 
     target: Target
     laboratory: Laboratory | None
     memory: Memory
+    without: Sequence[str]
     progress: Progress
 
     def file(self) -> Contender | None:
@@ -76,7 +78,11 @@ class Contenders:
         """All baselines at a benign budget, and those that could not be had."""
         labels_of = network_labels(logits_of(self.target.undefended))
         transforms, left_out = transform_defences(labels_of, shape)
-        found = [Contender(defence=self._remembered(defence), variant=False) for defence in transforms]
+        found = [
+            Contender(defence=self._remembered(defence), variant=False)
+            for defence in transforms
+            if defence.name not in self.without
+        ]
         missing = list(left_out)
         if self.laboratory is None:
             why = "the images that the file was made from were not given"
@@ -89,6 +95,9 @@ class Contenders:
             if kind is not VariantKind.FILE:
                 makers.append((str(kind), partial(self._variant, self.laboratory, kind, budget)))
         for name, make in makers:
+            if name in self.without:
+                missing.append(NotMeasured(name, "left out of this run"))
+                continue
             try:
                 found.append(make())
             except ExportError as error:  # too few calibration images for this budget

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from nip_export.evaluate.baselines.variants import VariantKind
 from nip_export.evaluate.threats import AttackCase, Threat
 from nip_runtime.errors import InputError
 
@@ -28,6 +29,7 @@ class EvaluationPlan:
         baselines: whether the file is compared with other defences.
         caps: how many images attacks take at most, by name, family or threat ("C&W", "T4"); what is not named
             takes as many as it states.
+        without: baselines left out, by name.
         seed: of everything random.
 
     Raises:
@@ -43,6 +45,7 @@ class EvaluationPlan:
     adaptive_images: int | None = None
     baselines: bool = True
     caps: Mapping[str, int] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -85,3 +88,7 @@ class EvaluationPlan:
         if case.images is not None:
             limits.append(case.images)
         return replace(case, images=min(limits)) if limits else case
+
+    def left_out(self) -> tuple[str, ...]:
+        """Baselines that are not run: one whose ρ per class take longest to make goes in a quick run."""
+        return (*self.without, VariantKind.ALWAYS) if self.quick else self.without

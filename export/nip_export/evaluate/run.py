@@ -217,7 +217,7 @@ class Work:
             if made.case.core or made.case.minimum_norm
         ]
         comparison = Comparison(
-            Contenders(self.target, self.laboratory, self.memory, self.progress),
+            Contenders(self.target, self.laboratory, self.memory, self.plan.left_out(), self.progress),
             self.images,
             self.labels,
             [made for made, _ in counted],

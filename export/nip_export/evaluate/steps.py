@@ -13,7 +13,7 @@ from nip_export.evaluate.target import Undefended
 from nip_export.evaluate.threats import Attacked, Threat
 from nip_runtime.rates import Rate
 
-IMAGES, QUICK_IMAGES = 500, 100
+IMAGES, QUICK_IMAGES = 200, 100
 FACTOR = 2
 
 
