@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.robustness.run import ATTACKED, CAPS, RESULTS, commit, load_network
+from benchmarks.robustness.run import ATTACKED, LEAN_CAPS, RESULTS, commit, load_network
 from benchmarks.robustness.splits import load_splits
 from nip_export.data import to_model_input
 from nip_export.demo.build_assets import DATA_DIR
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    splits, plan = load_splits(options.data), EvaluationPlan(caps=CAPS)
+    splits, plan = load_splits(options.data), EvaluationPlan(caps=LEAN_CAPS)
     images, labels = to_model_input(splits.test.images, 1), splits.test.labels
     everything = np.concatenate([images, to_model_input(splits.further.images, 1)])
     truth = np.concatenate([labels, splits.further.labels])
