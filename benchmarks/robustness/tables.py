@@ -54,6 +54,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+DEVELOPED_WITH = ("vgg", "resnet")
 EVERY_ROW = "all rows take both passes"
 
 
@@ -63,18 +64,28 @@ def strength(networks: Sequence[Network]) -> list[str]:
     head = ["network"]
     for limit in limits:
         head += [f"≤ {100 * limit:g} points: mean DSR", "cost"]
-    rows = [[network.name, *_cells(network, limits)] for network in networks]
+    known, fresh = split(networks)
+    rows = [[network.name, *_cells(network, limits)] for network in known]
     asked = ["asked / aimed for"]
     for limit in limits:
         must, aim = MUST_AND_AIM[limit]
         asked += [f"{100 * must:.0f} / {100 * aim:.0f}", ""]
-    means, unscreened = ["**mean**"], ["mean, every row two passes"]
+    means, unscreened = ["**mean of these**"], ["mean of these, every row two passes"]
     for limit in limits:
-        found = [row.evaluation for network in networks for row in network.rows if row.limit == limit]
+        found = [row.evaluation for network in known for row in network.rows if row.limit == limit]
         means += _mean([e.mean_dsr for e in found], [e.benign.cost for e in found])
         every = [result for e in found if (result := baseline(e, EVERY_ROW)) is not None]
         unscreened += _mean([r.mean_dsr for r in every], [r.benign.cost for r in every])
-    return table(head, [*rows, means, unscreened, asked])
+    others = [
+        [f"{network.name}, a kind that nothing was tuned on", *_cells(network, limits)] for network in fresh
+    ]
+    return table(head, [*rows, means, unscreened, *others, asked])
+
+
+def split(networks: Sequence[Network]) -> tuple[list[Network], list[Network]]:
+    """Networks of the kinds that the gate was developed and first looked at with, and all others."""
+    known = [network for network in networks if network.name.split("-")[0] in DEVELOPED_WITH]
+    return known, [network for network in networks if network not in known]
 
 
 def _cells(network: Network, limits: Sequence[float]) -> list[str]:
@@ -126,8 +137,8 @@ def verdict(results: Sequence[BaselineResult]) -> str:
     return f"{better} / {len(leads) - better - worse} / {worse}"
 
 
-def baselines(networks: Sequence[Network], limit: float) -> list[str]:
-    """Every baseline at one limit: means over networks, and on how many the file leads."""
+def baselines(networks: Sequence[Network], limit: float, *, most: int | None = None) -> list[str]:
+    """Baselines at one limit, best first: means over networks, and on how many the file leads."""
     evaluations = [row.evaluation for network in networks for row in network.rows if row.limit == limit]
     names: dict[str, None] = {}
     for evaluation in evaluations:
@@ -154,7 +165,7 @@ def baselines(networks: Sequence[Network], limit: float) -> list[str]:
                 ],
             )
         )
-    rows += [row for _, row in sorted(found_rows, key=lambda pair: -pair[0])]
+    rows += [row for _, row in sorted(found_rows, key=lambda pair: -pair[0])][:most]
     head = [
         "defence",
         "passes",
