@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +196,7 @@ def test_rows_of_other_files_keep_their_rates_alone() -> None:
     whole = synthetic()
     main = run.row_of(run.MAIN, 0.02, whole)
     other = run.row_of(run.LIMITS[0], 0.01, whole)
-    assert load(json.dumps(main["report"])) == whole
+    assert load(json.dumps(main["report"])) == replace(whole, detector=(), risk_coverage=())
     assert (main["limit"], main["benign_budget"]) == (run.MAIN, 0.02)
     read = load(json.dumps(other["report"]))
     assert (read.detector, read.latency, read.influence, read.risk_coverage) == ((), (), (), ())
