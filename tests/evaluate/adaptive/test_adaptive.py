@@ -161,7 +161,7 @@ def test_every_attack_fools_the_file_more_often_than_gray_box_pgd(
         assert right.sum() < 0.7 * start, (name, right.sum(), start)
     worst = np.logical_and.reduce(list(left.values()))
     assert all(worst.sum() <= right.sum() for right in left.values())
-    assert worst.mean() < 0.3
+    assert worst.sum() < 0.65 * start
 
 
 def test_success_is_what_the_twin_answers(made: dict[str, Made]) -> None:

@@ -148,7 +148,14 @@ def test_the_mean_is_over_gray_box_attacks_alone(finished: Run) -> None:
 def test_baselines_face_the_gray_box_attacks_alone(finished: Run) -> None:
     names = {"FGSM 8/255", "PGD 8/255", "C&W κ=0"}
     baselines = finished.evaluation.baselines
-    assert {baseline.name for baseline in baselines} >= {"JPEG quality 75", "random pattern", "always"}
+    assert {baseline.name for baseline in baselines} >= {
+        "JPEG quality 75",
+        "random pattern",
+        "noise odds, 1 sample",
+    }
+    # What takes longest is left out of a quick run, and named.
+    assert "always" not in {baseline.name for baseline in baselines}
+    assert "always" in {missing.what for missing in finished.evaluation.not_measured}
     for baseline in baselines:
         assert {attack.name for attack in baseline.attacks} <= names, baseline.name
         assert baseline.benign.defended.n == TEST
