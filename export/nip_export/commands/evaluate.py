@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 NAME = "evaluate"
 HELP = "attack an exported file and report, with intervals, what it stops and what it does not"
 
+QUICK_IMAGES = 200
+"""Test images that a quick run attacks unless told otherwise."""
+
 _DESCRIPTION = """\
 Attacks the network (T1 gray-box, T2 transfer from another network, T3 queries to the file) and the defence
 itself (T4 adaptive), runs benign and attacked images through the exported file in onnxruntime, and compares
@@ -161,7 +164,7 @@ def _plan(args: argparse.Namespace) -> EvaluationPlan:
         threats=tuple(threats),
         attacks=tuple(attacks),
         eps=args.eps,
-        images=args.images,
+        images=QUICK_IMAGES if args.quick and args.images is None else args.images,
         quick=args.quick,
         seed=args.seed,
     )
