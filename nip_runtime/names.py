@@ -1,4 +1,7 @@
-"""Every graph value name and metadata key, spelled once."""
+"""Every graph value name and metadata key, spelled once.
+
+First what a file shows to the outside, then the values inside its graph at which it can be cut into parts.
+"""
 
 from __future__ import annotations
 
@@ -27,3 +30,42 @@ BATCH_AXIS: Final = "N"
 
 MANIFEST_KEY: Final = "nip.manifest"
 """Key of the manifest in the ONNX file's ``metadata_props``."""
+
+SCREENED_ROWS: Final = "M"
+"""Symbolic number of rows in the second pass under a screen."""
+
+SECOND_PASS: Final = "nip/pass2/"
+"""Start of every name in the second copy of the backbone."""
+
+PREDICTED: Final = "nip/predicted"
+"""(N, 1) int64: class with the largest raw logit."""
+
+EARLY: Final = "nip/early_evidence"
+"""(N, C) float32: mean log-probabilities of the read-outs."""
+
+HYPOTHESIS: Final = "nip/hypothesis"
+"""(N,) int64: class with the largest early evidence. Policy always only."""
+
+DISAGREEMENT: Final = "nip/disagreement"
+"""(N, 1) float32, standardised."""
+
+SCREENED: Final = "nip/screened"
+"""(N,) bool: the row takes the second pass. Only in files with a screen."""
+
+CALM_SUSPICION: Final = "nip/calm_suspicion"
+"""(N,) float32: the suspicion of rows that do not take the second pass. Only in files with a screen."""
+
+CALM_CANDIDATE: Final = "nip/calm_candidate"
+"""(N,) int64: the candidate of rows that do not take the second pass. Only in files with a screen."""
+
+ROWS: Final = "nip/rows"
+"""(M,) int64: indices of the rows that take the second pass. Only in files with a screen."""
+
+PERTURBED: Final = "nip/perturbed"
+"""(M, *shape) float32, (N, *shape) without a screen: inputs of the second pass."""
+
+SECOND_LOGITS: Final = SECOND_PASS + RAW_LOGITS
+"""(M, C) float32, (N, C) without a screen: logits of the second pass."""
+
+SCREEN_THRESHOLD: Final = "nip/screen_threshold"
+"""The screen's cut on the disagreement, a float32 scalar. Only in files with a screen."""

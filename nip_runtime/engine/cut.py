@@ -1,0 +1,212 @@
+"""Cuts a smaller model out of a serialised one, without the ``onnx`` package.
+
+Nodes and weights are copied byte for byte, so a part computes with the very weights of the file it came from.
+Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_runtime import wire
+from nip_runtime.encoder import encode_tensor
+from nip_runtime.errors import ArtifactError
+from nip_runtime.graph import inside
+from nip_runtime.wire import Buffer, Field, WireError
+
+# Fields of a ModelProto that a part keeps: versions, producer and operator sets. Not the metadata: a part
+# carries no manifest, for it is no defended file.
+_KEPT_MODEL_FIELDS: Final = frozenset({1, 2, 3, 8})
+_GRAPH: Final = 7
+_NODE: Final = 1
+_GRAPH_NAME: Final = 2
+_INITIALIZER: Final = 5
+_GRAPH_INPUT: Final = 11
+_GRAPH_OUTPUT: Final = 12
+_VALUE_INFO: Final = 13
+
+
+@dataclass(frozen=True)
+class _Node:
+    place: Field
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Sliceable:
+    """A serialised model with an index of its graph, ready to be cut.
+
+    Args:
+        buffer: a ModelProto.
+
+    Raises:
+        ArtifactError: if the bytes are not one.
+    """
+
+    def __init__(self, buffer: Buffer) -> None:
+        self.buffer = buffer
+        self._model: list[Field] = []
+        self._nodes: list[_Node] = []
+        self._initializers: dict[str, Field] = {}
+        self._values: dict[str, Field] = {}
+        try:
+            self._index()
+        except WireError as error:
+            raise ArtifactError.mismatch(
+                expected="a whole ONNX model", got=str(error), fix="get the original file"
+            ) from error
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """Names of all values that some node computes."""
+        return frozenset(name for node in self._nodes for name in node.outputs)
+
+    def part(self, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+        """The smallest model that computes ``outputs`` from ``inputs``.
+
+        Args:
+            inputs: names of graph inputs or of values inside the graph whose type the file states.
+            outputs: names of values that nodes compute, in the order wanted.
+
+        Returns:
+            A serialised ModelProto with the same operator sets and no metadata.
+
+        Raises:
+            ArtifactError: if the graph has no such value, or the outputs need a graph input that is not among
+                ``inputs``.
+        """
+        missing = [name for name in inputs if name not in self._values]
+        missing += [name for name in outputs if name not in self.computed]
+        if missing:
+            raise _cannot_cut(f"values named {', '.join(missing)}", "none")
+        needed, nodes = set(outputs), list[_Node]()
+        for node in reversed(self._nodes):
+            if any(name in needed and name not in inputs for name in node.outputs):
+                nodes.append(node)
+                needed.update(node.inputs)
+        computed = {name for node in nodes for name in node.outputs}
+        loose = needed - computed - self._initializers.keys() - set(inputs) - {""}
+        if loose:
+            raise _cannot_cut(f"outputs that follow from {', '.join(inputs)}", f"a need of {min(loose)}")
+        chunks = [_tagged(self.buffer, _NODE, node.place) for node in reversed(nodes)]
+        chunks.append(wire.encode_bytes(_GRAPH_NAME, "part"))
+        chunks += [
+            _tagged(self.buffer, _INITIALIZER, place)
+            for name, place in self._initializers.items()
+            if name in needed and name not in inputs
+        ]
+        chunks += [_tagged(self.buffer, _GRAPH_INPUT, self._values[name]) for name in inputs]
+        chunks += [self._output(name) for name in outputs]
+        inner = computed.difference(inputs, outputs)
+        chunks += [
+            _tagged(self.buffer, _VALUE_INFO, place) for name, place in self._values.items() if name in inner
+        ]
+        return self._model_of(b"".join(chunks))
+
+    def with_constant(self, name: str, values: NDArray[Any]) -> bytes:
+        """The whole model with the values of one initializer replaced.
+
+        Args:
+            name: of the initializer.
+            values: float32, int64 or bool; dtype and shape become the initializer's.
+
+        Raises:
+            ArtifactError: if the graph has no initializer of that name.
+        """
+        place = self._initializers.get(name)
+        if place is None:
+            raise _cannot_cut(f"an initializer named {name}", "none")
+        graph = next(part for part in self._model if part.number == _GRAPH)
+        chunks = [
+            wire.encode_bytes(_INITIALIZER, encode_tensor(name, values))
+            if part == place
+            else _tagged(self.buffer, part.number, part)
+            for part in inside(self.buffer, graph)
+        ]
+        return self._model_of(b"".join(chunks))
+
+    def constant(self, name: str) -> bytes:
+        """The serialised TensorProto of an initializer.
+
+        Raises:
+            ArtifactError: if the graph has none of that name.
+        """
+        place = self._initializers.get(name)
+        if place is None:
+            raise _cannot_cut(f"an initializer named {name}", "none")
+        return self.buffer[place.start : place.stop]
+
+    def _index(self) -> None:
+        buffer = self.buffer
+        self._model.extend(wire.fields(buffer, 0, len(buffer)))
+        outputs: dict[str, Field] = {}
+        for part in (p for outer in self._model if outer.number == _GRAPH for p in inside(buffer, outer)):
+            match part.number:
+                case 1:
+                    self._nodes.append(_node(buffer, part))
+                case 5:
+                    self._initializers[_name(buffer, part, 8)] = part
+                case 11 | 13:
+                    self._values[_name(buffer, part, 1)] = part
+                case 12:
+                    outputs[_name(buffer, part, 1)] = part
+        for name, part in outputs.items():
+            self._values.setdefault(name, part)
+
+    def _output(self, name: str) -> bytes:
+        place = self._values.get(name)
+        if place is None:  # onnxruntime infers what the file does not state
+            return wire.encode_bytes(_GRAPH_OUTPUT, wire.encode_bytes(1, name))
+        return _tagged(self.buffer, _GRAPH_OUTPUT, place)
+
+    def _model_of(self, graph: bytes) -> bytes:
+        kept = b"".join(
+            wire.encode_int(part.number, part.value)
+            if part.wire_type is wire.WireType.VARINT
+            else _tagged(self.buffer, part.number, part)
+            for part in self._model
+            if part.number in _KEPT_MODEL_FIELDS
+        )
+        return kept + wire.encode_bytes(_GRAPH, graph)
+
+
+def _tagged(buffer: Buffer, number: int, place: Field) -> bytes:
+    return wire.encode_bytes(number, buffer[place.start : place.stop])
+
+
+def _name(buffer: Buffer, message: Field, number: int) -> str:
+    for part in inside(buffer, message):
+        if part.number == number:
+            return wire.text(buffer, part)
+    return ""
+
+
+def _node(buffer: Buffer, place: Field) -> _Node:
+    names: dict[int, list[str]] = {1: [], 2: []}
+    for part in inside(buffer, place):
+        if part.number in names:
+            names[part.number].append(wire.text(buffer, part))
+    return _Node(place, tuple(names[1]), tuple(names[2]))
+
+
+def _cannot_cut(expected: str, got: str) -> ArtifactError:
+    return ArtifactError.mismatch(
+        expected=expected, got=got, fix="export the model again with this version, or use engine fused"
+    )
+
+
+def read_numbers(tensor: bytes, dtype: type[np.generic]) -> NDArray[Any]:
+    """Values of a serialised TensorProto that stores raw little-endian data, flat.
+
+    Raises:
+        ArtifactError: if it stores none.
+    """
+    for part in wire.fields(tensor, 0, len(tensor)):
+        if part.number == 9:
+            return np.frombuffer(tensor[part.start : part.stop], np.dtype(dtype).newbyteorder("<"))
+    raise _cannot_cut("raw data in an initializer", "another encoding")
