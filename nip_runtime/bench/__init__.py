@@ -1,0 +1,1 @@
+"""How fast a defended file is, beside its own backbone without the defence."""

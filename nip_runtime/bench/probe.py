@@ -1,0 +1,111 @@
+"""The fresh process of :mod:`nip_runtime.bench.memory`: opens one file, runs it once, prints what that cost.
+
+Run as ``python -m nip_runtime.bench.probe PATH OPENER DEVICE THREADS BATCH``; 0 threads leave the choice to
+onnxruntime. Prints one JSON object with the fields of :class:`~nip_runtime.bench.memory.Opening`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_runtime import providers
+from nip_runtime.bench.memory import Opener, Opening
+from nip_runtime.dependencies import load
+from nip_runtime.errors import InputError
+from nip_runtime.session import DefendedSession
+
+_STATM: Final = Path("/proc/self/statm")
+
+Run = Callable[[int], object]
+"""Runs a batch of that many rows."""
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is resident; its peak so far where the system tells nothing else.
+
+    Raises:
+        InputError: if the system tells neither.
+    """
+    try:
+        return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux
+        pass
+    try:
+        import resource
+    except ModuleNotFoundError as error:
+        raise InputError.mismatch(
+            expected="a system that tells a process's memory",
+            got=sys.platform,
+            fix="measure on Linux or macOS",
+        ) from error
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def probe(path: Path, opener: Opener, device: str, *, threads: int | None, batch: int) -> Opening:
+    """Open ``path`` once and run ``batch`` rows once.
+
+    What onnxruntime sets up for its first session is set up before, by a tiny model: it would hide the
+    differences between small files.
+    """
+    resolved = providers.resolve(device)
+    providers.check_device(load("onnxruntime"), resolved)
+    gc.collect()
+    before = resident_bytes()
+    start = time.perf_counter()
+    run = _open(path, opener, resolved, threads)
+    opening_s = time.perf_counter() - start
+    gc.collect()
+    after = resident_bytes()
+    run(batch)
+    return Opening(
+        added_bytes=after - before,
+        resident_bytes=after,
+        added_after_run_bytes=resident_bytes() - before,
+        opening_s=opening_s,
+    )
+
+
+def _open(path: Path, opener: Opener, device: providers.Device, threads: int | None) -> Run:
+    if opener is Opener.PLAIN:
+        session = providers.open_session(path, device, threads=threads)
+        inputs = session.get_inputs()[0]
+        return lambda rows: session.run(None, {inputs.name: _random((rows, *inputs.shape[1:]), 0.0, 1.0)})
+    if opener is Opener.GATED:
+        raise InputError.mismatch(
+            expected="engine auto or fused", got="gated", fix="this version has no such engine"
+        )
+    defended = DefendedSession(path, device=str(device), threads=threads)
+    spec = defended.manifest.input
+    return lambda rows: defended.predict(_random((rows, *spec.shape), *spec.bounds))
+
+
+def _random(shape: tuple[int, ...], low: float, high: float) -> NDArray[np.float32]:
+    values = np.random.default_rng(0).random(shape, np.float32)
+    values *= np.float32(high - low)
+    values += np.float32(low)
+    np.clip(values, np.float32(low), np.float32(high), out=values)  # rounding may carry one past the end
+    return values
+
+
+def main(arguments: list[str]) -> int:
+    """Probe what the arguments say."""
+    path, opener, device, threads, batch = arguments
+    opening = probe(Path(path), Opener(opener), device, threads=int(threads) or None, batch=int(batch))
+    print(json.dumps(asdict(opening)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
