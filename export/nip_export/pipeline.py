@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from nip_export import statistics
 from nip_export.attach.assemble import attach_defence, plain_backbone
@@ -220,8 +220,14 @@ def write_defended(
     )
 
 
-def inverse_bank(bench: Bench, profile: InfluenceProfile) -> Bank:
-    """The inverse perturbations that the policy adds: one per class for ``always``, else a universal one."""
+def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: int | None = None) -> Tensor:
+    """What the policy adds, before it is stored: (C, *coarse) for ``always``, else (1, *coarse).
+
+    Args:
+        bench: network, images and settings.
+        profile: influence on the features.
+        factor: input rows and columns that one stored value covers; None: by the size of the input.
+    """
     config = bench.config
     objective = InverseObjective(
         network=bench.network,
@@ -231,25 +237,29 @@ def inverse_bank(bench: Bench, profile: InfluenceProfile) -> Bank:
         labels=bench.profile.labels,
         bounds=bench.bounds,
         device=bench.device,
+        factor=factor,
     )
     per_class = config.policy is Policy.ALWAYS
     if config.perturbation is PerturbationMethod.ONE_STEP:
         stage = bench.progress("Inverse perturbations", len(bench.profile.inputs))
-        coarse = one_step(
+        return one_step(
             objective, per_class=per_class, eps=config.eps, batch_size=config.batch_size, advance=stage
         )
-    else:
-        stage = bench.progress("Inverse perturbations", config.ascent_steps)
-        coarse = ascend(
-            objective,
-            per_class=per_class,
-            eps=config.eps,
-            steps=config.ascent_steps,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            advance=stage,
-        )
-    return quantise(coarse, eps=config.eps, shape=bench.shape)
+    stage = bench.progress("Inverse perturbations", config.ascent_steps)
+    return ascend(
+        objective,
+        per_class=per_class,
+        eps=config.eps,
+        steps=config.ascent_steps,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        advance=stage,
+    )
+
+
+def inverse_bank(bench: Bench, profile: InfluenceProfile) -> Bank:
+    """The inverse perturbations that the policy adds: one per class for ``always``, else a universal one."""
+    return quantise(inverse_perturbations(bench, profile), eps=bench.config.eps, shape=bench.shape)
 
 
 def second_pass(bench: Bench, readouts: Sequence[ReadOut], bank: Bank) -> NDArray[np.float32]:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nip_export.perturbations import quantise
-from nip_export.perturbations.bank import coarse_factor, coarse_shape, refine
+from nip_export.perturbations.bank import LARGEST_GRID, coarse_factor, coarse_shape, refine
 from nip_export.spec import Bank
 from nip_export.verify.oracle import perturb
+from nip_runtime.errors import ExportError
 
 Floats = NDArray[np.float32]
 SHAPES = [(7,), (1, 30), (3, 8, 8), (1, 65, 65), (2, 66, 130), (1, 3, 200), (3, 100, 65), (4, 5, 6, 7)]
@@ -73,10 +74,57 @@ def test_only_images_are_stored_coarsely(shape: tuple[int, ...]) -> None:
 
 
 def test_a_thousand_classes_at_224_stay_below_12_megabytes() -> None:
-    assert coarse_shape((3, 224, 224)) == (3, 56, 56)
-    one = quantise(np.zeros((1, 3, 56, 56), np.float32), eps=8 / 255, shape=(3, 224, 224))
-    assert one.size_bytes == math.prod(coarse_shape((3, 224, 224))), "one byte per stored value"
-    assert 1000 * one.size_bytes <= 12e6
+    shape = (3, 224, 224)
+    assert coarse_shape(shape) == (3, 56, 56)
+    values = np.random.default_rng(0).uniform(-8 / 255, 8 / 255, (1000, 3, 56, 56)).astype(np.float32)
+    bank = quantise(values, eps=8 / 255, shape=shape)
+    assert bank.factor == 4
+    assert bank.size_bytes == 1000 * math.prod(coarse_shape(shape)), "one byte per stored value"
+    assert 9e6 < bank.size_bytes <= 12e6
+
+
+@pytest.mark.parametrize("side", [160, 192, 224, 256, 299, 384, 512])
+def test_no_usual_image_size_takes_a_larger_bank_than_12_5_kilobytes_per_class(side: int) -> None:
+    factor, (_, rows, columns) = coarse_factor((3, side, side)), coarse_shape((3, side, side))
+    assert rows == columns == math.ceil(side / factor) <= LARGEST_GRID
+    assert 3 * rows * columns <= 12_500
+    assert (factor - 1) * LARGEST_GRID < side, "no coarser than the largest grid asks for"
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 8, 28, 40])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 28, 20)], ids=str)
+def test_a_chosen_factor_stores_less_and_stays_within_epsilon(
+    factor: int, shape: tuple[int, int, int]
+) -> None:
+    eps = 8 / 255
+    channels, height, width = shape
+    grid = (channels, math.ceil(height / factor), math.ceil(width / factor))
+    assert coarse_shape(shape, factor) == grid
+    values = np.random.default_rng(factor).uniform(-eps, eps, (5, *grid)).astype(np.float32)
+    bank = quantise(values, eps=eps, shape=shape, factor=factor)
+    assert (bank.factor, bank.steps.shape, bank.size_bytes) == (factor, (5, *grid), 5 * math.prod(grid))
+    dense = bank.dense()
+    assert dense.shape == (5, *shape)
+    rounding = 4 * eps * np.finfo(np.float32).eps
+    assert np.abs(dense).max() <= eps + rounding
+    for row in range(height):
+        for column in range(width):
+            lost = dense[..., row, column] - values[..., row // factor, column // factor]
+            assert np.abs(lost).max() <= eps / 254 + rounding, "within half a step of what was found"
+    fine = refine(torch.from_numpy(values), shape, factor).numpy()
+    assert np.abs(dense - fine).max() <= eps / 254 + rounding, "what the ascent adds is what is stored"
+
+
+def test_a_factor_that_does_not_fit_is_refused() -> None:
+    for shape, factor in (((3, 8, 8), 0), ((3, 8, 8), -2), ((16_000,), 2), ((1, 16_000), 4)):
+        with pytest.raises(ExportError, match="factor: expected"):
+            coarse_shape(shape, factor)
+    assert coarse_shape((16_000,), 1) == (16_000,)
+
+
+def test_perturbations_from_another_grid_are_refused() -> None:
+    with pytest.raises(ExportError, match=r"expected perturbations \(rows, \*\(1, 14, 14\)\)"):
+        quantise(np.zeros((1, 1, 28, 28)), eps=1.0, shape=(1, 28, 28), factor=2)
 
 
 def test_values_beyond_epsilon_are_cut_not_wrapped() -> None:

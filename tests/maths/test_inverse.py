@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from collections.abc import Sequence
 
 import numpy as np
@@ -137,6 +138,18 @@ def test_a_stored_value_gathers_the_gradient_of_its_block() -> None:
         [difference[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].sum() for j in range(33)] for i in range(33)
     ]
     np.testing.assert_allclose(found[0, 0].numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_chosen_factor_pools_the_gradient_over_larger_blocks() -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(4, 6 * 7))
+    fine = toy_objective(LinearToy(*rows.tolist()), np.full((1, 1, 6, 7), 0.5, np.float32), [0])
+    objective = replace(fine, factor=3)
+    found = objective.gradient(start(objective, per_class=False), np.array([0]), per_class=False)
+    difference = np.pad((rows[0] - rows[1]).reshape(6, 7), ((0, 0), (0, 2)))
+    expected = difference.reshape(2, 3, 3, 3).sum((1, 3))
+    np.testing.assert_allclose(found[0, 0].numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert ascend(objective, per_class=True, eps=0.1, steps=2, batch_size=1, seed=0).shape == (2, 1, 2, 3)
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2), (1, 2, 1), (3, 70, 80)], ids=str)

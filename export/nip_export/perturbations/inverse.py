@@ -41,6 +41,7 @@ class InverseObjective:
         labels: (N,) int64.
         bounds: lowest and highest input value.
         device: where the network lives.
+        factor: input rows and columns that one stored value covers; None: by the size of the input.
     """
 
     network: TappedNetwork
@@ -50,6 +51,7 @@ class InverseObjective:
     labels: NDArray[np.int64]
     bounds: tuple[float, float]
     device: torch.device
+    factor: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,7 +76,7 @@ class InverseObjective:
         """Gradient of the objective with respect to stored perturbations (1 or C rows)."""
         inputs, labels = self.batch(rows)
         variable = coarse.detach().requires_grad_(True)
-        fine = refine(variable, self.shape)
+        fine = refine(variable, self.shape, self.factor)
         added = inputs + (fine[labels] if per_class else fine)
         objective = self.value(added.clamp(*self.bounds), labels)
         return torch.autograd.grad(objective, variable)[0]
@@ -83,7 +85,7 @@ class InverseObjective:
 def start(objective: InverseObjective, *, per_class: bool) -> Tensor:
     """Perturbations of zero: (C, *coarse) or (1, *coarse)."""
     count = len(objective.profile.influence) if per_class else 1
-    return torch.zeros(count, *coarse_shape(objective.shape), device=objective.device)
+    return torch.zeros(count, *coarse_shape(objective.shape, objective.factor), device=objective.device)
 
 
 def ascend(
