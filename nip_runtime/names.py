@@ -49,8 +49,11 @@ HYPOTHESIS: Final = "nip/hypothesis"
 DISAGREEMENT: Final = "nip/disagreement"
 """(N, 1) float32, standardised."""
 
+DISAGREEMENT_SCORE: Final = "nip/disagreement_score"
+"""(N, 1) float32: benign −log₁₀ p of the disagreement."""
+
 SCREENED: Final = "nip/screened"
-"""(N,) bool: the row takes the second pass. Only in files with a screen."""
+"""(N, 1) bool: the row takes the second pass. Only in files with a screen."""
 
 CALM_SUSPICION: Final = "nip/calm_suspicion"
 """(N,) float32: the suspicion of rows that do not take the second pass. Only in files with a screen."""

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from nip_export.attach.names import PLACES
 from nip_export.attach.tidy import all_values
-from nip_export.spec import ClassScale, Curve
+from nip_export.spec import ClassScale, Curve, Gate
+from nip_runtime import names
 from nip_runtime.errors import ExportError
 
 NOTHING = -1e30
@@ -86,22 +88,71 @@ class GraphEditor:
         full = f"nip/{name}"
         if full in self._values:
             return self._values[full]
-        array = np.ascontiguousarray(np.asarray(values, dtype))
+        array = np.array(values, dtype, order="C")  # not ascontiguousarray: it makes a scalar a vector
         value = ir.val(full, const_value=ir.tensor(array, name=full))
         self.graph.register_initializer(value)
         self._values[full] = value
         return value
 
-    def own(self, values: ir.Value, is_predicted: ir.Value) -> ir.Value:
-        """The predicted class's entry (N, 1) of (N, C) values."""
-        kept = self.op("Where", [is_predicted, values, self.constant("zero", 0.0)], dtype=values.dtype)
-        axis = self.constant("class_axis", [1], np.int64)
-        return self.op("ReduceSum", [kept, axis], {"keepdims": 1})
+    @property
+    def rows_axis(self) -> str:
+        """Symbol of the rows that take the second pass: all of them unless there is a screen."""
+        return names.SCREENED_ROWS if names.ROWS in self._values else names.BATCH_AXIS
+
+    def taken(self, name: str) -> ir.Value:
+        """The value of this name, under a screen only its screened rows."""
+        if names.ROWS not in self._values:
+            return self.value(name)
+        short = f"nip/taken/{name.removeprefix('nip/')}"
+        if short in self._values:
+            return self._values[short]
+        return self.op("Gather", [self.value(name), self.value(names.ROWS)], {"axis": 0}, name=short)
+
+    def put_back(
+        self, rows: ir.Value, among: str, *, name: str, dtype: ir.DataType | None = None
+    ) -> ir.Value:
+        """What was computed for the rows of the second pass, under a screen among the others' values.
+
+        Args:
+            rows: (rows, …) values; without a screen they get the name themselves.
+            among: name of the (N, …) values that the others have.
+            name: of the result.
+            dtype: of the result; by default that of `rows`.
+        """
+        if names.ROWS not in self._values:
+            rows.name = name
+            self._values[name] = rows
+            return rows
+        if PLACES not in self._values:
+            axis = self.constant("class_axis", [1], np.int64)
+            self.op("Unsqueeze", [self.value(names.ROWS), axis], name=PLACES)
+        places = self.value(PLACES)
+        return self.op("ScatterND", [self.value(among), places, rows], name=name, dtype=dtype)
+
+    def row_is_predicted(self, count: int) -> ir.Value:
+        """(rows, C) bool: the predicted class's column, for the rows of the second pass."""
+        predicted = self.taken(names.PREDICTED)
+        return self.is_class(predicted, count, name=f"{predicted.name}_column")
+
+    def is_class(self, classes: ir.Value, count: int, *, name: str) -> ir.Value:
+        """(rows, C) bool: the column of each row's class, for classes (rows, 1)."""
+        if name in self._values:
+            return self._values[name]
+        columns = self.constant("classes", np.arange(count)[None], np.int64)
+        return self.op("Equal", [columns, classes], name=name, dtype=ir.DataType.BOOL)
+
+    def own(self, values: ir.Value, predicted: ir.Value) -> ir.Value:
+        """The predicted class's entry (N, 1) of (N, C) values, for predicted classes (N, 1)."""
+        return self.op("GatherElements", [values, predicted], {"axis": 1})
 
     def without(self, values: ir.Value, is_predicted: ir.Value) -> ir.Value:
         """(N, C) values with the predicted class's entry below all others."""
         nothing = self.constant("nothing", NOTHING)
         return self.op("Where", [is_predicted, nothing, values], dtype=values.dtype)
+
+    def column(self, values: ir.Value, *, name: str | None = None) -> ir.Value:
+        """(N,) of (N, 1) values."""
+        return self.op("Squeeze", [values, self.constant("class_axis", [1], np.int64)], name=name)
 
     def largest(self, values: ir.Value) -> ir.Value:
         """The largest entry (N, 1) of each row."""
@@ -114,7 +165,7 @@ class GraphEditor:
         mean = self.constant(f"{label}_mean", scale.mean)
         inverse_std = self.constant(f"{label}_inverse_std", scale.inverse_std)
         if scale.per_class:
-            rows = self.op("Squeeze", [predicted, self.constant("class_axis", [1], np.int64)])
+            rows = self.column(predicted)
             mean = self.op("Gather", [mean, rows], {"axis": 0})
             inverse_std = self.op("Gather", [inverse_std, rows], {"axis": 0})
         return self.op("Mul", [self.op("Sub", [values, mean]), inverse_std], name=name)
@@ -127,3 +178,9 @@ class GraphEditor:
         steps = self.op("Min", [above, self.constant(f"{label}_widths", widths)])
         rise = self.op("MatMul", [steps, self.constant(f"{label}_slopes", curve.slopes[:, None])])
         return self.op("Add", [rise, self.constant(f"{label}_base", curve.base)], name=name)
+
+    def suspicion(self, score: ir.Value, gate: Gate, *, name: str) -> ir.Value:
+        """Share of benign images (N,) with a lower score, for scores (N, 1)."""
+        rank = self.curve(score, gate.suspicion, label="suspicion")
+        # Rounding must not carry the sum of the curve's steps past 1.
+        return self.column(self.op("Min", [rank, self.constant("one", 1.0)]), name=name)

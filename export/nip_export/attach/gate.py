@@ -1,19 +1,24 @@
-"""The gate and the answer in the graph: score, flag and suspicion, then logits according to the policy."""
+"""The gate and the answer in the graph: score, flag and suspicion, then logits according to the policy.
+
+All of it concerns the rows of the second pass alone; under a screen its results are then put among those
+that pass 1 had for the others.
+"""
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
-from nip_export.attach import names
-from nip_export.attach.editor import NOTHING, PLENTY, Dim, GraphEditor
+from nip_export.attach.editor import PLENTY, GraphEditor
+from nip_export.attach.names import NOT_FLAGGED, ROW_FLAG, ROW_SUSPICION, SHIFTS
 from nip_export.decision import DISBELIEF
 from nip_export.spec import DefenceSpec
+from nip_runtime import names
 from nip_runtime.manifest import Policy
-from nip_runtime.names import BATCH_AXIS, CANDIDATE, FLAGGED, RAW_LOGITS, SUSPICION
+from nip_runtime.names import BATCH_AXIS
 
 BOOL = ir.DataType.BOOL
 FLOAT = ir.DataType.FLOAT
+INT64 = ir.DataType.INT64
 
 
 class GatePass(ir.passes.InPlacePass):
@@ -27,32 +32,23 @@ class GatePass(ir.passes.InPlacePass):
         """Append the operators."""
         editor = GraphEditor(model.graph, scope="nip/gate")
         gate = self.spec.gate
-        screen = gate.screen_threshold is not None
-        shifts, is_predicted = editor.value(names.SHIFTS), editor.value(names.IS_PREDICTED)
-        response = editor.largest(editor.without(shifts, is_predicted))
+        is_predicted = editor.row_is_predicted(self.spec.classes)
+        response = editor.largest(editor.without(editor.value(SHIFTS), is_predicted))
         response_score = editor.curve(response, gate.response_tail, label="response_tail")
-        if screen:
-            zero = editor.constant("zero", 0.0)
-            response_score = editor.op(
-                "Where", [editor.value(names.SCREENED), response_score, zero], dtype=FLOAT
-            )
-        disagreement_score = editor.curve(
-            editor.value(names.DISAGREEMENT), gate.disagreement_tail, label="disagreement_tail"
-        )
-        score = editor.op(
-            "Add", [disagreement_score, response_score], name=names.SCORE, shape=[BATCH_AXIS, 1]
-        )
+        score = editor.op("Add", [editor.taken(names.DISAGREEMENT_SCORE), response_score])
         threshold = editor.constant("flag_threshold", gate.flag_threshold)
+        # Negated, so that NaN is flagged, as in the oracle.
         calm = editor.op("LessOrEqual", [score, threshold], dtype=BOOL)
-        above = editor.op("Not", [calm], name=None if screen else names.FLAG_COLUMN)
-        if screen:
-            editor.op("And", [above, editor.value(names.SCREENED)], name=names.FLAG_COLUMN)
-        column = editor.constant("class_axis", [1], np.int64)
-        editor.op("Squeeze", [editor.value(names.FLAG_COLUMN), column], name=FLAGGED, shape=[BATCH_AXIS])
-        # Rounding must not carry the sum of the curve's steps past 1.
-        rank = editor.curve(score, gate.suspicion, label="suspicion")
-        suspicion = editor.op("Min", [rank, editor.constant("one", 1.0)])
-        editor.op("Squeeze", [suspicion, column], name=SUSPICION, shape=[BATCH_AXIS])
+        flag = editor.column(editor.op("Not", [calm], name=ROW_FLAG))
+        suspicion = editor.suspicion(score, gate, name=ROW_SUSPICION)
+        if gate.screen_threshold is not None:
+            # Whoever does not take the second pass is not screened: where this stays, it is False.
+            editor.column(editor.value(names.SCREENED), name=NOT_FLAGGED)
+        for result in (
+            editor.put_back(flag, NOT_FLAGGED, name=names.FLAGGED),
+            editor.put_back(suspicion, names.CALM_SUSPICION, name=names.SUSPICION),
+        ):
+            result.shape = ir.Shape([BATCH_AXIS])
         return ir.passes.PassResult(model, modified=True)
 
 
@@ -72,47 +68,33 @@ class AnswerPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Append the operators and set the outputs."""
         editor = GraphEditor(model.graph, scope="nip/answer")
-        shape: list[Dim] = [BATCH_AXIS, self.spec.classes]
         if self.spec.policy is Policy.ALWAYS:
-            answer = editor.value(names.SECOND_LOGITS)
-            candidate = editor.op("Identity", [editor.value(names.HYPOTHESIS)], name=CANDIDATE)
-            logits = editor.op("Identity", [answer], name=self.output_name, shape=shape)
+            candidate = editor.op("Identity", [editor.value(names.HYPOTHESIS)], name=names.CANDIDATE)
+            logits = editor.op("Identity", [editor.value(names.SECOND_LOGITS)], name=self.output_name)
         else:
-            is_predicted = editor.value(names.IS_PREDICTED)
-            evidence = editor.op("Add", [editor.value(names.EARLY), editor.value(names.SHIFTS)])
-            others = editor.op(
-                "Where",
-                [is_predicted, editor.constant("nothing", NOTHING), evidence],
-                name=names.OTHERS,
-                dtype=FLOAT,
-                shape=shape,
-            )
-            candidate = editor.op(
-                "ArgMax", [others], {"axis": 1, "keepdims": 0}, name=CANDIDATE, dtype=ir.DataType.INT64
-            )
-            logits = self._logits(editor, evidence, is_predicted, shape)
+            evidence = editor.op("Add", [editor.taken(names.EARLY), editor.value(SHIFTS)])
+            others = editor.without(evidence, editor.row_is_predicted(self.spec.classes))
+            best = editor.op("ArgMax", [others], {"axis": 1, "keepdims": 0}, dtype=INT64)
+            candidate = editor.put_back(best, names.CALM_CANDIDATE, name=names.CANDIDATE)
+            logits = self._logits(editor, evidence)
+        logits.shape = ir.Shape([BATCH_AXIS, self.spec.classes])
         candidate.shape = ir.Shape([BATCH_AXIS])
-        outputs = [logits, *(editor.value(name) for name in (RAW_LOGITS, SUSPICION, FLAGGED)), candidate]
+        others_out = (editor.value(name) for name in (names.RAW_LOGITS, names.SUSPICION, names.FLAGGED))
         model.graph.outputs.clear()
-        model.graph.outputs.extend(outputs)
+        model.graph.outputs.extend([logits, *others_out, candidate])
         return ir.passes.PassResult(model, modified=True)
 
-    def _logits(
-        self, editor: GraphEditor, evidence: ir.Value, is_predicted: ir.Value, shape: list[Dim]
-    ) -> ir.Value:
-        raw = editor.value(RAW_LOGITS)
+    def _logits(self, editor: GraphEditor, evidence: ir.Value) -> ir.Value:
         if self.spec.policy is Policy.DETECT:
-            return editor.op("Identity", [raw], name=self.output_name, shape=shape)
+            return editor.op("Identity", [editor.value(names.RAW_LOGITS)], name=self.output_name)
         # The predicted class, which the gate disbelieves, stands below all others, also where there is one.
+        is_predicted = editor.row_is_predicted(self.spec.classes)
         high = editor.op("Where", [is_predicted, editor.constant("plenty", PLENTY), evidence], dtype=FLOAT)
         lowest = editor.op("ReduceMin", [high], {"axes": [1], "keepdims": 1})
         floor = editor.op("Sub", [lowest, editor.constant("disbelief", DISBELIEF)])
         floored = editor.op("Where", [is_predicted, floor, evidence], dtype=FLOAT)
         corrected = editor.op("LogSoftmax", [floored], {"axis": 1})
-        return editor.op(
-            "Where",
-            [editor.value(names.FLAG_COLUMN), corrected, raw],
-            name=self.output_name,
-            dtype=FLOAT,
-            shape=shape,
+        answered = editor.op(
+            "Where", [editor.value(ROW_FLAG), corrected, editor.taken(names.RAW_LOGITS)], dtype=FLOAT
         )
+        return editor.put_back(answered, names.RAW_LOGITS, name=self.output_name)

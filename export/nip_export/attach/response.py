@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from nip_export.attach import names
 from nip_export.attach.clone import clone_backbone
-from nip_export.attach.editor import Dim, GraphEditor
+from nip_export.attach.editor import GraphEditor
+from nip_export.attach.names import SHIFTS
 from nip_export.spec import DefenceSpec
+from nip_runtime import names
 from nip_runtime.manifest import Policy
-from nip_runtime.names import BATCH_AXIS, RAW_LOGITS
 
 
 def perturbation(editor: GraphEditor, spec: DefenceSpec) -> ir.Value:
@@ -45,7 +45,7 @@ def perturbation(editor: GraphEditor, spec: DefenceSpec) -> ir.Value:
 
 
 class ResponsePass(ir.passes.InPlacePass):
-    """Add the second pass and the standardised shifts; under a screen, only screened rows take it.
+    """Add the second pass and the standardised shifts; under a screen, on the screened rows alone.
 
     Args:
         spec: the defence.
@@ -60,57 +60,39 @@ class ResponsePass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Append the operators."""
         editor = GraphEditor(model.graph, scope="nip/response")
-        spec, raw = self.spec, editor.value(RAW_LOGITS)
-        screen = spec.gate.screen_threshold is not None
-        inputs = editor.value(self.input_name)
-        rows = None
-        if screen:
-            column = editor.constant("class_axis", [1], np.int64)
-            first = editor.constant("row_axis", [0], np.int64)
-            chosen = editor.op("Squeeze", [editor.value(names.SCREENED), column])
-            indices = editor.op("NonZero", [chosen], dtype=ir.DataType.INT64)
-            rows = editor.op("Squeeze", [indices, first], name=names.ROWS, shape=[names.SCREENED_ROWS])
-            inputs = editor.op("Gather", [inputs, rows], {"axis": 0})
-        moved = editor.op("Add", [inputs, perturbation(editor, spec)])
+        spec = self.spec
+        if spec.gate.screen_threshold is not None:
+            # NonZero on (N, 1) gives (2, M): row numbers, then columns.
+            places = editor.op("NonZero", [editor.value(names.SCREENED)], dtype=ir.DataType.INT64)
+            first = editor.constant("first", 0, np.int64)
+            editor.op("Gather", [places, first], {"axis": 0}, name=names.ROWS, shape=[names.SCREENED_ROWS])
+        moved = editor.op("Add", [editor.taken(self.input_name), perturbation(editor, spec)])
         low, high = spec.bounds
         perturbed = editor.op(
             "Clip",
             [moved, editor.constant("lowest", low), editor.constant("highest", high)],
-            name="nip/perturbed",
-            shape=[names.SCREENED_ROWS if screen else BATCH_AXIS, *spec.bank.shape],
+            name=names.PERTURBED,
+            shape=[editor.rows_axis, *spec.bank.shape],
         )
-        copies = clone_backbone(
+        clone_backbone(
             model,
             source_input=self.input_name,
-            outputs=[RAW_LOGITS],
+            outputs=[names.RAW_LOGITS],
             new_input=perturbed,
             prefix=names.SECOND_PASS,
         )
         # The clone stands behind the nodes the editor knows; look the graph over again.
         editor = GraphEditor(model.graph, scope="nip/shift")
-        second = copies[RAW_LOGITS]
-        shape: list[Dim] = [BATCH_AXIS, spec.classes]
-        if rows is not None:
-            places = editor.op("Unsqueeze", [rows, editor.constant("class_axis", [1], np.int64)])
-            second = editor.op("ScatterND", [raw, places, second], name=names.SECOND_LOGITS, shape=shape)
-        else:
-            second = editor.op("Identity", [second], name=names.SECOND_LOGITS, shape=shape)
-        is_predicted = editor.value(names.IS_PREDICTED)
-        after, before = (editor.op("Sub", [z, editor.own(z, is_predicted)]) for z in (second, raw))
-        shifts = editor.standardise(
+        predicted = editor.taken(names.PREDICTED)
+        after, before = (
+            editor.op("Sub", [z, editor.own(z, predicted)])
+            for z in (editor.value(names.SECOND_LOGITS), editor.taken(names.RAW_LOGITS))
+        )
+        editor.standardise(
             editor.op("Sub", [after, before]),
             spec.gate.response_scale,
-            editor.value(names.PREDICTED),
+            predicted,
             label="response",
-            name=None if screen else names.SHIFTS,
+            name=SHIFTS,
         )
-        if screen:
-            none = editor.constant("zero", 0.0)
-            editor.op(
-                "Where",
-                [editor.value(names.SCREENED), shifts, none],
-                name=names.SHIFTS,
-                dtype=ir.DataType.FLOAT,
-                shape=shape,
-            )
         return ir.passes.PassResult(model, modified=True)
