@@ -84,16 +84,12 @@ class Sliceable:
         missing += [name for name in outputs if name not in self.computed]
         if missing:
             raise _cannot_cut(f"values named {', '.join(missing)}", "none")
-        needed, nodes = set(outputs), list[_Node]()
-        for node in reversed(self._nodes):
-            if any(name in needed and name not in inputs for name in node.outputs):
-                nodes.append(node)
-                needed.update(node.inputs)
+        nodes, needed = self._behind(inputs, outputs)
         computed = {name for node in nodes for name in node.outputs}
         loose = needed - computed - self._initializers.keys() - set(inputs) - {""}
         if loose:
             raise _cannot_cut(f"outputs that follow from {', '.join(inputs)}", f"a need of {min(loose)}")
-        chunks = [_tagged(self.buffer, _NODE, node.place) for node in reversed(nodes)]
+        chunks = [_tagged(self.buffer, _NODE, node.place) for node in nodes]
         chunks.append(wire.encode_bytes(_GRAPH_NAME, "part"))
         chunks += [
             _tagged(self.buffer, _INITIALIZER, place)
@@ -107,6 +103,21 @@ class Sliceable:
             _tagged(self.buffer, _VALUE_INFO, place) for name, place in self._values.items() if name in inner
         ]
         return self._model_of(b"".join(chunks))
+
+    def needed(self, inputs: Sequence[str], outputs: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``inputs`` that ``outputs`` depend on, in the same order."""
+        _, needed = self._behind(inputs, outputs)
+        return tuple(name for name in inputs if name in needed)
+
+    def _behind(self, inputs: Sequence[str], outputs: Sequence[str]) -> tuple[list[_Node], set[str]]:
+        """The nodes that compute ``outputs`` from ``inputs``, in file order, and all values they touch."""
+        given = set(inputs)
+        needed, nodes = set(outputs), list[_Node]()
+        for node in reversed(self._nodes):
+            if any(name in needed and name not in given for name in node.outputs):
+                nodes.append(node)
+                needed.update(node.inputs)
+        return nodes[::-1], needed
 
     def with_constant(self, name: str, values: NDArray[Any]) -> bytes:
         """The whole model with the values of one initializer replaced.

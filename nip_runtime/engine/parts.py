@@ -1,0 +1,83 @@
+"""The parts of a defended file: what runs on every row, what on picked rows, and what on their results.
+
+    look      input                       -> raw logits, early evidence, who takes the second pass
+    perturb   input, picked rows          -> these rows under their inverse perturbation
+    judge     both passes' results        -> the file's outputs
+
+The second pass itself is ``look`` again: the backbone's weights are loaded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nip_runtime import names
+from nip_runtime.engine.cut import Sliceable
+from nip_runtime.errors import ArtifactError
+from nip_runtime.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Part:
+    """A model cut out of a file, with its inputs and outputs in order."""
+
+    content: bytes
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A defended file in parts. ``screened`` tells whether only picked rows take the second pass."""
+
+    look: Part
+    perturb: Part
+    judge: Part
+    screened: bool
+
+
+def has_screen(model: Sliceable) -> bool:
+    """Whether only picked rows of a file take its second pass."""
+    return names.ROWS in model.computed
+
+
+def cut_parts(model: Sliceable, manifest: Manifest) -> Parts:
+    """Cut a defended file.
+
+    Raises:
+        ArtifactError: if its graph lacks the values at which it is cut: an earlier version wrote it.
+    """
+    source, outputs = manifest.input.name, (manifest.output.name, *names.ADDED_OUTPUTS[1:])
+    screened = has_screen(model)
+    picked = names.ROWS if screened else names.HYPOTHESIS
+    second = [names.SECOND_LOGITS]
+    seen = [names.RAW_LOGITS, names.PREDICTED, names.EARLY, names.DISAGREEMENT_SCORE]
+    if screened:
+        seen += [names.SCREENED, names.CALM_SUSPICION, names.CALM_CANDIDATE]
+        second.append(names.ROWS)
+    elif names.HYPOTHESIS in model.computed:
+        seen.append(names.HYPOTHESIS)
+    lacking = [name for name in (*seen, *second, names.PERTURBED) if name not in model.computed]
+    if lacking:
+        raise ArtifactError.mismatch(
+            expected=f"a graph that computes {lacking[0]}",
+            got="one that does not",
+            fix="export the model again with this version, or use engine fused",
+        )
+    return Parts(
+        look=_part(model, [source], seen),
+        perturb=_part(model, [source, picked], [names.PERTURBED]),
+        judge=_part(model, [*seen, *second], outputs),
+        screened=screened,
+    )
+
+
+def plain_part(model: Sliceable, manifest: Manifest) -> Part:
+    """The backbone alone: one pass, raw logits, nothing of the defence."""
+    return _part(model, [manifest.input.name], [names.RAW_LOGITS])
+
+
+def _part(model: Sliceable, inputs: Sequence[str], outputs: Sequence[str]) -> Part:
+    needed = model.needed(inputs, outputs)
+    return Part(model.part(needed, outputs), needed, tuple(outputs))
