@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_export import statistics
 from nip_export.capture import Tap, TapPlan
 from nip_export.network import Passed, TapCells
-from nip_export.profiles import fit_readout, fit_temperature
+from nip_export.profiles import as_stored, fit_readout, fit_temperature
 from nip_export.report import LayerReport
 from nip_export.spec import ReadOut
 from nip_runtime.errors import ExportError
@@ -72,8 +73,7 @@ def choose_readouts(
     for grid in grids:
         name = grid.tap.name
         linear = fit_readout(profile.pooled[name], profile_labels, classes=classes)
-        scores = linear(calibration.pooled[name])
-        factor = fit_temperature(scores, calibration_labels)
+        factor = fit_temperature(linear(calibration.pooled[name]), calibration_labels)
         readout = ReadOut(
             tap=name,
             kind=grid.tap.kind,
@@ -81,6 +81,9 @@ def choose_readouts(
             weight=(linear.weight * factor).astype(np.float32),
             bias=(linear.bias * factor).astype(np.float32),
         )
+        # Rounded before anything is chosen or calibrated by it: the file answers with these weights.
+        readout = as_stored(readout, profile.pooled[name].mean(0))
+        scores = statistics.evidence([readout], calibration.pooled)
         right = int((scores.argmax(1) == calibration_labels).sum())
         fitted.append((readout, Rate(right, len(calibration_labels))))
     qualified = [pair for pair in fitted if pair[1].value >= needed]

@@ -14,6 +14,9 @@ from nip_runtime.manifest import Policy
 
 Array = NDArray[np.float32]
 
+MOST_STEPS = 127
+"""Largest whole number that a stored perturbation or weight may be, either way."""
+
 
 @dataclass(frozen=True, eq=False)
 class ReadOut:
@@ -25,6 +28,11 @@ class ReadOut:
         cells: grid cells per spatial axis.
         weight: (D, C) float32.
         bias: (C,) float32.
+        step_size: (C,) float32, positive: every class's weights are whole multiples of it, −127 to 127, and
+            stored as such, in int8; None: stored as they are.
+
+    Raises:
+        ExportError: a weight that is no such multiple.
     """
 
     tap: str
@@ -32,11 +40,38 @@ class ReadOut:
     cells: int
     weight: Array
     bias: Array
+    step_size: Array | None = None
+
+    def __post_init__(self) -> None:
+        if self.step_size is None:
+            return
+        if self.step_size.shape != self.bias.shape or not (self.step_size > 0).all():
+            raise ExportError(f"read-out of {self.tap}: expected one positive step size per class")
+        # Negated, so that NaN is refused too.
+        within = np.abs(self.weight / self.step_size).max(initial=0) <= MOST_STEPS + 0.5
+        if not within or not np.array_equal(self.steps.astype(np.float32) * self.step_size, self.weight):
+            raise ExportError(
+                f"read-out of {self.tap}: expected weights of −{MOST_STEPS} to {MOST_STEPS} whole steps"
+            )
+
+    @property
+    def steps(self) -> NDArray[np.int8]:
+        """(D, C) int8: the weights in steps.
+
+        Raises:
+            ExportError: they are stored as they are.
+        """
+        if self.step_size is None:
+            raise ExportError(f"read-out of {self.tap}: expected weights stored in steps, got float32")
+        steps: NDArray[np.int8] = np.rint(self.weight / self.step_size).astype(np.int8)
+        return steps
 
     @property
     def size_bytes(self) -> int:
         """Bytes of the stored weights."""
-        return int(self.weight.nbytes + self.bias.nbytes)
+        if self.step_size is None:
+            return int(self.weight.nbytes + self.bias.nbytes)
+        return int(self.weight.size + self.bias.nbytes + self.step_size.nbytes)
 
 
 @dataclass(frozen=True, eq=False)

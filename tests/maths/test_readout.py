@@ -6,8 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_export.profiles import fit_readout, fit_temperature
+from nip_export.capture import TapKind
+from nip_export.profiles import as_stored, fit_readout, fit_temperature, in_steps
 from nip_export.profiles.readout import TEMPERATURES
+from nip_export.spec import ReadOut
+from nip_export.statistics import evidence
+from nip_runtime.errors import ExportError
 
 Doubles = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -131,3 +135,86 @@ def test_separable_data_takes_the_sharpest_temperature_without_overflow() -> Non
 def test_scores_that_are_always_wrong_take_the_softest_temperature() -> None:
     labels = np.arange(50) % 5
     assert fit_temperature(-np.eye(5)[labels], labels) == pytest.approx(1e-3)
+
+
+def example_readout(*, width: int = 40, classes: int = 300, shared: float = 5.0, seed: int = 0) -> ReadOut:
+    """Weights with a large part that all classes share, as whitening a positive activation leaves."""
+    random = np.random.default_rng(seed)
+    common = shared * random.normal(size=(width, 1))
+    return ReadOut(
+        tap="layer",
+        kind=TapKind.VECTOR,
+        cells=1,
+        weight=(common + random.normal(size=(width, classes))).astype(np.float32),
+        bias=random.normal(size=classes).astype(np.float32),
+    )
+
+
+def opinions(readout: ReadOut, pooled: Doubles) -> Doubles:
+    return evidence([readout], {"layer": pooled})
+
+
+def test_a_read_out_in_steps_says_nearly_the_same_and_on_the_mean_input_exactly_the_same() -> None:
+    readout = example_readout()
+    random = np.random.default_rng(1)
+    pooled = 3 + random.normal(size=(500, 40))
+    mean = pooled.mean(0)
+    stored = in_steps(readout, mean)
+    assert stored.step_size is not None and stored.steps.dtype == np.int8
+    assert np.abs(stored.steps.astype(int)).max(0).tolist() == [127] * 300, "every class uses all steps"
+    np.testing.assert_allclose(opinions(stored, mean[None]), opinions(readout, mean[None]), rtol=0, atol=1e-4)
+    # Rounding errors are uniform within a step: what 40 of them add up to on one input, from its distance.
+    before, after = opinions(readout, pooled), opinions(stored, pooled)
+    expected = np.linalg.norm(pooled - mean, axis=1)[:, None] * stored.step_size / np.sqrt(12)
+    difference = (after - before) - (after - before).mean(1, keepdims=True)
+    assert 0.8 < difference.std() / np.sqrt((expected**2).mean()) < 1.2
+    assert difference.std() < 0.03 * (before - before.mean(1, keepdims=True)).std()
+    assert (before.argmax(1) == after.argmax(1)).mean() > 0.95
+
+
+def test_what_all_classes_share_is_not_stored() -> None:
+    mean = np.full(40, 3.0)
+    small, large = (in_steps(example_readout(shared=shared), mean) for shared in (0.0, 1000.0))
+    assert small.step_size is not None and large.step_size is not None
+    np.testing.assert_allclose(small.step_size, large.step_size, rtol=1e-3)
+
+
+def test_a_class_without_images_stays_far_below_every_other() -> None:
+    values, labels = clouds(0, classes=4)
+    labels[labels == 2] = 1
+    linear = fit_readout(values, labels, classes=4)
+    readout = ReadOut(
+        "layer", TapKind.VECTOR, 1, linear.weight.astype(np.float32), linear.bias.astype(np.float32)
+    )
+    found = opinions(in_steps(readout, values.mean(0)), values)
+    assert found[:, 2].max() < found[:, [0, 1, 3]].min() - 100
+
+
+def test_only_large_read_outs_are_rounded_and_all_of_1000_classes_stay_below_1_1_megabytes() -> None:
+    assert as_stored(example_readout(width=1024, classes=100), np.zeros(1024)).step_size is None
+    stored = as_stored(example_readout(width=1024, classes=1000), np.zeros(1024))
+    assert stored.step_size is not None
+    assert stored.size_bytes == 1024 * 1000 + 2 * 4 * 1000 <= 1.1e6
+    assert example_readout(width=1024, classes=1000).size_bytes == 4 * 1000 * 1025
+
+
+@pytest.mark.parametrize(
+    ("weight", "step"),
+    [(0.55, 0.1), (12.8, 0.1), (0.5, 0.0), (0.5, -0.1), (np.nan, 0.1)],
+    ids=["between steps", "128 steps", "no step", "negative step", "nan"],
+)
+def test_weights_that_are_no_whole_steps_are_refused(weight: float, step: float) -> None:
+    with pytest.raises(ExportError, match="read-out of layer: expected"):
+        ReadOut(
+            "layer",
+            TapKind.VECTOR,
+            1,
+            np.array([[weight]], np.float32),
+            np.zeros(1, np.float32),
+            np.array([step], np.float32),
+        )
+
+
+def test_weights_that_are_not_in_steps_have_no_steps() -> None:
+    with pytest.raises(ExportError, match="expected weights stored in steps"):
+        _ = example_readout().steps

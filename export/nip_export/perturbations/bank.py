@@ -7,12 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nip_export.spec import Bank
+from nip_export.spec import MOST_STEPS, Bank
 from nip_runtime.errors import ExportError
 
 LARGEST_GRID = 64
 """Stored rows and columns: 1000 classes at 224² in RGB take 9.4 MB on the 56² grid that this gives."""
-STEPS = 127
 
 
 def coarse_factor(shape: tuple[int, ...]) -> int:
@@ -68,10 +67,11 @@ def quantise(
     grid = coarse_shape(shape, factor)
     if values.shape[1:] != grid:
         raise ExportError(f"expected perturbations (rows, *{grid}) for inputs {shape}, got {values.shape}")
-    steps = np.clip(np.rint(values.astype(np.float64) / eps * STEPS), -STEPS, STEPS).astype(np.int8)
+    steps = np.rint(values.astype(np.float64) / eps * MOST_STEPS)
+    steps = np.clip(steps, -MOST_STEPS, MOST_STEPS).astype(np.int8)
     return Bank(
         steps=steps,
-        step_size=eps / STEPS,
+        step_size=eps / MOST_STEPS,
         factor=coarse_factor(shape) if factor is None else factor,
         shape=shape,
     )

@@ -2,12 +2,15 @@
 
 from nip_export.profiles.influence import InfluenceProfile, influence_profiles, influences
 from nip_export.profiles.readout import LinearReadOut, fit_readout, fit_temperature
+from nip_export.profiles.storage import as_stored, in_steps
 
 __all__ = [
     "InfluenceProfile",
     "LinearReadOut",
+    "as_stored",
     "fit_readout",
     "fit_temperature",
+    "in_steps",
     "influence_profiles",
     "influences",
 ]
