@@ -1,0 +1,238 @@
+"""Defended files of networks that nobody trained: what is timed is the surgery, not what the network knows.
+
+The exporter rightly refuses a network that classifies no better than by guessing. Here its stages are called
+one by one with the network's own answers as labels, seeded read-outs and seeded perturbations in the place of
+fitted ones, and everything else as in a real export: taps, pooling, gate, quantised bank, the graph,
+comparison with oracle and twin, manifest. The trained networks of the embedded example take the real export.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmarks.speed.networks import Name, Network, images_of, make
+from nip_export.attach.trace import TappedNetwork
+from nip_export.bench import Bench
+from nip_export.benign import Benign, at_the_door
+from nip_export.capture import find_taps
+from nip_export.config import ExportConfig
+from nip_export.data import ImageSet
+from nip_export.demo.example import load_example
+from nip_export.layers import grids_of
+from nip_export.network import TapCells, run_network, tapped_network
+from nip_export.perturbations import quantise
+from nip_export.perturbations.bank import coarse_shape
+from nip_export.pipeline import Prepared, prepare_defence, second_pass, write_defended
+from nip_export.profiles import InfluenceProfile
+from nip_export.progress import silent
+from nip_export.report import ExportReport
+from nip_export.spec import Bank, DefenceSpec, ReadOut
+from nip_runtime.engine.cut import Sliceable
+from nip_runtime.manifest import Policy
+from nip_runtime.names import DISAGREEMENT
+
+Images = NDArray[np.float32]
+
+POLICIES: Final = (Policy.GUARDED, Policy.ALWAYS)
+IMAGES: Final = 56
+"""Seeded images that thresholds come from: a few more than the exporter's least."""
+BUDGET: Final = 0.05
+"""The smallest benign budget that so few images can show to be kept, rounded up."""
+BATCH: Final = 8
+ASCENT_STEPS: Final = 6
+"""Of the example's exports: a perturbation's values do not change what adding it costs."""
+MARGIN: Final = 0.01
+"""Rows whose disagreement lies this close to the screen are in no batch: rounding might push them over."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Images of which it is known whether they take the second pass of the guarded file.
+
+    Attributes:
+        calm: (A, C, H, W) float32, A ≥ 1: one pass.
+        screened: (B, C, H, W) float32, B ≥ 1: two passes.
+    """
+
+    calm: Images
+    screened: Images
+
+    def batch(self, count: int, screened: int) -> Images:
+        """(count, C, H, W): the first `screened` rows take the second pass; images repeat where they must."""
+        taken = np.arange(screened) % len(self.screened), np.arange(count - screened) % len(self.calm)
+        return np.ascontiguousarray(np.concatenate([self.screened[taken[0]], self.calm[taken[1]]]))
+
+
+@dataclass(frozen=True, eq=False)
+class SpeedFiles:
+    """One network's files and what its contenders are built of.
+
+    Attributes:
+        network: which.
+        plain: the backbone alone, exported the same way.
+        reports: the export behind each policy's file.
+        pool: inputs.
+    """
+
+    network: Network
+    plain: Path
+    reports: dict[Policy, ExportReport]
+    pool: Pool
+
+    def path(self, policy: Policy) -> Path:
+        """A policy's defended file."""
+        return self.reports[policy].path
+
+    def spec(self, policy: Policy) -> DefenceSpec:
+        """What a policy's file computes."""
+        return self.reports[policy].spec
+
+    @property
+    def tapped(self) -> TappedNetwork:
+        """The backbone in torch with its normalisation and taps."""
+        return self.reports[Policy.GUARDED].network
+
+
+def make_files(network: Network, folder: Path) -> SpeedFiles:
+    """Export a network plainly, guarded and always into an existing folder; takes seconds to a minute."""
+    plain = folder / f"{network.name}.plain.onnx"
+    trained = network.name in (Name.FASHION_VGG, Name.FASHION_RESNET)
+    prepare = example_defence if trained else seeded_defence
+    reports = {}
+    for policy in POLICIES:
+        path = folder / f"{network.name}.{policy}.onnx"
+        reports[policy] = write_defended(prepare(network, policy), path, plain_path=plain)
+    images = example_images() if trained else images_of(network, IMAGES, seed=0)
+    guarded = reports[Policy.GUARDED]
+    return SpeedFiles(network, plain, reports, pool_of(guarded.path, guarded.spec, images))
+
+
+def example_defence(network: Network, policy: Policy) -> Prepared:
+    """The real export of one of the embedded example's two trained networks."""
+    example = load_example()
+    return prepare_defence(
+        example.model if network.name is Name.FASHION_VGG else example.surrogate,
+        example.profile.images,
+        example.profile.labels,
+        calibration=(example.calibration.images, example.calibration.labels),
+        config=ExportConfig(
+            policy=policy, mean=network.mean, std=network.std, ascent_steps=ASCENT_STEPS, batch_size=64
+        ),
+    )
+
+
+def example_images() -> Images:
+    """The example's test images as float32 (N, 1, 28, 28)."""
+    return at_the_door(load_example().test).inputs
+
+
+def seeded_defence(network: Network, policy: Policy) -> Prepared:
+    """A defence of the shapes that a real export has, around a network with seeded weights."""
+    config = ExportConfig(
+        policy=policy, mean=network.mean, std=network.std, benign_budget=BUDGET, batch_size=BATCH
+    )
+    model = make(network)
+    bench = seeded_bench(model, images_of(network, IMAGES, seed=0), config)
+    random = np.random.default_rng(1)
+    # At 1000 classes no early layer's linear read-out comes near the network's accuracy; the export then
+    # takes the most accurate one, which is the deepest.
+    readouts = (seeded_readout(bench.early_grids[-1], bench, random),)
+    bank = seeded_bank(bench, random)
+    return Prepared(
+        model=model,
+        bench=bench,
+        readouts=readouts,
+        layers=(),
+        profiles={bench.plan.features: seeded_profile(bench, random)},
+        bank=bank,
+        perturbed=second_pass(bench, readouts, bank),
+        seconds=0.0,
+    )
+
+
+def seeded_bench(model: nn.Module, images: Images, config: ExportConfig) -> Bench:
+    """The network on the bench, its own answers as labels: for it, every one of its answers is right."""
+    example = torch.from_numpy(images[:2].copy())
+    device = torch.device("cpu")
+    probe = tapped_network(model, example, [], mean=config.mean, std=config.std)
+    plan = find_taps(model, probe.normalise(example))
+    tapped = tapped_network(model, example, plan.names, mean=config.mean, std=config.std)
+    grids = grids_of(plan, config.cells)
+    passed = run_network(tapped, images, grids, batch_size=config.batch_size, device=device)
+    labels = passed.logits.argmax(1).astype(np.int64)
+    benign = Benign(ImageSet(images, labels, None, config.bounds), images, labels)
+    return Bench(
+        network=tapped,
+        plan=plan,
+        grids=grids,
+        example=example,
+        profile=benign,
+        profile_pass=passed,
+        calibration=benign,
+        calibration_pass=passed,
+        config=config,
+        progress=silent,
+        device=device,
+    )
+
+
+def seeded_readout(grid: TapCells, bench: Bench, random: np.random.Generator) -> ReadOut:
+    """A read-out whose scores differ from image to image by about one."""
+    pooled = bench.calibration_pass.pooled[grid.tap.name]
+    spread = pooled.std(0) + 1e-6 * (1 + np.abs(pooled).max())
+    weight = random.standard_normal((pooled.shape[1], bench.classes)) / spread[:, None]
+    weight /= ((pooled - pooled.mean(0)) @ weight).std()
+    return ReadOut(
+        tap=grid.tap.name,
+        kind=grid.tap.kind,
+        cells=grid.cells,
+        weight=weight.astype(np.float32),
+        bias=(-pooled.mean(0) @ weight).astype(np.float32),
+    )
+
+
+def seeded_bank(bench: Bench, random: np.random.Generator) -> Bank:
+    """Perturbations on the export's grid, quantised as the export does: per class for ``always``."""
+    rows = bench.classes if bench.config.policy is Policy.ALWAYS else 1
+    eps = bench.config.eps
+    coarse = random.uniform(-eps, eps, (rows, *coarse_shape(bench.shape)))
+    return quantise(coarse, eps=eps, shape=bench.shape)
+
+
+def seeded_profile(bench: Bench, random: np.random.Generator) -> InfluenceProfile:
+    """Front and tail neurons drawn by lot."""
+    width = bench.plan.tap(bench.plan.features).width(cells=1)
+    influence = random.standard_normal((bench.classes, width)).astype(np.float32)
+    counts = np.full(bench.classes, 1, np.int64)
+    return InfluenceProfile(bench.plan.features, influence, counts, bench.config.top_k)
+
+
+def pool_of(path: Path, spec: DefenceSpec, images: Images) -> Pool:
+    """Sort images by whether the guarded file at `path` gives them a second pass.
+
+    Raises:
+        ValueError: all images fall on one side.
+    """
+    content = Sliceable(path.read_bytes())
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    part = onnxruntime.InferenceSession(
+        content.part(["input"], [DISAGREEMENT]), options, providers=["CPUExecutionProvider"]
+    )
+    found = [part.run(None, {"input": images[at : at + BATCH]})[0] for at in range(0, len(images), BATCH)]
+    above = np.concatenate(found).reshape(-1) - float(spec.gate.screen_threshold or 0.0)
+    pool = Pool(calm=images[above < -MARGIN], screened=images[above > MARGIN])
+    if not (len(pool.calm) and len(pool.screened)):
+        raise ValueError(
+            f"expected images on both sides of the screen, got {len(pool.calm)} below and "
+            f"{len(pool.screened)} above it"
+        )
+    return pool
