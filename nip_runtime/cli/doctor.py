@@ -12,12 +12,31 @@ from typing import Any, Final
 from nip_runtime import __version__
 from nip_runtime.dependencies import load
 from nip_runtime.errors import DependencyError
-from nip_runtime.providers import CPU, CUDA, Check, Device, DeviceKind, check_device, check_provider
+from nip_runtime.providers import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    Check,
+    Device,
+    DeviceKind,
+    UsableCores,
+    check_device,
+    registered_providers,
+    usable_cores,
+)
 
 NAME: Final = "doctor"
 HELP: Final = "say what is installed and which devices really work"
 _NOTHING_WORKS: Final = 1
-_ONNXRUNTIME_BUILDS: Final = ("onnxruntime", "onnxruntime-gpu")
+_FATAL: Final = 4
+_ONNXRUNTIME_BUILDS: Final = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-migraphx",
+    "onnxruntime-openvino",
+    "onnxruntime-rocm",
+)
 _OPENCV_BUILDS: Final = (
     "opencv-python-headless",
     "opencv-python",
@@ -29,9 +48,9 @@ _OPENCV_BUILDS: Final = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.description = (
-        "Says what is installed, runs a small model on every device that onnxruntime\n"
-        "offers and compares the numbers, and says why CUDA does not work and what to\n"
-        "do about it."
+        "Says what is installed, how many cores this process may use, runs a small model\n"
+        "on every device that onnxruntime offers and compares the numbers, says which one\n"
+        "is picked, why CUDA does not work and what to do about it."
     )
     parser.epilog = "example:\n  nip doctor\n\nexit code: 0 if at least one device works, 1 if none does"
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
@@ -51,7 +70,9 @@ class _Diagnosis:
     system: str
     nip_runtime: str
     packages: tuple[_Package, ...]
+    cores: UsableCores
     checks: tuple[Check, ...]
+    picked: str
     advice: tuple[str, ...]
 
 
@@ -70,16 +91,22 @@ def _diagnose() -> _Diagnosis:
         _package("torch"),
     ]
     advice: list[str] = []
-    if all(_package(name).version for name in _ONNXRUNTIME_BUILDS):
+    builds = [package.name for package in _installed(_ONNXRUNTIME_BUILDS)]
+    if len(builds) > 1:
         advice.append(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: uninstall both,"
+            f"{' and '.join(builds)} are {'both' if len(builds) == 2 else 'all'} installed"
+            " and overwrite each other:"
+            f" pip uninstall {' '.join(builds)},"
             ' then pip install "nip-runtime[cpu]" or "nip-runtime[gpu]"'
         )
     if not any(_package(name).version for name in _OPENCV_BUILDS):
         advice.append('image files need OpenCV: pip install "nip-runtime[vision]"')
     checks: list[Check] = []
     try:
-        checks = _checks(load("onnxruntime"))
+        ort = load("onnxruntime")
+        # Its own log would repeat in its words, on standard error, what is said here in ours.
+        ort.set_default_logger_severity(_FATAL)
+        checks = _checks(ort)
     except DependencyError as error:
         advice.insert(0, str(error))
     return _Diagnosis(
@@ -87,20 +114,28 @@ def _diagnose() -> _Diagnosis:
         system=platform.platform(),
         nip_runtime=__version__,
         packages=tuple(packages),
+        cores=usable_cores(),
         checks=tuple(checks),
+        picked=_picked(checks),
         advice=tuple(advice),
     )
 
 
 def _checks(ort: Any) -> list[Check]:
     # Azure's provider calls a remote service; it is part of every CPU build and no device.
-    known = (CPU, CUDA, "AzureExecutionProvider")
-    others = [name for name in ort.get_available_providers() if name not in known]
-    return [
-        check_device(ort, Device(DeviceKind.CPU)),
-        check_device(ort, Device(DeviceKind.CUDA)),
-        *(check_provider(ort, name, {}) for name in others),
-    ]
+    known = (CPU, CUDA, TENSORRT, "AzureExecutionProvider")
+    available = ort.get_available_providers()
+    others = sorted({*available, *registered_providers(ort)}.difference(known))
+    devices = [Device(DeviceKind.CPU), Device(DeviceKind.CUDA)]
+    devices += [Device(DeviceKind.TENSORRT)] * (TENSORRT in available)
+    devices += [Device(DeviceKind.PROVIDER, name=name) for name in others]
+    return [check_device(ort, device) for device in devices]
+
+
+def _picked(checks: list[Check]) -> str:
+    """What "auto" takes, "" for none."""
+    works = {check.provider for check in checks if check.works}
+    return "cuda:0" if CUDA in works else "cpu" if CPU in works else ""
 
 
 def _package(name: str) -> _Package:
@@ -117,11 +152,15 @@ def _installed(builds: tuple[str, ...]) -> list[_Package]:
 
 
 def _lines(diagnosis: _Diagnosis) -> list[str]:
+    cores = diagnosis.cores
     lines = [
         f"nip-runtime {diagnosis.nip_runtime}, Python {diagnosis.python} on {diagnosis.system}",
         "",
         "packages",
         *(f"  {package.name:<24}{package.version or 'not installed'}" for package in diagnosis.packages),
+        "",
+        "processor",
+        f"  {cores.count} usable core{'s' * (cores.count != 1)}: {cores.reason}",
         "",
         "devices",
     ]
@@ -131,6 +170,8 @@ def _lines(diagnosis: _Diagnosis) -> list[str]:
             lines.append(f"  {'':<28}to use it: {check.cure}")
     if not diagnosis.checks:
         lines.append("  none")
+    if diagnosis.picked:
+        lines.append(f"  {'auto':<28}takes {diagnosis.picked}")
     return [
         *lines,
         *(["", "advice"] if diagnosis.advice else []),

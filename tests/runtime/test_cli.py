@@ -234,7 +234,10 @@ def test_doctor_sees_two_builds_that_overwrite_each_other(
 ) -> None:
     monkeypatch.setattr("nip_runtime.cli.doctor.version", lambda name: "1.2.3")
     assert main(["doctor"]) == 0
-    assert "both installed and overwrite each other" in capsys.readouterr().out
+    assert (
+        "all installed and overwrite each other: pip uninstall onnxruntime onnxruntime-gpu"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("command", ["predict", "inspect", "doctor"])

@@ -80,7 +80,7 @@ def test_reads_devices(text: str, device: Device | None) -> None:
     "text", ["gpu", "cuda:", "cuda:-1", "cuda:one", "CPU", "", "cuda:1234", "cuda:١", None]
 )
 def test_refuses_other_devices(text: str, toy_path: Path) -> None:
-    with pytest.raises(DeviceError, match="expected device auto, cpu, cuda or cuda:N, got"):
+    with pytest.raises(DeviceError, match=r"expected device auto, cpu, cuda or cuda:N, tensorrt .*, got"):
         DefendedSession(toy_path, device=text)
 
 
@@ -114,7 +114,13 @@ def test_auto_takes_a_cuda_that_works(
     assert "libcublasLt" in caplog.text
     assert capsys.readouterr().out == "", "a library does not print"
     ((_, asked, fallback),) = fake.opened
-    assert asked == [(CUDA, {"device_id": "0", "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})]
+    options = {
+        "device_id": "0",
+        "use_tf32": "0",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    assert asked == [(CUDA, options)], "no other provider may help out in the check"
     assert fallback == 0
 
 

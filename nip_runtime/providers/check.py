@@ -1,0 +1,125 @@
+"""Runs a small model on a device and compares the result: the only proof that the device works."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from nip_runtime.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.errors import NipError
+from nip_runtime.providers import cuda
+from nip_runtime.providers.device import CPU, CUDA, TENSORRT, Device, DeviceKind
+from nip_runtime.providers.open import create_session
+from nip_runtime.providers.options import session_options
+from nip_runtime.providers.plugins import registered_providers
+from nip_runtime.providers.settings import LogLevel, SessionSettings
+
+_GPU_BUILD: Final = 'pip uninstall onnxruntime, then pip install "nip-runtime[gpu]"'
+_TENSORRT_CURE: Final = "install TensorRT in the version that this onnxruntime names on its TensorRT page"
+_PLACES: Final = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(?:cc|h):\d+ .*?\) (?=\S)")
+_OTHER_CURE: Final = "see onnxruntime's page on this execution provider"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What running a small model on a provider showed. ``problem`` and ``cure`` are "" where it works."""
+
+    provider: str
+    works: bool
+    problem: str = ""
+    cure: str = ""
+
+
+def check_device(ort: Any, device: Device, *, provider_options: Mapping[str, str] | None = None) -> Check:
+    """Run a small model on ``device`` and compare the result; where that fails, find out why.
+
+    Args:
+        ort: the onnxruntime module.
+        device: to try.
+        provider_options: what the user wants to tell the provider; wrong ones show here.
+
+    Raises:
+        DeviceError: if a plugin provider has no device of that index.
+    """
+    available = ort.get_available_providers()
+    if device.memory == "cuda":
+        if device.provider not in available:
+            what = "TensorRT" if device.kind is DeviceKind.TENSORRT else "CUDA"
+            return Check(device.provider, False, f"this onnxruntime is built without {what}", _GPU_BUILD)
+        cuda.preload(ort)
+    elif device.kind is DeviceKind.PROVIDER:
+        problem, cure = _why_no_provider(ort, device)
+        if problem:
+            return Check(device.provider, False, problem, cure)
+    return _try(
+        ort, device, SessionSettings(log_level=LogLevel.FATAL, provider_options=provider_options or {})
+    )
+
+
+def _why_no_provider(ort: Any, device: Device) -> tuple[str, str]:
+    known, plugins = ort.get_available_providers(), registered_providers(ort)
+    if device.provider in plugins:
+        return "", ""
+    if device.provider not in known:
+        return (
+            f"this onnxruntime knows only {', '.join(sorted({*known, *plugins}))}",
+            "install the build with this provider, or register its plugin library first:"
+            " nip_runtime.providers.register_plugin",
+        )
+    if device.index:
+        return "a built-in provider numbers no devices", "pick the device by provider_options"
+    return "", ""
+
+
+def _try(ort: Any, device: Device, settings: SessionSettings) -> Check:
+    provider = device.provider
+    options = session_options(ort, settings)  # what goes wrong here is reported in our words: log level fatal
+    if provider != CPU:
+        # A provider that hands its nodes on to the CPU would seem to work.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    x = np.array([[1, 2, 3], [-4, 5, -6]], np.float32)
+    weights = np.array([[1, 0], [2, -1], [0, 3]], np.float32)
+    bias = np.array([10, -10], np.float32)
+    model = encode_model(
+        nodes=[encode_node("MatMul", ["x", "w"], ["p"]), encode_node("Add", ["p", "b"], ["y"])],
+        inputs=[encode_value("x", "float32", ["N", 3])],
+        outputs=[encode_value("y", "float32", ["N", 2])],
+        initializers=[encode_tensor("w", weights), encode_tensor("b", bias)],
+    )
+    try:
+        session = create_session(ort, model, device, options, settings, helpers=False)
+        taken = session.get_providers()[0]
+        if taken != provider:
+            return _failed(ort, provider, f"onnxruntime silently took {taken} instead")
+        (y,) = session.run(["y"], {"x": x})
+    except NipError:
+        raise  # already in our words: an index that the provider does not have
+    except Exception as error:  # onnxruntime's errors share no base class of their own
+        return _failed(ort, provider, in_words(error))
+    expected = x @ weights + bias  # small integers: exact in every float format
+    if not np.array_equal(y, expected):
+        return Check(
+            provider,
+            False,
+            f"it computes {y.tolist()} for {expected.tolist()}",
+            "check the driver and hardware",
+        )
+    return Check(provider, True)
+
+
+def in_words(error: Exception) -> str:
+    """What onnxruntime says, on one line, without its error codes and places in its source."""
+    return _PLACES.sub("", " ".join(str(error).split()))
+
+
+def _failed(ort: Any, provider: str, symptom: str) -> Check:
+    if provider in (CUDA, TENSORRT):
+        problem, cure = cuda.why_not(ort)
+        if problem or provider == CUDA:
+            return Check(provider, False, problem or symptom, cure)
+        return Check(provider, False, symptom, _TENSORRT_CURE)
+    return Check(provider, False, symptom, _OTHER_CURE)
