@@ -10,15 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nip_export.config import ExportConfig, PerturbationMethod
+    from nip_export.config import ExportConfig
     from nip_export.pipeline import export_defended
     from nip_export.report import ExportReport
+    from nip_runtime.manifest import PerturbationMethod, Precision
 
-__all__ = ["ExportConfig", "ExportReport", "PerturbationMethod", "export_defended"]
+__all__ = ["ExportConfig", "ExportReport", "PerturbationMethod", "Precision", "export_defended"]
 
 _HOMES = {
     "ExportConfig": "config",
     "PerturbationMethod": "config",
+    "Precision": "config",
     "export_defended": "pipeline",
     "ExportReport": "report",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nip_export.attach.backbone import Backbone, export_backbone
 from nip_export.attach.trace import TappedNetwork
 from nip_export.benign import Benign
 from nip_export.capture import TapPlan, find_taps
 from nip_export.config import ExportConfig
 from nip_export.layers import grids_of
 from nip_export.network import Passed, TapCells, run_network, tapped_network
+from nip_export.precision.network import OnnxBackbone
 from nip_export.profiles import InfluenceProfile, influence_profiles
 from nip_export.progress import Progress
 from nip_runtime.errors import ExportError
@@ -42,6 +44,7 @@ class Bench:
         config: the user's settings.
         progress: who waits.
         device: where the model lives.
+        converted: what will stand in the file, if that is another precision: it gives all passes then.
     """
 
     network: TappedNetwork
@@ -55,6 +58,7 @@ class Bench:
     config: ExportConfig
     progress: Progress
     device: torch.device
+    converted: OnnxBackbone | None = None
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -78,13 +82,28 @@ class Bench:
 
     def run(self, inputs: NDArray[np.float32], stage: str | None = None) -> Passed:
         """One pass over (N, *shape) float32 inputs."""
+        advance = self.progress(stage, len(inputs)) if stage is not None else None
+        batch_size = self.config.batch_size
+        if self.converted is not None:
+            return self.converted.run(inputs, batch_size=batch_size, advance=advance)
         return run_network(
-            self.network,
-            inputs,
-            self.grids,
-            batch_size=self.config.batch_size,
-            device=self.device,
-            advance=self.progress(stage, len(inputs)) if stage is not None else None,
+            self.network, inputs, self.grids, batch_size=batch_size, device=self.device, advance=advance
+        )
+
+    def export(self, model: nn.Module, taps: Sequence[str]) -> Backbone:
+        """The model with its normalisation and some of its taps as a graph, in float32.
+
+        Raises:
+            ExportError: as :func:`nip_export.attach.backbone.export_backbone`.
+        """
+        return export_backbone(
+            model,
+            self.example,
+            taps,
+            input_name=self.config.input_name,
+            output_name=self.config.output_name,
+            mean=self.config.mean,
+            std=self.config.std,
         )
 
     def influence_profiles(self) -> Mapping[str, InfluenceProfile]:

@@ -10,19 +10,18 @@ from numbers import Integral, Real
 from typing import Final, Literal
 
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy, Resize
+from nip_runtime.manifest import PerturbationMethod, Policy, Precision, Resize
 
 PUBLISHED_SCALE: Final = 0.008
 """Largest scale of the published one-step perturbation: 0.001…0.008 of the value range."""
 
 
-class PerturbationMethod(StrEnum):
-    """How inverse perturbations are computed."""
-
-    ASCENT = "ascent"
-    """Signed gradient ascent with momentum over benign batches, within ε and the value bounds."""
-    ONE_STEP = "one-step"
-    """The published form: the mean input gradient divided by its root mean square, scaled, cut at ε."""
+CHOICES: Final[dict[str, type[StrEnum]]] = {
+    "policy": Policy,
+    "precision": Precision,
+    "perturbation": PerturbationMethod,
+    "resize": Resize,
+}
 
 
 def _check(condition: bool, field: str, expected: str, got: object) -> None:
@@ -36,6 +35,7 @@ class ExportConfig:
 
     Args:
         policy: ``guarded`` (correct what the gate flags), ``always`` (perturb every input) or ``detect``.
+        precision: arithmetic of the backbone in the file; the defence itself computes in float32.
         benign_budget: share of correctly classified benign inputs that may be flagged, in (0, 1).
         eps: largest change of an input element by an inverse perturbation, in input units.
         bounds: lowest and highest input value: (0, 1) for pixels; uint8 images are stretched to it.
@@ -61,6 +61,7 @@ class ExportConfig:
     """
 
     policy: Policy | Literal["guarded", "always", "detect"] = Policy.GUARDED
+    precision: Precision | Literal["fp32", "fp16", "int8"] = Precision.FP32
     benign_budget: float = 0.02
     eps: float = 8 / 255
     bounds: tuple[float, float] = (0.0, 1.0)
@@ -82,7 +83,7 @@ class ExportConfig:
     output_name: str = "logits"
 
     def __post_init__(self) -> None:
-        for field, kind in (("policy", Policy), ("perturbation", PerturbationMethod), ("resize", Resize)):
+        for field, kind in CHOICES.items():
             value = getattr(self, field)
             if value is None and field == "resize":
                 continue

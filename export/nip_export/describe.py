@@ -8,6 +8,7 @@ from torch import nn
 
 from nip_export.bench import Bench
 from nip_export.calibrate import Calibration
+from nip_export.precision.agreement import Agreement
 from nip_export.spec import DefenceSpec
 from nip_export.verify import Comparison
 from nip_export.writing import graph_digest, provenance, weights_digest
@@ -21,8 +22,11 @@ from nip_runtime.manifest import (
     Layout,
     Manifest,
     OutputSpec,
+    PerturbationMethod,
     Policy,
+    Precision,
     Resize,
+    SettingsInfo,
     TapInfo,
     VerificationInfo,
 )
@@ -35,6 +39,11 @@ KNOWN_LIMITS = (
     "Small attacks that leave the early layers' opinion unchanged pass the screen unseen.",
 )
 
+CONVERTED_LIMIT = (
+    "The backbone computes in {precision}: thresholds were set with onnxruntime's CPU provider, and other "
+    "providers round otherwise. Whether the benign budget holds there was not measured."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -43,6 +52,7 @@ class Measured:
     calibration: Calibration
     comparison: Comparison
     opset: int
+    agreement: Agreement | None
 
 
 def describe(
@@ -50,6 +60,7 @@ def describe(
 ) -> Manifest:
     """The manifest of the serialised model `content`."""
     config, found = bench.config, measured.calibration
+    precision = Precision(config.precision)
     image = len(bench.shape) == 3
     channels = bench.shape[0]
     return Manifest(
@@ -68,6 +79,13 @@ def describe(
             class_names=tuple(config.class_names) if config.class_names is not None else None,
         ),
         policy=spec.policy,
+        precision=precision,
+        conversion=measured.agreement.info() if measured.agreement is not None else None,
+        settings=SettingsInfo(
+            screen_rate=float(config.screen_rate),
+            perturbation=PerturbationMethod(config.perturbation),
+            ascent_steps=int(config.ascent_steps),
+        ),
         defence=DefenceInfo(
             taps=tuple(
                 TapInfo(
@@ -112,7 +130,11 @@ def describe(
             calibration_data=bench.calibration.source.digest(),
         ),
         provenance=provenance(opset=measured.opset, seed=config.seed),
-        known_limits=KNOWN_LIMITS,
+        known_limits=(
+            KNOWN_LIMITS
+            if precision is Precision.FP32
+            else (*KNOWN_LIMITS, CONVERTED_LIMIT.format(precision=precision))
+        ),
     )
 
 

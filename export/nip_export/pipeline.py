@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,27 @@ from torch import Tensor, nn
 
 from nip_export import statistics
 from nip_export.attach.assemble import attach_defence, plain_backbone
-from nip_export.attach.backbone import export_backbone
+from nip_export.attach.backbone import Backbone
 from nip_export.bench import Bench, set_up
 from nip_export.benign import prepare
 from nip_export.calibrate import Calibration, calibrate
-from nip_export.config import ExportConfig, PerturbationMethod
+from nip_export.config import ExportConfig
 from nip_export.decision import read_gate
 from nip_export.describe import Measured, describe
 from nip_export.layers import choose_readouts
+from nip_export.network import TapCells
 from nip_export.perturbations import InverseObjective, ascend, one_step, quantise
+from nip_export.precision.convert import with_taps
+from nip_export.precision.network import OnnxBackbone
+from nip_export.precision.stage import Conversion, convert
 from nip_export.profiles import InfluenceProfile
 from nip_export.progress import Progress, silent
 from nip_export.report import ExportReport, LayerReport
 from nip_export.spec import Bank, DefenceSpec, ReadOut
 from nip_export.verify import Comparison, DefendedTwin, verify_file
-from nip_export.verify.oracle import perturb
+from nip_export.verify.oracle import Forward, perturb
 from nip_export.writing import check_target, replacing, serialise, with_manifest, write_whole
-from nip_runtime.manifest import Policy
+from nip_runtime.manifest import PerturbationMethod, Policy, Precision
 from nip_runtime.session import DefendedSession
 
 _log = logging.getLogger(__name__)
@@ -53,7 +58,9 @@ def export_defended(
     """Turn a trained classifier and benign images into one ONNX file that defends itself.
 
     The file is written beside `path`, verified there against torch and numpy, and only then takes its place:
-    whatever fails, a file that stood at `path` before still stands there.
+    whatever fails, a file that stood at `path` before still stands there. In another precision than fp32 the
+    backbone is converted before anything is calibrated on it; numpy stays the exact reference, and how far
+    the converted network agrees with torch is measured and written into the manifest.
 
     Args:
         model: classifier from (N, *shape) to logits (N, C). Mode, gradients and parameters stay as they are.
@@ -72,7 +79,7 @@ def export_defended(
 
     Raises:
         ExportError: the model, its taps or the settings do not fit, too few images are classified correctly,
-            or the file does not compute what torch does.
+            converting breaks the model, or the file does not compute what it should.
         InputError: images or labels of the wrong form.
     """
     target = Path(path)
@@ -98,6 +105,7 @@ class Prepared:
         bank: the inverse perturbations.
         perturbed: (N, C) logits of the calibration images in the second pass.
         seconds: what the preparation took.
+        conversion: the backbone in the file's precision; None for fp32.
     """
 
     model: nn.Module
@@ -108,6 +116,14 @@ class Prepared:
     bank: Bank
     perturbed: NDArray[np.float32]
     seconds: float
+    conversion: Conversion | None = None
+
+    def backbone(self) -> Backbone:
+        """What will stand in the file, with the taps of the read-outs: a graph of its own at every call."""
+        taps = [readout.tap for readout in self.readouts]
+        if self.conversion is None:
+            return self.bench.export(self.model, taps)
+        return with_taps(self.conversion.backbone, taps)
 
 
 def prepare_defence(
@@ -124,6 +140,12 @@ def prepare_defence(
     config = config if config is not None else ExportConfig()
     profile, held_out = prepare(images, labels, calibration, config)
     bench = set_up(model, profile, held_out, config, progress)
+    profiles = bench.influence_profiles()
+    bank = inverse_bank(bench, profiles[bench.plan.features])
+    conversion = None
+    if config.precision is not Precision.FP32:
+        # All that is fitted from here on is fitted to what the file will compute.
+        bench, conversion = convert(bench, model, bank)
     readouts, layers = choose_readouts(
         bench.early_grids,
         bench.profile_pass,
@@ -132,8 +154,6 @@ def prepare_defence(
         held_out.labels,
         count=config.early_readouts,
     )
-    profiles = bench.influence_profiles()
-    bank = inverse_bank(bench, profiles[bench.plan.features])
     return Prepared(
         model=model,
         bench=bench,
@@ -142,6 +162,7 @@ def prepare_defence(
         profiles=profiles,
         bank=bank,
         perturbed=second_pass(bench, readouts, bank),
+        conversion=conversion,
         seconds=time.perf_counter() - began,
     )
 
@@ -180,23 +201,17 @@ def write_defended(
         bank=prepared.bank,
     )
     stage = bench.progress("Export and attach", 1)
-    backbone = export_backbone(
-        prepared.model,
-        bench.example,
-        [readout.tap for readout in prepared.readouts],
-        input_name=config.input_name,
-        output_name=config.output_name,
-        mean=config.mean,
-        std=config.std,
-    )
+    backbone = prepared.backbone()
+    forward = forward_of(bench, backbone, prepared.readouts)
     plain = serialise(plain_backbone(backbone))
     opset = backbone.opset
     content = serialise(attach_defence(backbone, spec, {tap.name: tap for tap in bench.plan.layers}))
     stage(1)
     with replacing(target) as temporary:
         temporary.write_bytes(content)
-        comparison = verify(bench, spec, temporary, prepared.perturbed)
-        measured = Measured(calibration, comparison, opset=opset)
+        comparison = verify(bench, spec, temporary, prepared.perturbed, forward)
+        agreement = prepared.conversion.agreement if prepared.conversion is not None else None
+        measured = Measured(calibration, comparison, opset=opset, agreement=agreement)
         manifest = describe(bench, spec, measured, content, prepared.model)
         temporary.write_bytes(with_manifest(content, manifest))
         # The file as it will stand, through the front door: manifest, digests and graph agree.
@@ -212,6 +227,7 @@ def write_defended(
         plain_size_bytes=len(plain),
         layers=prepared.layers,
         comparison=comparison,
+        agreement=agreement,
         plan=bench.plan,
         profiles=prepared.profiles,
         spec=spec,
@@ -287,8 +303,21 @@ def calibrate_gate(bench: Bench, readouts: Sequence[ReadOut], perturbed: NDArray
     )
 
 
-def verify(bench: Bench, spec: DefenceSpec, path: Path, perturbed: NDArray[np.float32]) -> Comparison:
-    """Compare the file with twin and oracle on benign images, half of them the most suspicious ones."""
+def forward_of(bench: Bench, backbone: Backbone, readouts: Sequence[ReadOut]) -> Forward:
+    """The backbone's pass that the oracle builds on: in torch, or converted in onnxruntime."""
+    if bench.converted is None:
+        return bench.run
+    grids = [TapCells(bench.plan.tap(readout.tap), readout.cells) for readout in readouts]
+    return partial(OnnxBackbone(backbone, grids).run, batch_size=bench.config.batch_size)
+
+
+def verify(
+    bench: Bench, spec: DefenceSpec, path: Path, perturbed: NDArray[np.float32], forward: Forward
+) -> Comparison:
+    """Compare the file with its references on benign images, half of them the most suspicious ones.
+
+    The oracle is always one of them, the torch twin only where the file computes in float32 as torch does.
+    """
     early = statistics.evidence(spec.readouts, bench.calibration_pass.pooled)
     reading = read_gate(spec.gate, early, bench.calibration_pass.logits, perturbed)
     # The highest scores first, so that the corrected branch is compared too; then others, evenly spread.
@@ -297,13 +326,13 @@ def verify(bench: Bench, spec: DefenceSpec, path: Path, perturbed: NDArray[np.fl
     suspicious = by_score[: count // 2]
     others = by_score[np.linspace(count // 2, len(by_score) - 1, count - len(suspicious)).astype(int)]
     rows = np.concatenate([suspicious, others])
-    stage = bench.progress("Verify against torch and numpy", 1)
-    twin = DefendedTwin(bench.network, spec)
+    exact = bench.converted is None
+    stage = bench.progress(f"Verify against {'torch and ' if exact else ''}numpy", 1)
     comparison = verify_file(
         path,
         spec,
-        twin,
-        bench.run,
+        DefendedTwin(bench.network, spec) if exact else None,
+        forward,
         bench.calibration.inputs[rows],
         output_name=bench.config.output_name,
         device=bench.device,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import TapPlan
+from nip_export.precision.agreement import Agreement
 from nip_export.profiles import InfluenceProfile
 from nip_export.spec import DefenceSpec
 from nip_export.verify import Comparison
@@ -37,7 +38,8 @@ class ExportReport:
         size_bytes: of the file.
         plain_size_bytes: of the backbone alone, exported the same way.
         layers: the early layers considered.
-        comparison: the file against torch twin and numpy oracle.
+        comparison: the file against numpy oracle and, for fp32, torch twin.
+        agreement: the converted backbone beside its fp32 original; None for fp32.
         plan: the tapped layers.
         profiles: influence per tapped layer.
         spec: the defence, for oracle and twin.
@@ -51,6 +53,7 @@ class ExportReport:
     plain_size_bytes: int
     layers: tuple[LayerReport, ...]
     comparison: Comparison
+    agreement: Agreement | None
     plan: TapPlan
     profiles: Mapping[str, InfluenceProfile]
     spec: DefenceSpec
@@ -66,6 +69,7 @@ class ExportReport:
             ("file", f"{self.path}  {self.size_bytes / 1e6:.2f} MB"),
             ("", f"backbone alone {self.plain_size_bytes / 1e6:.2f} MB, defence +{extra / 1e3:.0f} kB"),
             ("policy", f"{m.policy}, ε = {m.defence.eps_pixel * 255:.3g}/255, k = {m.defence.top_k}"),
+            *self._precision(),
             ("influence layer", self.plan.features),
             ("early read-out", used),
             ("also considered", ", ".join(r.tap for r in self.layers if not r.used) or "–"),
@@ -84,6 +88,17 @@ class ExportReport:
             ("time", f"{self.seconds:.0f} s"),
         )
         return "\n".join(f"{label:<16}  {text}" for label, text in rows)
+
+    def _precision(self) -> list[tuple[str, str]]:
+        """The arithmetic, and what converting to it changed."""
+        precision, found = self.manifest.precision, self.agreement
+        if found is None:
+            return [("precision", str(precision))]
+        return [
+            ("precision", f"{precision}; same class as fp32 for {found.same_label} of calibration images,"),
+            ("", f"largest logit change {found.max_abs_logit_difference:.2g}"),
+            ("", f"fp32 accuracy {found.accuracy_fp32}"),
+        ]
 
     def _warnings(self) -> list[tuple[str, str]]:
         """What the user should look at before relying on the file."""

@@ -142,6 +142,7 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
     return [
         f"              {'matches' if matches else 'DIFFERS FROM'} the manifest",
         f"manifest      schema {manifest.schema_version}, policy {manifest.policy}",
+        *_precision_lines(manifest),
         f"classes       {manifest.output.classes}"
         + (f": {', '.join(manifest.output.class_names)}" if manifest.output.class_names else ""),
         f"pixels        within [{manifest.input.bounds[0]:g}, {manifest.input.bounds[1]:g}], layout"
@@ -166,6 +167,27 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f"weights       {manifest.digests.weights}",
         *(f"known limit   {limit}" for limit in manifest.known_limits),
     ]
+
+
+def _precision_lines(manifest: Manifest) -> list[str]:
+    lines, conversion, settings = (
+        [f"precision     {manifest.precision}"],
+        manifest.conversion,
+        manifest.settings,
+    )
+    if conversion is not None:
+        lines += [
+            f"  same label  {conversion.same_label} as fp32, largest logit change"
+            f" {conversion.max_abs_logit_difference:.2g}",
+            f"  accuracy    fp32 {conversion.accuracy_fp32}, {manifest.precision}"
+            f" {manifest.calibration.accuracy_raw}",
+        ]
+    if settings is not None:
+        steps = f", {settings.ascent_steps} steps" if settings.perturbation == "ascent" else ""
+        lines.append(
+            f"asked for     screen rate {settings.screen_rate:g}, perturbation {settings.perturbation}{steps}"
+        )
+    return lines
 
 
 def _value_text(value: TensorInfo) -> str:

@@ -15,8 +15,10 @@ from typing import Any, Final
 
 from nip_runtime.rates import Rate
 
-SCHEMA_VERSION: Final = "1.0"
-"""Version this package writes. A reader refuses another major and ignores what a newer minor adds."""
+SCHEMA_VERSION: Final = "1.1"
+"""Version this package writes. A reader refuses another major and ignores what a newer minor adds.
+
+1.1 added ``precision``, ``conversion`` and ``settings``."""
 
 _VERSION: Final = re.compile(r"[0-9]+\.[0-9]+")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -52,6 +54,25 @@ class BankStorage(StrEnum):
     """How the bank of inverse perturbations is stored."""
 
     INT8 = "int8"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the backbone; gate, read-outs, perturbation and clip are float32 in every file."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    """float16 weights and activations behind the normalisation."""
+    INT8 = "int8"
+    """int8 weights with a scale per channel and uint8 activations, as QuantizeLinear/DequantizeLinear."""
+
+
+class PerturbationMethod(StrEnum):
+    """How inverse perturbations are computed."""
+
+    ASCENT = "ascent"
+    """Signed gradient ascent with momentum over benign batches, within ε and the value bounds."""
+    ONE_STEP = "one-step"
+    """The published form: the mean input gradient divided by its root mean square, scaled, cut at ε."""
 
 
 def _require(condition: bool, field: str, expected: str, got: object) -> None:
@@ -198,10 +219,46 @@ class CalibrationInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerificationInfo:
-    """How the finished file compared with its PyTorch twin, over ``images`` run at each size of ``batches``.
+class ConversionInfo:
+    """What converting the backbone from float32 changed, over all calibration images.
 
-    ``max_abs_logit_error`` is in logits, ``argmax_agreement`` a share in [0, 1].
+    ``same_label`` is the share of images to which both backbones give the same class, ``accuracy_fp32`` the
+    float32 backbone's accuracy (the converted one's is ``calibration.accuracy_raw``), and
+    ``max_abs_logit_difference`` the largest change of any of its logits.
+    """
+
+    same_label: Rate
+    max_abs_logit_difference: float
+    accuracy_fp32: Rate
+
+    def __post_init__(self) -> None:
+        change = self.max_abs_logit_difference
+        _require(0 <= change < math.inf, "max_abs_logit_difference", "0 or more", change)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsInfo:
+    """What the export was asked for, as far as the rest does not tell: to make the defence once more.
+
+    ``screen_rate`` is the share of benign images that may take the second pass, ``ascent_steps`` the gradient
+    steps of the method ``ascent``.
+    """
+
+    screen_rate: float
+    perturbation: PerturbationMethod
+    ascent_steps: int
+
+    def __post_init__(self) -> None:
+        _require(0 < self.screen_rate <= 1, "screen_rate", "a share above 0, at most 1", self.screen_rate)
+        _require(self.ascent_steps >= 1, "ascent_steps", "at least 1", self.ascent_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationInfo:
+    """How the finished file compared with its references, over ``images`` run at each size of ``batches``.
+
+    The references are an oracle in numpy and, for fp32, a twin in PyTorch. ``max_abs_logit_error`` is in
+    logits, ``argmax_agreement`` a share in [0, 1].
     """
 
     images: int
@@ -252,12 +309,18 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything a defended file says about itself. Read one with :func:`read_manifest`."""
+    """Everything a defended file says about itself. Read one with :func:`read_manifest`.
+
+    ``conversion`` is None for fp32, ``settings`` where the file is older than them: see `ADDED`.
+    """
 
     schema_version: str = SCHEMA_VERSION
     input: InputSpec
     output: OutputSpec
     policy: Policy
+    precision: Precision = Precision.FP32
+    conversion: ConversionInfo | None = None
+    settings: SettingsInfo | None = None
     defence: DefenceInfo
     calibration: CalibrationInfo
     verification: VerificationInfo
@@ -269,10 +332,17 @@ class Manifest:
         major = SCHEMA_VERSION.partition(".")[0]
         fits = _VERSION.fullmatch(self.schema_version) and self.schema_version.partition(".")[0] == major
         _require(bool(fits), "schema_version", f"{major}.x", self.schema_version)
+        converted = self.precision is not Precision.FP32
+        what = f"{'a' if converted else 'no'} comparison with fp32 for precision {self.precision}"
+        _require((self.conversion is not None) is converted, "conversion", what, self.conversion)
 
     def to_json(self) -> str:
         """One line of JSON that :func:`read_manifest` turns back into an equal manifest."""
         return json.dumps(plain(self), ensure_ascii=False, allow_nan=False)
+
+
+ADDED: Final = {1: frozenset({"precision", "conversion", "settings"})}
+"""Fields of :class:`Manifest` by the minor version that added them; older files lack them."""
 
 
 def plain(value: object) -> Any:

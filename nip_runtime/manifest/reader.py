@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from types import UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from nip_runtime.errors import ArtifactError
-from nip_runtime.manifest.model import SCHEMA_VERSION, Manifest, plain
+from nip_runtime.manifest.model import ADDED, SCHEMA_VERSION, Manifest, plain
 from nip_runtime.rates import Rate
 
 _RATE_TOLERANCE: Final = 1e-6
@@ -21,7 +21,8 @@ def read_manifest(text: str) -> Manifest:
     """Read a manifest from its JSON text.
 
     Fields that this version does not know are errors, unless the manifest states a newer minor version of the
-    same major one: then they are additions, and ignored.
+    same major one: then they are additions, and ignored. Fields that the stated version did not have yet may
+    be absent, and get the default that describes such files.
 
     Raises:
         ArtifactError: if anything is wrong; the message starts with the JSON path of the bad field.
@@ -35,17 +36,20 @@ def read_manifest(text: str) -> Manifest:
         ) from error
     if not isinstance(document, dict):
         raise _wrong("$", "an object", document)
-    decoded: Manifest = _Decoder(ignore_unknown=_is_newer_minor(document)).decode(Manifest, document, "$")
+    minor, own_minor = _minor_version(document), int(SCHEMA_VERSION.partition(".")[2])
+    later = frozenset(name for added, names in ADDED.items() if added > minor for name in names)
+    decoder = _Decoder(ignore_unknown=minor > own_minor, optional=later)
+    decoded: Manifest = decoder.decode(Manifest, document, "$")
     return decoded
 
 
-def _is_newer_minor(document: dict[str, Any]) -> bool:
-    """Whether the manifest may hold additions. Raises for a version that this reader can't read."""
+def _minor_version(document: dict[str, Any]) -> int:
+    """The minor version that the manifest states. Raises for one that this reader can't read."""
     where = "$.schema_version"
     if "schema_version" not in document:
         raise ArtifactError(f"{where}: expected a version, got no such field; export the model again")
     version = document["schema_version"]
-    own_major, own_minor = (int(part) for part in SCHEMA_VERSION.split("."))
+    own_major = int(SCHEMA_VERSION.partition(".")[0])
     parts = version.split(".") if isinstance(version, str) else []
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise _wrong(where, f"a version such as {SCHEMA_VERSION!r}", version)
@@ -53,12 +57,14 @@ def _is_newer_minor(document: dict[str, Any]) -> bool:
     if major != own_major:
         cure = "upgrade nip-runtime" if major > own_major else "export the model again"
         raise ArtifactError(f"{where}: expected major version {own_major}, got {version!r}; {cure}")
-    return minor > own_minor
+    return minor
 
 
 @dataclass(frozen=True)
 class _Decoder:
     ignore_unknown: bool
+    optional: frozenset[str]
+    """Fields of the manifest itself that may be absent."""
 
     def decode(self, kind: Any, value: object, where: str) -> Any:
         """Turn ``value``, found at JSON path ``where``, into an instance of the type ``kind``."""
@@ -82,15 +88,16 @@ class _Decoder:
         if not isinstance(value, dict):
             raise _wrong(where, "an object", value)
         hints = get_type_hints(kind)
-        known = {field.name: field for field in fields(kind)}
+        known = [field.name for field in fields(kind)]
         unknown = [name for name in value if name not in known]
         if unknown and not self.ignore_unknown:
             raise ArtifactError(
                 f"{where}.{unknown[0]}: expected only known fields ({', '.join(known)}), got this one;"
                 " export the model again"
             )
-        for name, field in known.items():
-            if name not in value and field.default is MISSING:
+        optional = self.optional if kind is Manifest else frozenset()
+        for name in known:
+            if name not in value and name not in optional:
                 raise ArtifactError(
                     f"{where}.{name}: expected this field, got an object without it; export the model again"
                 )

@@ -51,15 +51,15 @@ class Verification:
                 workshop.trained(name), images, labels, folder / "m.onnx", config=case.config(policy=policy)
             )
 
-    def _keep(self, bench: Any, spec: Any, path: Path, perturbed: Any) -> Any:
-        self.arguments, self.content = (bench, spec, perturbed), path.read_bytes()
-        return self._verify(bench, spec, path, perturbed)
+    def _keep(self, bench: Any, spec: Any, path: Path, perturbed: Any, forward: Any) -> Any:
+        self.arguments, self.content = (bench, spec, perturbed, forward), path.read_bytes()
+        return self._verify(bench, spec, path, perturbed, forward)
 
     def __call__(self, model: onnx.ModelProto) -> None:
-        bench, spec, perturbed = self.arguments
+        bench, spec, perturbed, forward = self.arguments
         path = self.folder / "changed.onnx"
         path.write_bytes(model.SerializeToString())
-        self._verify(bench, spec, path, perturbed)
+        self._verify(bench, spec, path, perturbed, forward)
 
 
 def changed(array: NDArray[Any], factor: float) -> NDArray[Any]:

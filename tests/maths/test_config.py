@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nip_export.config import ExportConfig, PerturbationMethod
+from nip_export.config import ExportConfig
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy, Resize
+from nip_runtime.manifest import PerturbationMethod, Policy, Resize
 
 NAN = math.nan
 WRONG: dict[str, list[Any]] = {
     "policy": ["off", "GUARDED", None, 1],
+    "precision": ["int4", "FP16", None, 16],
     "perturbation": ["pgd", None],
     "resize": ["cubic", 0],
     "benign_budget": [0, 1, -0.1, 1.5, NAN, 0.41, "0.02", None],

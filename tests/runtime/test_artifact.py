@@ -9,7 +9,7 @@ import pytest
 from nip_runtime.artifact import read_artifact
 from nip_runtime.encoder import encode_node, encode_value
 from nip_runtime.errors import ArtifactError
-from nip_runtime.manifest import Manifest
+from nip_runtime.manifest import SCHEMA_VERSION, Manifest
 from nip_runtime.names import SUSPICION
 from nip_runtime.session import DefendedSession
 from nip_runtime.wire import encode_bytes
@@ -155,7 +155,7 @@ def test_the_unchanged_file_is_accepted(tmp_path: Path) -> None:
         ),
         pytest.param(with_manifest(MODEL, "not json"), "expected a manifest as JSON text", id="no-json"),
         pytest.param(
-            with_manifest(MODEL, MANIFEST.to_json().replace('"1.0"', '"2.0"', 1)),
+            with_manifest(MODEL, MANIFEST.to_json().replace(f'"{SCHEMA_VERSION}"', '"2.0"', 1)),
             "upgrade nip-runtime",
             id="newer",
         ),

@@ -17,19 +17,24 @@ from nip_runtime.manifest import (
     BankInfo,
     BankStorage,
     CalibrationInfo,
+    ConversionInfo,
     DefenceInfo,
     Digests,
     InputSpec,
     Layout,
     Manifest,
     OutputSpec,
+    PerturbationMethod,
     Policy,
+    Precision,
     Provenance,
     Resize,
+    SettingsInfo,
     TapInfo,
     VerificationInfo,
     read_manifest,
 )
+from nip_runtime.manifest.model import plain
 from nip_runtime.rates import Rate
 from tests.runtime.toy import graph_bytes, manifest_for
 
@@ -74,12 +79,32 @@ def _outputs(draw: st.DrawFn) -> OutputSpec:
     return OutputSpec(name=draw(_name), classes=classes, class_names=names)
 
 
-_manifests = st.builds(
+_conversions = st.builds(
+    ConversionInfo, same_label=_rate, max_abs_logit_difference=st.floats(0, 1e6), accuracy_fp32=_rate
+)
+_settings = st.builds(
+    SettingsInfo,
+    screen_rate=st.floats(1e-3, 1),
+    perturbation=st.sampled_from(PerturbationMethod),
+    ascent_steps=_positive,
+)
+_precisions = st.one_of(
+    st.just((Precision.FP32, None)),
+    st.tuples(st.sampled_from([Precision.FP16, Precision.INT8]), _conversions),
+)
+
+
+def _with_precision(manifest: Manifest, chosen: tuple[Precision, ConversionInfo | None]) -> Manifest:
+    return replace(manifest, precision=chosen[0], conversion=chosen[1])
+
+
+_plain_manifests = st.builds(
     Manifest,
     schema_version=st.just(SCHEMA_VERSION),
     input=_inputs(),
     output=_outputs(),
     policy=st.sampled_from(Policy),
+    settings=st.none() | _settings,
     defence=st.builds(
         DefenceInfo,
         taps=_tuples(st.builds(TapInfo, name=_name, channels=_positive, cells=_positive), 1),
@@ -129,6 +154,7 @@ _manifests = st.builds(
     ),
     known_limits=_tuples(_name),
 )
+_manifests = st.builds(_with_precision, _plain_manifests, _precisions)
 
 
 def _schema() -> Document:
@@ -155,7 +181,8 @@ def test_schema_is_a_schema_and_names_every_field_of_the_model() -> None:
         if "$ref" in schema:
             schema = _schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
         if isinstance(value, dict):
-            assert set(schema["properties"]) == set(value) == set(schema["required"]), where
+            required = {*schema["required"], *schema.get("else", {}).get("required", [])}
+            assert set(schema["properties"]) == set(value) == required, where
             for name, item in value.items():
                 compare(schema["properties"][name], item, f"{where}.{name}")
         elif isinstance(value, list) and value:
@@ -203,6 +230,10 @@ def test_reader_accepts_nothing_that_the_schema_refuses(path: str, value: object
     ("path", "value", "message"),
     [
         ("policy", "sometimes", r'\$\.policy: expected one of guarded, always, detect, got "sometimes"'),
+        ("precision", "int4", r"\$\.precision: expected one of fp32, fp16, int8, got \"int4\""),
+        ("settings.screen_rate", 0, r"\$\.settings\.screen_rate: expected a share above 0"),
+        ("settings.ascent_steps", 0, r"\$\.settings\.ascent_steps: expected at least 1"),
+        ("settings.perturbation", "pgd", r"\$\.settings\.perturbation: expected one of ascent, one-step"),
         ("input.shape", [1, 0, 4], r"\$\.input\.shape: expected positive sizes"),
         ("input.shape", [4, 4], r"\$\.input\.shape: expected \(C, H, W\)"),
         ("input.shape.1", True, r"\$\.input\.shape\[1\]: expected a whole number, got true"),
@@ -248,6 +279,49 @@ def test_every_field_is_required(path: str) -> None:
     with pytest.raises(
         ArtifactError, match=rf"^\$\.{path}: expected".replace(".0", r"\[0\]").replace(".1", r"\[1\]")
     ):
+        read_manifest(json.dumps(document))
+    assert not SCHEMA.is_valid(document)
+
+
+def _older() -> Document:
+    """As version 1.0 wrote it: without what 1.1 added."""
+    document: Document = json.loads(GOOD.to_json()) | {"schema_version": "1.0"}
+    for name in ("precision", "conversion", "settings"):
+        del document[name]
+    return document
+
+
+def test_files_of_version_1_0_compute_in_fp32_with_unknown_settings() -> None:
+    read = read_manifest(json.dumps(_older()))
+    assert read == replace(GOOD, schema_version="1.0", settings=None)
+    assert read.precision is Precision.FP32
+    SCHEMA.validate(_older())
+
+
+def test_only_files_of_version_1_0_may_lack_what_1_1_added() -> None:
+    document = _older() | {"schema_version": "1.1"}
+    with pytest.raises(ArtifactError, match=r"^\$\.precision: expected this field"):
+        read_manifest(json.dumps(document))
+    assert not SCHEMA.is_valid(document)
+
+
+@pytest.mark.parametrize(
+    ("precision", "conversion"),
+    [
+        ("int8", None),
+        (
+            "fp32",
+            {
+                "same_label": plain(Rate(9, 9)),
+                "max_abs_logit_difference": 0.1,
+                "accuracy_fp32": plain(Rate(8, 9)),
+            },
+        ),
+    ],
+)
+def test_a_comparison_with_fp32_belongs_to_other_precisions(precision: str, conversion: object) -> None:
+    document = json.loads(GOOD.to_json()) | {"precision": precision, "conversion": conversion}
+    with pytest.raises(ArtifactError, match=r"^\$\.conversion: expected (a|no) comparison with fp32"):
         read_manifest(json.dumps(document))
     assert not SCHEMA.is_valid(document)
 

@@ -21,9 +21,11 @@ from nip_runtime.manifest import (
     Layout,
     Manifest,
     OutputSpec,
+    PerturbationMethod,
     Policy,
     Provenance,
     Resize,
+    SettingsInfo,
     TapInfo,
     VerificationInfo,
 )
@@ -146,6 +148,7 @@ def manifest_for(model: bytes, policy: Policy = Policy.GUARDED) -> Manifest:
         ),
         output=OutputSpec(name="logits", classes=CLASSES, class_names=("shirt", "bag", "boot")),
         policy=policy,
+        settings=SettingsInfo(screen_rate=0.4, perturbation=PerturbationMethod.ASCENT, ascent_steps=120),
         defence=DefenceInfo(
             taps=(
                 TapInfo(name="features.0", channels=2, cells=4),

@@ -18,7 +18,9 @@ Traces a trained PyTorch classifier into one standard ONNX file that answers, ch
 
 Nothing is trained. Benign images give each neuron's influence on each class, inverse perturbations that
 strengthen influential neurons, and thresholds that flag at most the stated share of benign images. The file
-is compared with PyTorch and numpy before it is written. It runs anywhere onnxruntime does, without torch."""
+is compared with PyTorch and numpy before it is written. It runs anywhere onnxruntime does, without torch.
+With --precision the network is converted first and the thresholds are set on what it answers then; how far
+it still agrees with PyTorch is printed, and a conversion that costs over 2 points of accuracy is refused."""
 
 _EPILOG = """\
 examples:
@@ -77,6 +79,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="correct what is flagged (default), perturb every input, or only flag",
     )
     defence.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "int8"),
+        default="fp32",
+        help="arithmetic of the network (default fp32): fp16 halves the file, int8 (quantised on --data, a "
+        "scale per channel) quarters it and is faster on CPUs with VNNI; the defence computes in fp32",
+    )
+    defence.add_argument(
         "--benign-budget",
         type=number,
         default=0.02,
@@ -129,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
         )
     config = ExportConfig(
         policy=args.policy,
+        precision=args.precision,
         benign_budget=args.benign_budget,
         screen_rate=args.screen_rate,
         eps=args.eps,

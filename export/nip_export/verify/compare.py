@@ -1,4 +1,4 @@
-"""The finished graph in onnxruntime against the oracle in numpy and the twin in torch, on real inputs."""
+"""The finished graph in onnxruntime against the oracle in numpy and, for fp32, the twin in torch."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Comparison:
     Attributes:
         images: inputs compared.
         batches: batch sizes at which all were run.
-        max_abs_logit_error: largest difference of any defended or raw logit from oracle or twin.
-        argmax_agreement: share of answers with the same largest logit, over oracle and twin.
+        max_abs_logit_error: largest difference of any defended or raw logit from a reference.
+        argmax_agreement: share of answers with the same largest logit, over all references.
         knife_edge: inputs left out because they lie on a cut.
         flagged: inputs compared that the gate flags.
     """
@@ -156,7 +156,7 @@ def size_of(logits: NDArray[np.floating]) -> float:
 def verify_file(
     path: Path,
     spec: DefenceSpec,
-    twin: DefendedTwin,
+    twin: DefendedTwin | None,
     forward: Forward,
     inputs: NDArray[np.float32],
     *,
@@ -169,8 +169,8 @@ def verify_file(
     Args:
         path: the finished file.
         spec: what it should compute.
-        twin: the same in torch.
-        forward: the backbone in torch, for the oracle.
+        twin: the same in torch; None for a file that computes in another precision than torch.
+        forward: the backbone, for the oracle: in torch, or the converted one in onnxruntime.
         inputs: (N, *shape) float32, N ≥ 1.
         output_name: of the defended logits.
         device: where the twin runs.
@@ -187,7 +187,9 @@ def verify_file(
             f"{int((~rows).sum())} of {len(rows)} verification images lie on a threshold: the calibrated "
             "statistics hardly vary; give more, and more varied, calibration images"
         )
-    references = (oracle_answers(expected), twin_answers(twin, inputs, device))
+    references = [oracle_answers(expected)]
+    if twin is not None:
+        references.append(twin_answers(twin, inputs, device))
     # Only `guarded` answers with statistics; the others answer with logits of the backbone.
     gain = float(spec.gate.response_scale.inverse_std.max()) if spec.policy is Policy.GUARDED else 1.0
     errors, agreements = [], []

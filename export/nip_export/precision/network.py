@@ -1,0 +1,51 @@
+"""The converted backbone at work on arrays: what profiles were to torch, calibration is to this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from nip_export.attach.backbone import Backbone
+from nip_export.capture import pool_activation_numpy
+from nip_export.network import Floats, Passed, TapCells
+from nip_export.progress import Advance
+from nip_export.writing import serialise
+
+
+class OnnxBackbone:
+    """A backbone in onnxruntime, on one CPU thread: the passes of :func:`nip_export.network.run_network`.
+
+    Args:
+        backbone: with a tap for every grid.
+        grids: which taps to pool, and how.
+    """
+
+    def __init__(self, backbone: Backbone, grids: Sequence[TapCells]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            serialise(backbone.model), options, providers=["CPUExecutionProvider"]
+        )
+        self._input = backbone.input
+        named = dict(backbone.taps)
+        self._grids = tuple(grids)
+        self._outputs = [backbone.logits, *(named[grid.tap.name] for grid in self._grids)]
+
+    def run(self, inputs: NDArray[np.float32], *, batch_size: int, advance: Advance | None = None) -> Passed:
+        """One pass over (N, *shape) float32 inputs, N ≥ 1."""
+        logits: list[Floats] = []
+        pooled: dict[str, list[Floats]] = {grid.tap.name: [] for grid in self._grids}
+        for start in range(0, len(inputs), batch_size):
+            batch = np.ascontiguousarray(inputs[start : start + batch_size])
+            scores, *activations = self._session.run(self._outputs, {self._input: batch})
+            logits.append(scores)
+            for grid, activation in zip(self._grids, activations, strict=True):
+                vectors = pool_activation_numpy(activation, kind=grid.tap.kind, cells=grid.cells)
+                pooled[grid.tap.name].append(vectors.astype(np.float32))
+            if advance is not None:
+                advance(len(batch))
+        return Passed(np.concatenate(logits), {name: np.concatenate(parts) for name, parts in pooled.items()})

@@ -1,0 +1,74 @@
+"""The stage of an export in which the network on the bench becomes the one that will stand in the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from nip_export.attach.backbone import Backbone
+from nip_export.bench import Bench
+from nip_export.network import Passed
+from nip_export.precision.agreement import Agreement, check_agreement, measure_agreement
+from nip_export.precision.convert import convert_backbone
+from nip_export.precision.network import OnnxBackbone
+from nip_export.spec import Bank
+from nip_export.verify.oracle import perturb
+from nip_runtime.manifest import Policy, Precision
+
+RANGE_IMAGES = 256
+"""Profile images, each as it is and under its inverse perturbation, whose activations give int8 ranges."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conversion:
+    """A converted backbone with all taps, and how far it agrees with the one it was made from."""
+
+    backbone: Backbone
+    agreement: Agreement
+
+
+def convert(bench: Bench, model: nn.Module, bank: Bank) -> tuple[Bench, Conversion]:
+    """Convert the network on the bench to the precision of the settings.
+
+    Returns:
+        The same bench with all passes, further ones too, run by the converted backbone; and the conversion.
+        What needs gradients still has the torch network.
+
+    Raises:
+        ExportError: the converter fails, or the converted backbone is not worth calibrating a gate on.
+    """
+    config, precision = bench.config, Precision(bench.config.precision)
+    stage = bench.progress(f"Convert to {precision}", 1)
+    original = bench.export(model, bench.plan.names)
+    backbone = convert_backbone(original, precision, range_inputs(bench, bank))
+    network = OnnxBackbone(backbone, bench.grids)
+    stage(1)
+
+    def run(inputs: NDArray[np.float32], what: str) -> Passed:
+        advance = bench.progress(f"{what} in {precision}", len(inputs))
+        return network.run(inputs, batch_size=config.batch_size, advance=advance)
+
+    calibration_pass = run(bench.calibration.inputs, "Calibration images")
+    agreement = measure_agreement(
+        bench.calibration_pass.logits, calibration_pass.logits, bench.calibration.labels
+    )
+    check_agreement(agreement, precision)
+    converted = replace(
+        bench,
+        profile_pass=run(bench.profile.inputs, "Profile images"),
+        calibration_pass=calibration_pass,
+        converted=network,
+    )
+    return converted, Conversion(backbone, agreement)
+
+
+def range_inputs(bench: Bench, bank: Bank) -> NDArray[np.float32]:
+    """Inputs (N, *shape) like those of both passes: benign images, plain and under their perturbation."""
+    count = len(bench.profile.labels)
+    rows = np.random.default_rng(bench.config.seed).permutation(count)[:RANGE_IMAGES]
+    images, labels = bench.profile.inputs[rows], bench.profile.labels[rows]
+    per_class = bench.config.policy is Policy.ALWAYS
+    return np.concatenate([images, perturb(bank, bench.bounds, images, labels, per_class=per_class)])
