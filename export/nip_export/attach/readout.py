@@ -7,17 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx_ir as ir
 
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.pooling import pool
-from nip_export.spec import DefenceSpec
+from nip_export.spec import DefenceSpec, ReadOut
 from nip_runtime import names
 from nip_runtime.manifest import Policy
 from nip_runtime.names import BATCH_AXIS
 
 BOOL = ir.DataType.BOOL
 INT64 = ir.DataType.INT64
+
+
+def weights(editor: GraphEditor, readout: ReadOut) -> ir.Value:
+    """The read-out's weights (D, C) float32; runtimes compute those stored in int8 once, when they load."""
+    scope = f"readout/{readout.tap}"
+    if readout.step_size is None:
+        return editor.constant(f"{scope}/weight", readout.weight)
+    steps = editor.constant(f"{scope}/steps", readout.steps, np.int8)
+    floats = editor.op("Cast", [steps], {"to": int(ir.DataType.FLOAT)}, dtype=ir.DataType.FLOAT)
+    return editor.op("Mul", [floats, editor.constant(f"{scope}/step_size", readout.step_size)])
 
 
 class ReadOutPass(ir.passes.InPlacePass):
@@ -81,9 +92,8 @@ class ReadOutPass(ir.passes.InPlacePass):
         for readout in self.spec.readouts:
             value, shape = self.taps[readout.tap]
             pooled = pool(editor, editor.value(value), readout, shape)
-            weight = editor.constant(f"readout/{readout.tap}/weight", readout.weight)
             bias = editor.constant(f"readout/{readout.tap}/bias", readout.bias)
-            scores = editor.op("Gemm", [pooled, weight, bias])
+            scores = editor.op("Gemm", [pooled, weights(editor, readout), bias])
             name = names.EARLY if len(self.spec.readouts) == 1 else None
             opinions.append(editor.op("LogSoftmax", [scores], {"axis": 1}, name=name))
         early = opinions[0] if len(opinions) == 1 else editor.op("Mean", opinions, name=names.EARLY)

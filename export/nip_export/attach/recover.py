@@ -14,6 +14,7 @@ from nip_export.capture import TapKind
 from nip_export.spec import Bank, ClassScale, Curve, DefenceSpec, Gate, ReadOut
 from nip_runtime.artifact import Artifact, read_artifact
 from nip_runtime.errors import ArtifactError
+from nip_runtime.manifest import TapInfo
 
 PREFIX = "nip/"
 
@@ -63,16 +64,7 @@ def _spec(
         flag_threshold=_number(found, "flag_threshold"),
         suspicion=_curve(found, "suspicion"),
     )
-    readouts = tuple(
-        ReadOut(
-            tap=tap.name,
-            kind=kinds[tap.name],
-            cells=_cells_per_axis(tap.cells, kinds[tap.name]),
-            weight=found[f"readout/{tap.name}/weight"].astype(np.float32),
-            bias=found[f"readout/{tap.name}/bias"].astype(np.float32),
-        )
-        for tap in manifest.defence.taps
-    )
+    readouts = tuple(_readout(tap, kinds[tap.name], found) for tap in manifest.defence.taps)
     bank = Bank(
         steps=found["bank"].astype(np.int8),
         step_size=_number(found, "bank_step_size"),
@@ -86,6 +78,24 @@ def _spec(
         readouts=readouts,
         gate=gate,
         bank=bank,
+    )
+
+
+def _readout(tap: TapInfo, kind: TapKind, found: Mapping[str, NDArray[np.generic]]) -> ReadOut:
+    scope = f"readout/{tap.name}"
+    step_size = None
+    if f"{scope}/steps" in found:
+        step_size = found[f"{scope}/step_size"].astype(np.float32)
+        weight = found[f"{scope}/steps"].astype(np.float32) * step_size
+    else:
+        weight = found[f"{scope}/weight"].astype(np.float32)
+    return ReadOut(
+        tap=tap.name,
+        kind=kind,
+        cells=_cells_per_axis(tap.cells, kind),
+        weight=weight,
+        bias=found[f"{scope}/bias"].astype(np.float32),
+        step_size=step_size,
     )
 
 
