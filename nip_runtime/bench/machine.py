@@ -15,6 +15,7 @@ import numpy as np
 
 from nip_runtime import __version__
 from nip_runtime.dependencies import load
+from nip_runtime.providers import usable_cores
 
 _CPU_INFO: Final = Path("/proc/cpuinfo")
 _GPU_NAME_BYTES: Final = 128
@@ -26,7 +27,7 @@ class Machine:
 
     Attributes:
         cpu: model name.
-        cores: logical processors that this process may use.
+        cores: that this process may use; hyperthreads count once.
         load: mean number of runnable processes over the last minute, None where the system does not tell.
             More than a few tenths mean that others were at work.
         gpu: name of the CUDA device measured on, None on the CPU.
@@ -62,7 +63,7 @@ def describe(device: str = "cpu") -> Machine:
     """
     return Machine(
         cpu=_cpu(),
-        cores=_cores(),
+        cores=usable_cores().count,
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         gpu=_gpu(int(device.partition(":")[2] or 0)) if device.startswith("cuda") else None,
         system=platform.platform(),
@@ -80,12 +81,6 @@ def _cpu() -> str:
     except OSError:  # not Linux
         found = None
     return found[1].strip() if found else platform.processor() or platform.machine() or "unknown"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gpu(index: int) -> str:

@@ -37,7 +37,7 @@ class Subject:
         path: the file.
         opener: how.
         device: "cpu" or "cuda:0" and so on.
-        threads: CPU threads for one run; None lets onnxruntime decide.
+        threads: CPU threads for one run; None for the cores that may be used.
         batch: rows of the one run after opening.
     """
 

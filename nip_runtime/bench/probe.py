@@ -1,7 +1,7 @@
 """The fresh process of :mod:`nip_runtime.bench.memory`: opens one file, runs it once, prints what that cost.
 
-Run as ``python -m nip_runtime.bench.probe PATH OPENER DEVICE THREADS BATCH``; 0 threads leave the choice to
-onnxruntime. Prints one JSON object with the fields of :class:`~nip_runtime.bench.memory.Opening`.
+Run as ``python -m nip_runtime.bench.probe PATH OPENER DEVICE THREADS BATCH``; 0 threads stand for the
+cores that may be used. Prints one JSON object with the fields of :class:`~nip_runtime.bench.memory.Opening`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from nip_runtime import providers
 from nip_runtime.bench.memory import Opener, Opening
 from nip_runtime.dependencies import load
-from nip_runtime.errors import InputError
+from nip_runtime.errors import InputError, NipError
 from nip_runtime.session import DefendedSession
 
 _STATM: Final = Path("/proc/self/statm")
@@ -100,9 +100,13 @@ def _random(shape: tuple[int, ...], low: float, high: float) -> NDArray[np.float
 
 
 def main(arguments: list[str]) -> int:
-    """Probe what the arguments say."""
+    """Probe what the arguments say; an error of ours is one line."""
     path, opener, device, threads, batch = arguments
-    opening = probe(Path(path), Opener(opener), device, threads=int(threads) or None, batch=int(batch))
+    try:
+        opening = probe(Path(path), Opener(opener), device, threads=int(threads) or None, batch=int(batch))
+    except NipError as error:
+        print(error, file=sys.stderr)
+        return 2
     print(json.dumps(asdict(opening)))
     return 0
 

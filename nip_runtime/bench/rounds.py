@@ -42,6 +42,10 @@ class Spread:
         if not self.low <= self.median <= self.high:
             raise ValueError(f"median: expected within [{self.low}, {self.high}], got {self.median}")
 
+    def over(self, divisor: float) -> Spread:
+        """The same in units of ``divisor`` > 0."""
+        return Spread(self.median / divisor, self.low / divisor, self.high / divisor)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:

@@ -1,0 +1,132 @@
+"""The file under test, prepared: inputs chosen, its screen moved, the plain model at its side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nip_runtime import providers
+from nip_runtime.artifact import Artifact, read_artifact
+from nip_runtime.bench.plain import Agreement, PlainModel, compare, cut_plain, users_plain
+from nip_runtime.bench.plan import BenchPlan
+from nip_runtime.bench.shares import (
+    LOOKED_AT,
+    Inputs,
+    Mixture,
+    look,
+    move_screen,
+    part_by_screen,
+    random_inputs,
+    rows_of,
+)
+from nip_runtime.engine.cut import Sliceable
+from nip_runtime.engine.parts import has_screen
+from nip_runtime.errors import InputError
+from nip_runtime.images import find_files, read_file
+from nip_runtime.inputs import to_float32
+from nip_runtime.manifest import InputSpec
+from nip_runtime.providers import Device, SessionSettings, Spinning
+
+
+@dataclass(frozen=True, eq=False)
+class Opener:
+    """Opens the sessions that are timed, all alike.
+
+    They take turns on the same cores: what idle threads of one waited for actively would cost the next one.
+    """
+
+    device: Device
+    threads: int | None
+
+    def __call__(self, model: Path | bytes) -> Any:
+        """An onnxruntime session of a file or serialised model."""
+        settings = SessionSettings(threads=self.threads, spinning=Spinning.WITHIN_RUN)
+        return providers.open_session(model, self.device, settings=settings)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is timed.
+
+    Attributes:
+        artifact: the file as it is.
+        model: the file with its screen moved; as it is where it has none.
+        opener: opens sessions on the device taken.
+        plain: the backbone alone.
+        plain_session: onnxruntime's session of it.
+        agreement: of its logits with the file's.
+        mixture: inputs of both kinds.
+    """
+
+    artifact: Artifact
+    model: Sliceable
+    opener: Opener
+    plain: PlainModel
+    plain_session: Any
+    agreement: Agreement
+    mixture: Mixture
+
+    @property
+    def has_screen(self) -> bool:
+        """Whether a screen picks the rows of the second pass."""
+        return self.mixture.threshold is not None
+
+    def second_pass_rows(self, batch: int, shares: tuple[float, ...]) -> list[int]:
+        """The different numbers of rows that the shares stand for; all rows where there is no screen."""
+        if not self.has_screen:
+            return [batch]
+        return sorted({rows_of(share, batch) for share in shares})
+
+    def run_plain(self, inputs: Inputs) -> Callable[[], object]:
+        """One pass of the backbone over ``inputs``."""
+        outputs, feed = [self.plain.output_name], {self.plain.input_name: inputs}
+        return lambda: self.plain_session.run(outputs, feed)
+
+
+def prepare(plan: BenchPlan, plain_path: Path) -> Subject:
+    """Read and check the file; choose inputs and move its screen; cut the plain model to ``plain_path``.
+
+    Raises:
+        ArtifactError: if the file is no defended one, or too old to be cut.
+        DeviceError: if the device can't be had.
+        InputError: if the user's plain model or data do not fit.
+    """
+    artifact = read_artifact(plan.path)
+    manifest = artifact.manifest
+    opener = Opener(providers.resolve(plan.device), plan.threads)
+    model = Sliceable(plan.path.read_bytes())
+    plain = (
+        cut_plain(model, manifest, plain_path)
+        if plan.against is None
+        else users_plain(plan.against, manifest, plan.batches)
+    )
+    found = look(model, opener, manifest.input.name, _inputs(manifest.input, plan.data))
+    plain_session = opener(plain.path)
+    agreement = compare(plain, plain_session, found, plan.tolerance)
+    mixture = Mixture(found.inputs[:0], found.inputs, None)
+    if has_screen(model):
+        mixture = part_by_screen(found)
+        model = move_screen(model, opener, manifest.input.name, mixture)
+    return Subject(artifact, model, opener, plain, plain_session, agreement, mixture)
+
+
+def _inputs(spec: InputSpec, data: tuple[Path, ...]) -> Inputs:
+    """The user's first inputs, or random ones."""
+    if not data:
+        return random_inputs(spec, LOOKED_AT)
+    parts: list[Inputs] = []
+    count = 0
+    for path in find_files(data):
+        parts.append(to_float32(read_file(path, spec)[: LOOKED_AT - count], spec))
+        count += len(parts[-1])
+        if count == LOOKED_AT:
+            break
+    if count == 0:
+        raise InputError.mismatch(
+            expected="inputs in --data", got="none", fix="name others, or leave it out for random ones"
+        )
+    return np.concatenate(parts)

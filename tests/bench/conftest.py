@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nip_runtime.bench.subject import Opener
+from nip_runtime.providers import Device, DeviceKind
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+
+
+@pytest.fixture
+def opener() -> Opener:
+    return Opener(Device(DeviceKind.CPU), threads=1)
+
+
+@pytest.fixture
+def guarded() -> Path:
+    return GOLDENS / "guarded.onnx"
+
+
+@pytest.fixture
+def always() -> Path:
+    return GOLDENS / "always.onnx"
+
+
+@pytest.fixture
+def plain_path(tmp_path: Path) -> Path:
+    return tmp_path / "plain.onnx"
