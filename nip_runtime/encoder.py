@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from nip_runtime.wire import encode_bytes, encode_each, encode_int
 
-_CODES: Final = {"float32": 1, "int64": 7, "bool": 9}
+_CODES: Final = {
+    "float32": 1,
+    "uint8": 2,
+    "int8": 3,
+    "int32": 6,
+    "int64": 7,
+    "bool": 9,
+    "float16": 10,
+    "float64": 11,
+}
 _IR_VERSION: Final = 8
 _OPSET: Final = 17
 

@@ -67,7 +67,7 @@ def provider_list(device: Device, settings: SessionSettings) -> list[tuple[str, 
     return wanted
 
 
-def run_options(device: Device, *, shrink: bool = False, graph: int | None = None) -> Any:
+def run_options(device: Device, *, shrink: bool = False, graph: int = NO_GRAPH) -> Any:
     """An onnxruntime.RunOptions for one run.
 
     Args:
@@ -80,14 +80,14 @@ def run_options(device: Device, *, shrink: bool = False, graph: int | None = Non
         InputError: if a captured graph shall shrink the arena that it lives in.
     """
     options = load("onnxruntime").RunOptions()
-    if shrink and graph is not None and graph != NO_GRAPH:
+    if shrink and graph != NO_GRAPH:
         raise InputError.mismatch(
             expected="a plain run for shrink", got=f"captured graph {graph}", fix="leave one of the two out"
         )
     if shrink:
         arenas = [f"gpu:{device.index}"] if device.memory == "cuda" else []
         options.add_run_config_entry(_SHRINK, ";".join([*arenas, "cpu:0"]))
-    if graph is not None:
+    if device.kind is DeviceKind.CUDA or graph != NO_GRAPH:
         options.add_run_config_entry(_GRAPH, str(graph))
     return options
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
+
+from nip_runtime.runners.memory import out_of_memory
 
 
 class HostRunner:
@@ -24,12 +25,14 @@ class HostRunner:
         options: Any = None,
     ) -> list[NDArray[Any]]:
         """See `Runner.run`."""
-        results: list[NDArray[Any]] = session.run(list(outputs), dict(inputs), options)
+        try:
+            results: list[NDArray[Any]] = session.run(list(outputs), dict(inputs), options)
+        except Exception as error:  # onnxruntime's errors share no base class of their own
+            short = out_of_memory(error)
+            if short is None:
+                raise
+            raise short from error
         return results
-
-    def take(self, tensor: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-        """See `Runner.take`."""
-        return tensor.take(rows, axis=0)
 
     def from_host(self, array: NDArray[Any]) -> NDArray[Any]:
         """See `Runner.from_host`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -33,10 +32,6 @@ class Runner(Protocol[T]):
             DeviceError: if the device's memory does not hold the run.
             InputError: if a tensor is not on the device that the runner serves.
         """
-        ...
-
-    def take(self, tensor: T, rows: NDArray[np.int64]) -> T:
-        """The named rows along the first axis, in that order, repeats allowed; at least one."""
         ...
 
     def from_host(self, array: NDArray[Any]) -> T:

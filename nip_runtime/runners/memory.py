@@ -1,0 +1,77 @@
+"""Tensors in memory: views of onnxruntime's on the host, and the words for when memory is short."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_runtime.errors import DeviceError
+
+# Of onnxruntime's arena (without and with a limit), CUDA, cuDNN, cuBLAS and C++.
+_SIGNS: Final = (
+    "failed to allocate memory",
+    "is smaller than requested bytes",
+    "out of memory",
+    "alloc_failed",
+    "bad_alloc",
+)
+
+DTYPES: Final = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(bool)": "bool",
+}
+"""numpy's names of onnxruntime's tensor types."""
+
+
+class _Lent:
+    """Memory of a tensor, which it keeps alive for as long as an array looks at it."""
+
+    def __init__(self, owner: object, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._owner = owner
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (address, False),
+            "shape": shape,
+            "typestr": dtype.str,
+        }
+
+
+def lend(owner: object, address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """The C-contiguous memory at ``address`` as an array that keeps ``owner`` alive."""
+    kind = np.dtype(dtype)
+    if 0 in shape:  # nothing to look at, and its address may be null
+        return np.empty(shape, kind)
+    return np.asarray(_Lent(owner, address, shape, kind))
+
+
+def host_view(value: Any) -> NDArray[Any]:
+    """An OrtValue in host memory as an array, without a copy.
+
+    onnxruntime's own ``OrtValue.numpy`` copies in some versions; in others it lets go of the array that
+    ``ortvalue_from_numpy`` took, and shows freed memory once the OrtValue is gone.
+    """
+    dtype = DTYPES.get(value.data_type())
+    if dtype is None:
+        array: NDArray[Any] = value.numpy()
+        return array
+    return lend(value, value.data_ptr(), tuple(value.shape()), dtype)
+
+
+def out_of_memory(error: Exception) -> DeviceError | None:
+    """The error to raise instead, if ``error`` says that memory ran out."""
+    text = " ".join(str(error).split())
+    if not any(sign in text.lower() for sign in _SIGNS):
+        return None
+    return DeviceError.mismatch(
+        expected="memory for this run on the device",
+        got=text,
+        fix="lower max_batch, or run on a device with more free memory",
+    )
