@@ -129,7 +129,38 @@ class SizeTable:
     rows: tuple[Sizes, ...]
 
 
-def write(path: Path, result: Strength | SizeTable) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Adding a class's perturbation beside one pass of the backbone, at one batch size.
+
+    Attributes:
+        network: as tables print it.
+        batch: images per run.
+        rounds: paired rounds.
+        plain_ms, adding_ms: median time of a run.
+        ratio, low, high: median over the rounds of adding ÷ pass, with its 95 % interval.
+    """
+
+    network: str
+    batch: int
+    rounds: int
+    plain_ms: float
+    adding_ms: float
+    ratio: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostTable:
+    """Costs of all batch sizes, and where they were taken."""
+
+    commit: str
+    machine: Mapping[str, Any]
+    rows: tuple[Cost, ...]
+
+
+def write(path: Path, result: Strength | SizeTable | CostTable) -> None:
     """Write a result as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n").encode())
@@ -176,3 +207,12 @@ def read_sizes(folder: Path = RESULTS) -> SizeTable | None:
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
     return SizeTable(**content | {"rows": tuple(Sizes(**row) for row in content["rows"])})
+
+
+def read_costs(folder: Path = RESULTS) -> CostTable | None:
+    """The measured costs; None if there are none."""
+    path = folder / "cost.json"
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return CostTable(**content | {"rows": tuple(Cost(**row) for row in content["rows"])})

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.speed.networks import Name, Network, images_of, make
+from benchmarks.speed.networks import Images, Name, Network, images_of, make
+from benchmarks.speed.sessions import open_plain
 from nip_export.attach.trace import TappedNetwork
 from nip_export.bench import Bench
 from nip_export.benign import Benign, at_the_door
@@ -31,15 +30,14 @@ from nip_export.network import TapCells, run_network, tapped_network
 from nip_export.perturbations import quantise
 from nip_export.perturbations.bank import coarse_shape
 from nip_export.pipeline import Prepared, prepare_defence, second_pass, write_defended
-from nip_export.profiles import InfluenceProfile
+from nip_export.profiles import InfluenceProfile, as_stored
 from nip_export.progress import silent
 from nip_export.report import ExportReport
 from nip_export.spec import Bank, DefenceSpec, ReadOut
+from nip_runtime.bench.shares import Mixture
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.manifest import Policy
 from nip_runtime.names import DISAGREEMENT
-
-Images = NDArray[np.float32]
 
 POLICIES: Final = (Policy.GUARDED, Policy.ALWAYS)
 IMAGES: Final = 56
@@ -54,24 +52,6 @@ MARGIN: Final = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
-    """Images of which it is known whether they take the second pass of the guarded file.
-
-    Attributes:
-        calm: (A, C, H, W) float32, A ≥ 1: one pass.
-        screened: (B, C, H, W) float32, B ≥ 1: two passes.
-    """
-
-    calm: Images
-    screened: Images
-
-    def batch(self, count: int, screened: int) -> Images:
-        """(count, C, H, W): the first `screened` rows take the second pass; images repeat where they must."""
-        taken = np.arange(screened) % len(self.screened), np.arange(count - screened) % len(self.calm)
-        return np.ascontiguousarray(np.concatenate([self.screened[taken[0]], self.calm[taken[1]]]))
-
-
-@dataclass(frozen=True, eq=False)
 class SpeedFiles:
     """One network's files and what its contenders are built of.
 
@@ -79,13 +59,13 @@ class SpeedFiles:
         network: which.
         plain: the backbone alone, exported the same way.
         reports: the export behind each policy's file.
-        pool: inputs.
+        pool: images of which it is known whether they take the second pass of the guarded file.
     """
 
     network: Network
     plain: Path
     reports: dict[Policy, ExportReport]
-    pool: Pool
+    pool: Mixture
 
     def path(self, policy: Policy) -> Path:
         """A policy's defended file."""
@@ -190,13 +170,14 @@ def seeded_readout(grid: TapCells, bench: Bench, random: np.random.Generator) ->
     spread = pooled.std(0) + 1e-6 * (1 + np.abs(pooled).max())
     weight = random.standard_normal((pooled.shape[1], bench.classes)) / spread[:, None]
     weight /= ((pooled - pooled.mean(0)) @ weight).std()
-    return ReadOut(
+    readout = ReadOut(
         tap=grid.tap.name,
         kind=grid.tap.kind,
         cells=grid.cells,
         weight=weight.astype(np.float32),
         bias=(-pooled.mean(0) @ weight).astype(np.float32),
     )
+    return as_stored(readout, pooled.mean(0))
 
 
 def seeded_bank(bench: Bench, random: np.random.Generator) -> Bank:
@@ -215,24 +196,20 @@ def seeded_profile(bench: Bench, random: np.random.Generator) -> InfluenceProfil
     return InfluenceProfile(bench.plan.features, influence, counts, bench.config.top_k)
 
 
-def pool_of(path: Path, spec: DefenceSpec, images: Images) -> Pool:
+def pool_of(path: Path, spec: DefenceSpec, images: Images) -> Mixture:
     """Sort images by whether the guarded file at `path` gives them a second pass.
 
     Raises:
         ValueError: all images fall on one side.
     """
     content = Sliceable(path.read_bytes())
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    part = onnxruntime.InferenceSession(
-        content.part(["input"], [DISAGREEMENT]), options, providers=["CPUExecutionProvider"]
-    )
+    part = open_plain(content.part(["input"], [DISAGREEMENT]), threads=None)
     found = [part.run(None, {"input": images[at : at + BATCH]})[0] for at in range(0, len(images), BATCH)]
-    above = np.concatenate(found).reshape(-1) - float(spec.gate.screen_threshold or 0.0)
-    pool = Pool(calm=images[above < -MARGIN], screened=images[above > MARGIN])
-    if not (len(pool.calm) and len(pool.screened)):
+    threshold = np.float32(spec.gate.screen_threshold or 0.0)
+    above = np.concatenate(found).reshape(-1) - threshold
+    calm, screened = images[above < -MARGIN], images[above > MARGIN]
+    if not (len(calm) and len(screened)):
         raise ValueError(
-            f"expected images on both sides of the screen, got {len(pool.calm)} below and "
-            f"{len(pool.screened)} above it"
+            f"expected images on both sides of the screen, got {len(calm)} below and {len(screened)} above it"
         )
-    return pool
+    return Mixture(calm, screened, threshold)
