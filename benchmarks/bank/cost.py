@@ -2,8 +2,9 @@
 
     python -m benchmarks.bank.cost
 
-Both parts are cut out of one file of policy `always` at 1000 classes and 224²: from input and hypothesis to the
-perturbed input (Gather, Cast, Mul, Resize, Add, Clip), and the backbone's pass. Paired rounds, one CPU thread.
+Both parts are cut out of one file of policy `always` at 1000 classes and 224²: from input and hypothesis to
+the perturbed input (Gather, Cast, Mul, Resize, Add, Clip), and the backbone's pass. Paired rounds, one CPU
+thread.
 Writes benchmarks/results/bank/cost.json.
 """
 
