@@ -8,14 +8,13 @@ python -m benchmarks.robustness.table --check    # exit 1 if they differ from th
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.markdown import Block, update
 from benchmarks.robustness import tables
 from benchmarks.robustness.results import MAIN, Network, read_networks
 from nip_export.evaluate.threats import Threat
-from nip_export.writing import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BEGIN = "<!-- robustness tables: written by benchmarks/robustness/table.py -->\n"
@@ -98,12 +97,6 @@ def full(networks: Sequence[Network]) -> list[str]:
     return lines
 
 
-def replaced(text: str, lines: Sequence[str]) -> str:
-    """`text` with the block between the markers exchanged."""
-    start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    return text[:start] + "\n" + "\n".join(lines) + text[end:]
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -113,21 +106,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     networks = read_networks()
-    changed = []
-    for path, lines in (
-        (ROOT / "README.md", short(networks)),
-        (ROOT / "benchmarks" / "README.md", full(networks)),
-    ):
-        before = path.read_text(encoding="utf-8")
-        after = replaced(before, lines)
-        if after != before:
-            changed.append(path.name)
-            if not options.check:
-                write_whole(path, after.encode())
-    if options.check and changed:
-        print(f"{', '.join(changed)}: tables differ from benchmarks/results/robustness", file=sys.stderr)
-        return 1
-    return 0
+    documents = {
+        ROOT / "README.md": short(networks),
+        ROOT / "benchmarks" / "README.md": full(networks),
+    }
+    block = Block(BEGIN, END)
+    return update(block, documents, check=options.check, source="benchmarks/results/robustness")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
+from benchmarks.markdown import table
 from benchmarks.robustness.results import (
     Network,
     at_cost,
@@ -42,16 +43,6 @@ def signed(value: Estimate | None) -> str:
     if value is None:
         return "–"
     return f"{100 * value.value:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    return [
-        f"| {' | '.join(head)} |",
-        f"|{'---|' * len(head)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
-        "",
-    ]
 
 
 DEVELOPED_WITH = ("vgg", "resnet")
