@@ -1,0 +1,1 @@
+"""Programs to run and to read: how a product would use the runtime."""
