@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.speed.files import Images, SpeedFiles
+from benchmarks.speed.files import SpeedFiles
+from benchmarks.speed.networks import Images
 from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import pool_activation
 from nip_export.config import PUBLISHED_SCALE

@@ -24,6 +24,9 @@ from torch.nn import functional
 from benchmarks.robustness import networks as fashion
 from nip_export.demo import model as demo
 
+Images = NDArray[np.float32]
+"""(N, C, H, W) in [0, 1]."""
+
 CLASSES = 1000
 SIDE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -269,7 +272,7 @@ NETWORKS: dict[Name, Network] = {
 }
 
 
-def images_of(network: Network, count: int, *, seed: int) -> NDArray[np.float32]:
+def images_of(network: Network, count: int, *, seed: int) -> Images:
     """Seeded images (count, C, H, W) float32 in [0, 1]: coarse patches of colour under fine noise.
 
     White noise alone would look the same to a network, image for image.
@@ -281,7 +284,7 @@ def images_of(network: Network, count: int, *, seed: int) -> NDArray[np.float32]
     coarse = patches.repeat(cell, axis=2).repeat(cell, axis=3)[:, :, :height, :width]
     contrast = random.random((count, 1, 1, 1), dtype=np.float32)
     fine = random.random((count, *network.shape), dtype=np.float32)
-    images: NDArray[np.float32] = np.clip(contrast * coarse + (1 - contrast) * fine, 0, 1)
+    images: Images = np.clip(contrast * coarse + (1 - contrast) * fine, 0, 1)
     return images
 
 

@@ -103,26 +103,34 @@ class Rival:
 
     Attributes:
         kind: which.
+        policy: of the defence that a twin computes; None where it is another defence.
         batch: rows.
-        policy: of the file it stands beside; ``guarded`` on calm rows.
         latency: of the contender.
         to_plain: its time as a multiple of one plain pass.
-        speedup: its time as a multiple of the file's: how many times faster the file is.
-        correction_speedup: the same against the guarded file when every row takes both passes.
+        speedup: its time as a multiple of the file's, by what the file had to do: how many times faster the
+            file is.
     """
 
     kind: Kind
+    policy: Policy | None
     batch: int
-    policy: Policy
     latency: Latency
     to_plain: Spread
-    speedup: Spread
-    correction_speedup: Spread | None
+    speedup: dict[State, Spread]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that ``auto`` took, and why."""
+
+    engine: EngineKind
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkResult:
-    """Everything measured of one network in one run."""
+    """Everything measured of one network in one run. ``auto`` tells which engine a session takes by itself
+    for the file of each policy, and why."""
 
     network: Name
     parameters: int
@@ -137,6 +145,7 @@ class NetworkResult:
     opened: tuple[Opened, ...]
     overhead: Overhead
     bank_share: Spread | None
+    auto: dict[Policy, Choice]
     rivals: tuple[Rival, ...]
 
     def cell(self, state: State, batch: int, engine: EngineKind, *, threads: int = 1) -> Cell | None:
@@ -181,6 +190,10 @@ def _result(raw: dict[str, Any]) -> NetworkResult:
         opened=tuple(_opened(entry) for entry in raw["opened"]),
         overhead=Overhead(**raw["overhead"] | {"added_us": Spread(**raw["overhead"]["added_us"])}),
         bank_share=_spread(raw["bank_share"]),
+        auto={
+            Policy(policy): Choice(EngineKind(choice["engine"]), choice["why"])
+            for policy, choice in raw["auto"].items()
+        },
         rivals=tuple(_rival(rival) for rival in raw["rivals"]),
     )
 
@@ -215,12 +228,11 @@ def _opened(raw: dict[str, Any]) -> Opened:
 def _rival(raw: dict[str, Any]) -> Rival:
     return Rival(
         kind=Kind(raw["kind"]),
+        policy=None if raw["policy"] is None else Policy(raw["policy"]),
         batch=raw["batch"],
-        policy=Policy(raw["policy"]),
         latency=Latency(**raw["latency"]),
         to_plain=Spread(**raw["to_plain"]),
-        speedup=Spread(**raw["speedup"]),
-        correction_speedup=_spread(raw["correction_speedup"]),
+        speedup={State(state): Spread(**found) for state, found in raw["speedup"].items()},
     )
 
 

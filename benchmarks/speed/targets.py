@@ -20,9 +20,9 @@ class State(StrEnum):
     """Policy ``guarded``, and every row goes to the second pass."""
 
     @property
-    def title(self) -> str:
+    def label(self) -> str:
         """As tables print it."""
-        return TITLES[self]
+        return LABELS[self]
 
     def second_pass_rows(self, batch: int) -> int:
         """How many rows of a batch take the second pass."""
@@ -42,7 +42,7 @@ class State(StrEnum):
 
 
 FEW_SHARE: Final = 0.05
-TITLES: Final = {
+LABELS: Final = {
     State.ALWAYS: "`always`, two passes",
     State.CALM: "`guarded`, no row flagged",
     State.FEW: "`guarded`, 5 % to pass 2",

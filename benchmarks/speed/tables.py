@@ -1,0 +1,323 @@
+"""Markdown tables from speed results. A missed target is bold and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.markdown import table
+from benchmarks.speed import targets
+from benchmarks.speed.contenders import ABOUT, Kind
+from benchmarks.speed.measure import ENGINES
+from benchmarks.speed.networks import NETWORKS
+from benchmarks.speed.profile import Profile, Section
+from benchmarks.speed.results import Cell, NetworkResult, Opened, Rival
+from benchmarks.speed.targets import RATIO_LIMITS, State, Verdict
+from nip_runtime.bench.rounds import Spread
+from nip_runtime.engine.answers import EngineKind
+from nip_runtime.manifest import Policy
+
+NONE: Final = "–"
+AIMS: Final = {
+    Kind.EAGER_TWIN: targets.TWIN_AIM,
+    Kind.ANTI_ADVERSARY: targets.GRADIENT_AIM,
+    Kind.ONE_IMAGE: targets.GRADIENT_AIM,
+}
+"""How many times faster the file was to be than these."""
+
+Results = Sequence[NetworkResult]
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of the measured values keep their limits."""
+
+    met: int
+    measured: int
+
+    def __str__(self) -> str:
+        return f"{self.met} of {self.measured}"
+
+
+def judged(verdict: Verdict, digits: int = 2, unit: str = "") -> str:
+    """A value; bold with the word if it misses its limit."""
+    text = f"{verdict.value:.{digits}f}{unit}"
+    return text if verdict.met else f"**{text} missed**"
+
+
+def with_interval(spread: Spread, scale: float = 1.0, digits: int = 2) -> str:
+    """A median and its 95 % interval."""
+    median, low, high = (value / scale for value in (spread.median, spread.low, spread.high))
+    return f"{median:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def ratio_verdict(cell: Cell) -> Verdict | None:
+    """A cell beside its target; None where the issue sets none."""
+    limit = RATIO_LIMITS[cell.state].get(cell.batch)
+    return None if limit is None else Verdict(cell.ratio.median / cell.state.passes, limit)
+
+
+def ratio_count(results: Results, engine: EngineKind) -> Count:
+    """How many one-thread ratios of an engine keep their targets."""
+    cells = [cell for result in results for cell in result.cells]
+    verdicts = [ratio_verdict(cell) for cell in cells if cell.threads == 1 and cell.engine is engine]
+    known = [verdict for verdict in verdicts if verdict is not None]
+    return Count(sum(verdict.met for verdict in known), len(known))
+
+
+def ratios(results: Results) -> list[str]:
+    """The target table: a row per state and network, fused and gated beside each other."""
+    head = ["one CPU thread; fused · gated", *(f"batch {batch}" for batch in targets.BATCHES)]
+    rows = []
+    for state in State:
+        limits = [RATIO_LIMITS[state].get(batch) for batch in targets.BATCHES]
+        rows.append([f"**{state.label}**, target", *(f"≤ {limit:g}" if limit else NONE for limit in limits)])
+        rows += [
+            [NETWORKS[result.network].title, *(_pair(result, state, batch) for batch in targets.BATCHES)]
+            for result in results
+        ]
+    return table(head, rows)
+
+
+def _pair(result: NetworkResult, state: State, batch: int) -> str:
+    cells = [result.cell(state, batch, engine) for engine in ENGINES]
+    verdicts = [None if cell is None else ratio_verdict(cell) for cell in cells]
+    shown = [NONE if verdict is None else judged(verdict) for verdict in verdicts]
+    return NONE if set(shown) == {NONE} else " · ".join(shown)
+
+
+def ratios_with_intervals(result: NetworkResult) -> list[str]:
+    """All cells of one network: ratio and latency."""
+    head = [
+        "batch",
+        "threads",
+        "state",
+        "engine",
+        "rows in pass 2",
+        "ratio to one plain pass",
+        "p50 / p95 ms",
+    ]
+    rows = [
+        [
+            str(c.batch),
+            str(c.threads),
+            "plain",
+            NONE,
+            "0",
+            "1",
+            f"{c.latency.p50_ms:.2f} / {c.latency.p95_ms:.2f}",
+        ]
+        for c in result.plain
+    ]
+    rows += [
+        [
+            str(cell.batch),
+            str(cell.threads),
+            LABELS[cell.state],
+            cell.engine,
+            str(cell.second_pass_rows),
+            f"{with_interval(cell.ratio)}, {cell.latency.rounds} rounds",
+            f"{cell.latency.p50_ms:.2f} / {cell.latency.p95_ms:.2f}",
+        ]
+        for cell in result.cells
+    ]
+    rows.sort(key=lambda row: (int(row[1]), int(row[0])))
+    return table(head, rows)
+
+
+LABELS: Final = {
+    State.ALWAYS: "`always`",
+    State.CALM: "`guarded`, none flagged",
+    State.FEW: "`guarded`, 5 %",
+    State.ALL: "`guarded`, all flagged",
+}
+
+
+def costs(results: Results) -> list[str]:
+    """File size, memory, opening, what predict adds, what the bank costs."""
+    head = [
+        "",
+        "file − bank / plain",
+        "bank MB",
+        "memory / plain",
+        "opening / plain",
+        "predict adds µs",
+        "bank / pass",
+    ]
+    limit = [
+        "**target**",
+        f"≤ {targets.FILE_LIMIT}",
+        f"≤ {targets.BANK_LIMIT_BYTES / 1e6:g}",
+        f"≤ {targets.MEMORY_LIMIT}",
+        f"≤ {targets.CREATION_LIMIT}",
+        f"≤ {targets.OVERHEAD_LIMIT_US:g}",
+        f"≤ {targets.BANK_PASS_LIMIT} of MobileNetV2",
+    ]
+    rows = [limit]
+    for result in results:
+        for policy in (Policy.GUARDED, Policy.ALWAYS):
+            guarded = policy is Policy.GUARDED
+            rows.append(
+                [
+                    f"{NETWORKS[result.network].title}, `{policy}`",
+                    _file_cell(result, policy),
+                    _bank_cell(result, policy),
+                    _opened_cell(result, policy, lambda e: Verdict(e.memory_ratio, targets.MEMORY_LIMIT)),
+                    _opened_cell(
+                        result, policy, lambda e: Verdict(e.opening_ratio.median, targets.CREATION_LIMIT)
+                    ),
+                    _overhead_cell(result) if guarded else NONE,
+                    NONE if guarded else _bank_share_cell(result),
+                ]
+            )
+    return table(head, rows)
+
+
+def _file_cell(result: NetworkResult, policy: Policy) -> str:
+    sizes = result.sizes
+    whole, bank = (
+        (sizes.guarded, sizes.guarded_bank) if policy is Policy.GUARDED else (sizes.always, sizes.always_bank)
+    )
+    return judged(Verdict((whole - bank) / sizes.plain, targets.FILE_LIMIT))
+
+
+def _bank_cell(result: NetworkResult, policy: Policy) -> str:
+    bank = result.sizes.guarded_bank if policy is Policy.GUARDED else result.sizes.always_bank
+    return judged(Verdict(bank / 1e6, targets.BANK_LIMIT_BYTES / 1e6))
+
+
+def _opened_cell(result: NetworkResult, policy: Policy, verdict: Callable[[Opened], Verdict]) -> str:
+    found = {entry.engine: judged(verdict(entry)) for entry in result.opened if entry.file == policy}
+    return " · ".join(found.get(engine, NONE) for engine in ENGINES)
+
+
+def _overhead_cell(result: NetworkResult) -> str:
+    return judged(Verdict(result.overhead.added_us.median, targets.OVERHEAD_LIMIT_US), digits=0)
+
+
+def _bank_share_cell(result: NetworkResult) -> str:
+    if result.bank_share is None:
+        return NONE
+    if result.network != "mobilenetv2":
+        return f"{result.bank_share.median:.3f}"
+    return judged(Verdict(result.bank_share.median, targets.BANK_PASS_LIMIT), digits=3)
+
+
+def rivals(results: Results, batch: int) -> list[str]:
+    """How many times faster the file is: when no row is flagged · when every row takes both passes."""
+    head = [f"batch {batch}: file faster by", "aim", *(NETWORKS[result.network].title for result in results)]
+    keys = list(dict.fromkeys((r.kind, r.policy) for result in results for r in result.rivals))
+    rows = []
+    for kind, policy in keys:
+        cells = [_rival_cell(result, kind, policy, batch) for result in results]
+        if set(cells) == {NONE}:
+            continue
+        name = ABOUT[kind].title + (f" (`{policy}`)" if policy is not None else "")
+        rows.append([name, f"≥ {AIMS[kind]:g}" if kind in AIMS else NONE, *cells])
+    return table(head, rows)
+
+
+def _rival_cell(result: NetworkResult, kind: Kind, policy: Policy | None, batch: int) -> str:
+    for rival in result.rivals:
+        if (rival.kind, rival.policy, rival.batch) == (kind, policy, batch):
+            states = [State.ALWAYS] if policy is Policy.ALWAYS else [State.CALM, State.ALL]
+            return " · ".join(_speedup(rival, state) for state in states)
+    return NONE
+
+
+def _speedup(rival: Rival, state: State) -> str:
+    value = rival.speedup[state].median
+    if rival.kind not in AIMS:
+        return f"{value:.1f}"
+    return judged(Verdict(value, AIMS[rival.kind], at_least=True), digits=1)
+
+
+def rival_details(result: NetworkResult) -> list[str]:
+    """All contenders of one network with intervals."""
+    head = ["contender", "batch", "p50 ms", "plain passes", *(f"against {LABELS[s]}" for s in RIVAL_STATES)]
+    rows = [
+        [
+            ABOUT[rival.kind].title + (f" (`{rival.policy}`)" if rival.policy is not None else ""),
+            str(rival.batch),
+            f"{rival.latency.p50_ms:.1f}",
+            with_interval(rival.to_plain, digits=1),
+            *(
+                with_interval(rival.speedup[s], digits=1) if s in rival.speedup else NONE
+                for s in RIVAL_STATES
+            ),
+        ]
+        for rival in result.rivals
+    ]
+    return table(head, rows)
+
+
+RIVAL_STATES: Final = (State.CALM, State.ALL, State.ALWAYS)
+
+
+def profile_table(profiles: Sequence[Profile], batch: int) -> list[str]:
+    """Where the time goes at one batch size, in shares of the plain run; empty if it was not profiled."""
+    here = [profile for profile in profiles if profile.batch == batch]
+    base = next((profile for profile in here if profile.variant == "plain"), None)
+    if base is None:
+        return []
+    head = [
+        f"batch {batch}",
+        "ms",
+        "all",
+        *(section for section in Section),
+        "largest operators of the heads",
+    ]
+    rows = []
+    for profile in here:
+        shares = [profile.ms(section) / base.total_ms for section in Section]
+        heads = ", ".join(
+            f"{part.operator} ×{part.nodes} {1e3 * part.ms:.0f} µs"
+            for part in profile.largest(Section.HEADS, 3)
+        )
+        rows.append(
+            [
+                profile.variant,
+                f"{profile.total_ms:.2f}",
+                f"{profile.total_ms / base.total_ms:.2f}",
+                *(f"{share:.3f}" for share in shares),
+                heads or NONE,
+            ]
+        )
+    return table(head, rows)
+
+
+def misses(result: NetworkResult, profiles: Sequence[Profile]) -> list[str]:
+    """One line per missed ratio: how much too long, and what the profiler says of the nearest batch size."""
+    lines = []
+    for cell in result.cells:
+        verdict = ratio_verdict(cell)
+        if cell.threads != 1 or verdict is None or verdict.met:
+            continue
+        lines.append(
+            f"- {LABELS[cell.state]}, {cell.engine}, batch {cell.batch}: {verdict.value:.2f} instead of "
+            f"{verdict.limit:g}. {explained(cell, profiles)}"
+        )
+    return [*lines, ""] if lines else ["All ratios keep their targets.", ""]
+
+
+def explained(cell: Cell, profiles: Sequence[Profile]) -> str:
+    """What the profiler says the time beyond the policy's passes goes to, in shares of the plain run."""
+    own = [profile for profile in profiles if profile.variant == f"{cell.engine} {cell.state}"]
+    if not own:
+        return "Not profiled."
+    found = min(own, key=lambda profile: abs(profile.batch - cell.batch))
+    base = next(p for p in profiles if p.variant == "plain" and p.batch == found.batch)
+    whole = base.total_ms
+    first = found.ms(Section.PASS_1) - base.ms(Section.PASS_1)
+    second = found.ms(Section.PASS_2) - base.ms(Section.PASS_1) * found.second_pass_rows / found.batch
+    beyond = {
+        "heads": found.ms(Section.HEADS),
+        "pass 1 beyond the plain one": first,
+        "pass 2 beyond its rows' share of one": second,
+        "layout changes": found.ms(Section.LAYOUT) - base.ms(Section.LAYOUT),
+        "between operators": found.ms(Section.BETWEEN) - base.ms(Section.BETWEEN),
+    }
+    parts = sorted(beyond.items(), key=lambda item: -item[1])
+    text = ", ".join(f"{name} {value / whole:+.3f}" for name, value in parts if abs(value / whole) >= 0.001)
+    return f"Profiler at batch {found.batch}, in plain passes: {text}."
