@@ -14,6 +14,7 @@ from nip_runtime import dependencies, providers
 from nip_runtime.errors import DependencyError, DeviceError
 from nip_runtime.providers import CPU, CUDA, Device, DeviceKind
 from nip_runtime.session import DefendedSession
+from tests.runtime.cuda import works
 from tests.runtime.toy import pixels
 
 HAS_CUDA_BUILD = CUDA in onnxruntime.get_available_providers()
@@ -224,7 +225,7 @@ def test_a_missing_module_names_its_extra(module: str, cure: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not HAS_CUDA_BUILD, reason="no CUDA build of onnxruntime")
+@pytest.mark.skipif(not works(), reason="no CUDA device that works")
 def test_cuda_agrees_with_the_cpu(any_path: Path, any_session: DefendedSession) -> None:
     images = pixels(any_session, 17)
     with DefendedSession(any_path, device="cuda") as session:

@@ -57,7 +57,7 @@ def equal(left: Arrays, right: Arrays) -> None:
 @pytest.mark.parametrize("capture", [False, True])
 def test_device_and_host_agree_bit_for_bit(subject: Subject, capture: bool) -> None:
     runner = DeviceRunner(CPU, capture=capture)
-    for rows in (slice(0, 12), slice(0, 5), slice(5, 12), slice(0, 5)):
+    for rows in (slice(0, 12), slice(0, 5), slice(5, 10), slice(0, 5)):
         images = subject.images[rows]
         equal(subject.run(runner, images), subject.run(HostRunner(), images))
 
