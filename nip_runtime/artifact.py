@@ -6,15 +6,18 @@ All of it happens before onnxruntime sees the file: crafted models can crash it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nip_runtime.container import Container, read_container
+from nip_runtime.container import Container, mapped, parse_container
 from nip_runtime.errors import ArtifactError
 from nip_runtime.graph import TensorInfo
 from nip_runtime.manifest import Manifest, read_manifest
 from nip_runtime.names import CANDIDATE, FLAGGED, MANIFEST_KEY, RAW_LOGITS, SUSPICION
+from nip_runtime.wire import Buffer
 
 _log = logging.getLogger(__name__)
 
@@ -37,14 +40,26 @@ def read_artifact(path: str | Path) -> Artifact:
     Raises:
         ArtifactError: if it is missing, no whole ONNX file, has no or a bad manifest, or differs from it.
     """
+    with opened(path) as (artifact, _):
+        return artifact
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[tuple[Artifact, Buffer]]:
+    """The defended file at ``path``, checked, and while the block runs its bytes: what was checked is run.
+
+    Raises:
+        ArtifactError: as :func:`read_artifact`.
+    """
     path = Path(path)
-    container = read_container(path)
-    try:
-        manifest = check_container(container)
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from error
-    _log.debug("%s agrees with its manifest", path)
-    return Artifact(path, container, manifest)
+    with mapped(path) as buffer:
+        container = parse_container(buffer, origin=str(path))
+        try:
+            manifest = check_container(container)
+        except ArtifactError as error:
+            raise ArtifactError(f"{path}: {error}") from error
+        _log.debug("%s agrees with its manifest", path)
+        yield Artifact(path, container, manifest), buffer
 
 
 def check_container(container: Container) -> Manifest:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -66,20 +67,34 @@ def read_container(path: str | Path) -> Container:
     Raises:
         ArtifactError: if there is no such file, or it is not a whole ONNX file.
     """
+    with mapped(path) as buffer:
+        return parse_container(buffer, origin=str(path))
+
+
+@contextmanager
+def mapped(path: str | Path) -> Iterator[Buffer]:
+    """The bytes of the file at ``path``, mapped rather than loaded, while the block runs.
+
+    Raises:
+        ArtifactError: if there is no such file, or it can't be read.
+    """
     path = Path(path)
     if not path.is_file():
         got = "a folder" if path.is_dir() else "nothing there"
         raise ArtifactError.mismatch(expected=f"an ONNX file at {path}", got=got, fix="check the path")
-    try:
-        with path.open("rb") as file:
-            if path.stat().st_size == 0:
-                return parse_container(b"", origin=str(path))
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                return parse_container(mapped, origin=str(path))
-    except OSError as error:
-        raise ArtifactError.mismatch(
-            expected=f"a readable file at {path}", got=str(error), fix="check its permissions"
-        ) from error
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            # A mapping of nothing can't be made.
+            empty = path.stat().st_size == 0
+            buffer = (
+                b"" if empty else stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            )
+        except OSError as error:
+            raise ArtifactError.mismatch(
+                expected=f"a readable file at {path}", got=str(error), fix="check its permissions"
+            ) from error
+        yield buffer
 
 
 def parse_container(buffer: Buffer, *, origin: str = "these bytes") -> Container:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nip_runtime import providers
-from nip_runtime.artifact import read_artifact
+from nip_runtime.artifact import opened
+from nip_runtime.engine.answers import Answers, EngineKind
+from nip_runtime.engine.choose import Opened, open_engine
+from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import ArtifactError, InputError, NipError
 from nip_runtime.inputs import check_images, to_float32
 from nip_runtime.manifest import Manifest
-from nip_runtime.names import CANDIDATE, FLAGGED, RAW_LOGITS, SUSPICION
+from nip_runtime.providers import Device, SessionSettings
 from nip_runtime.result import Prediction, explain
+from nip_runtime.runners import DeviceRunner, HostRunner, Runner, from_dlpack, to_dlpack
+from nip_runtime.runners.dlpack import DlpackTensor
+from nip_runtime.splitting import buckets
+from nip_runtime.stream import Answer, OnError, image_reader, predict_stream
 
 _log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 
 class DefendedSession:
@@ -28,41 +39,69 @@ class DefendedSession:
 
     Args:
         path: the ``.onnx`` file.
-        device: "auto" (CUDA if it really works, else CPU; logged at INFO), "cpu", "cuda" or "cuda:1".
-        threads: CPU threads for one run; None lets onnxruntime decide.
-        max_batch: inputs per run; larger batches are split.
+        device: "auto" (CUDA if it really works, else CPU; logged at INFO), "cpu", "cuda", "cuda:1",
+            "tensorrt", or an execution provider by onnxruntime's name.
+        engine: "fused" (the whole graph in one onnxruntime session), "gated" (the backbone in memory once,
+            its second pass on rows that the host picks) or "auto" (whichever costs less here; see
+            ``engine_why``). Answers are the same: on the CPU bit for bit.
+        threads: CPU threads for one run; short for ``SessionSettings(threads=threads)``. None: as many as the
+            process's affinity mask and cgroup allow.
+        settings: all else that can be set about onnxruntime; wins over ``threads``.
+        max_batch: inputs per run; larger batches are split. :func:`nip_runtime.ceiling.rows_within` measures
+            how many a memory ceiling allows.
 
     Raises:
-        ArtifactError: if the file is missing, damaged, not a defended one, or differs from its manifest.
+        ArtifactError: if the file is missing, damaged, not a defended one, or differs from its manifest; or
+            if engine "gated" is asked for and an earlier version wrote the file.
         DeviceError: if the device can't be had; says what is missing.
         DependencyError: if onnxruntime is missing.
-        InputError: if ``threads`` or ``max_batch`` is not a positive whole number.
+        InputError: if ``engine`` is unknown, or ``threads`` or ``max_batch`` no positive whole number.
     """
 
     def __init__(
-        self, path: str | Path, *, device: str = "auto", threads: int | None = None, max_batch: int = 256
+        self,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        engine: str = EngineKind.AUTO,
+        threads: int | None = None,
+        settings: SessionSettings | None = None,
+        max_batch: int = 256,
     ) -> None:
         _check_positive("max_batch", max_batch)
-        if threads is not None:
-            _check_positive("threads", threads)
-        artifact = read_artifact(path)
-        resolved = providers.resolve(device)
-        try:
-            self._session: Any = providers.open_session(artifact.path, resolved, threads=threads)
-        except NipError:
-            raise
-        except Exception as error:  # onnxruntime's errors share no base class of their own
-            raise ArtifactError.mismatch(
-                expected=f"a model that onnxruntime can run at {path}",
-                got=" ".join(str(error).split()),
-                fix="upgrade onnxruntime, or export the model again",
-            ) from error
+        if engine not in tuple(EngineKind):
+            raise InputError.mismatch(
+                expected=f"engine {', '.join(EngineKind)}", got=repr(engine), fix="name one of these"
+            )
+        settings = SessionSettings(threads=threads) if settings is None else settings
+        with opened(path) as (artifact, content):
+            resolved = providers.resolve(device)
+            runner = _runner(resolved, settings)
+            try:
+                self._opened: Opened[Any] | None = open_engine(
+                    EngineKind(engine),
+                    Sliceable(content),
+                    artifact.manifest,
+                    device=resolved,
+                    settings=settings,
+                    runner=runner,
+                )
+            except NipError:
+                raise
+            except Exception as error:  # onnxruntime's errors share no base class of their own
+                raise ArtifactError.mismatch(
+                    expected=f"a model that onnxruntime can run at {path}",
+                    got=" ".join(str(error).split()),
+                    fix="upgrade onnxruntime, or export the model again",
+                ) from error
         self._path = artifact.path.absolute()
         self._manifest = artifact.manifest
         self._device = resolved
-        self._reopen = (str(self._path), device, threads, max_batch)
+        self._runner: Runner[Any] = runner
+        self._reopen = (str(self._path), device, engine, settings, max_batch)
         self._max_batch = max_batch
         _log.info("opened %s on %s, policy %s", path, resolved, self._manifest.policy)
+        _log.info("engine %s: %s", self.engine, self._opened.why)
 
     @property
     def path(self) -> Path:
@@ -79,6 +118,16 @@ class DefendedSession:
         """The device taken: "cpu", or "cuda:0" and so on."""
         return str(self._device)
 
+    @property
+    def engine(self) -> str:
+        """The engine taken, "fused" or "gated"."""
+        return str(self._require_open().engine.kind)
+
+    @property
+    def engine_why(self) -> str:
+        """Why this engine was taken."""
+        return self._require_open().why
+
     def predict(self, images: object) -> Prediction:
         """Predict N inputs, N ≥ 0.
 
@@ -90,40 +139,147 @@ class DefendedSession:
             InputError: if the array is not of this kind, or holds NaN, Inf or values out of bounds; or if
                 the session is closed.
         """
-        session = self._session
-        if session is None:
+        self._require_open()
+        spec = self._manifest.input
+        checked = check_images(images, spec)
+        if 0 < len(checked) <= self._max_batch:
+            return self._prediction(self._host_answers(to_float32(checked, spec)))
+        starts = range(0, len(checked), self._max_batch)
+        runs = [
+            self._host_answers(to_float32(checked[start : start + self._max_batch], spec)) for start in starts
+        ]
+        return self._prediction(_joined(runs) if runs else _nothing(self._manifest.output.classes))
+
+    def predict_tensor(self, images: DlpackTensor) -> Answers[DlpackTensor]:
+        """Predict N inputs that are already where this session computes, and leave the answers there.
+
+        Nothing passes through the host but one flag per row. Values are *not* checked: looking at them would
+        bring them to the host. Rows with NaN or values out of bounds get answers without meaning.
+
+        Args:
+            images: float32 (N, *shape), 1 ≤ N ≤ ``max_batch``, C-contiguous, on this session's device: a
+                torch or CuPy tensor, or anything else that speaks DLPack; a numpy array on the CPU.
+
+        Returns:
+            The file's outputs as tensors for ``torch.from_dlpack``, ``cupy.from_dlpack`` or
+            ``numpy.from_dlpack``, on the device, uncopied.
+
+        Raises:
+            InputError: if the tensor is elsewhere, of another shape or type, too long or empty, or the
+                session is closed.
+            DeviceError: if this device or onnxruntime can't keep tensors in place.
+        """
+        engine = self._require_open().engine
+        tensor = from_dlpack(images, device=self._device, shape=(None, *self._manifest.input.shape))
+        rows = tensor.shape()[0]
+        if not 1 <= rows <= self._max_batch:
+            raise InputError.mismatch(
+                expected=f"1 to {self._max_batch} rows",
+                got=str(rows),
+                fix="split the tensor, or raise max_batch",
+            )
+        on_host = isinstance(self._runner, HostRunner)
+        answers: Answers[Any] = engine.run(to_dlpack(tensor) if on_host else tensor)
+        return answers if on_host else answers.map(to_dlpack)
+
+    def predict_stream(
+        self,
+        items: Iterable[Item],
+        *,
+        decode: Callable[[Item], object] | None = None,
+        batch: int = 16,
+        workers: int = 2,
+        runs: int = 2,
+        prefetch: int = 1,
+        flush_after_ms: float | None = None,
+        on_error: str = OnError.RAISE,
+    ) -> Generator[Answer[Item], None, None]:
+        """Answer a stream of single images in order, while later ones are still being read and decoded.
+
+        See :func:`nip_runtime.stream.predict_stream` for arguments and errors. Without ``decode``, paths of
+        image files are read and resized as the manifest pins it, and arrays pass as they are.
+        """
+        self._require_open()
+        return predict_stream(
+            self.predict,
+            items,
+            decode=image_reader(self._manifest.input) if decode is None else decode,  # type: ignore[arg-type]
+            batch=batch,
+            workers=workers,
+            runs=runs,
+            prefetch=prefetch,
+            flush_after_ms=flush_after_ms,
+            on_error=on_error,
+        )
+
+    def warmup(self, batches: Sequence[int] | None = None) -> None:
+        """Run once what traffic will run, so that the first requests do not pay for first times.
+
+        Args:
+            batches: numbers of rows to come; by default the powers of two up to ``max_batch`` on a GPU, where
+                every new size costs a search for kernels, and one row on the CPU.
+
+        Raises:
+            InputError: if a number is not within 1…``max_batch``, or the session is closed.
+        """
+        on_cpu = self._device.provider == providers.CPU
+        sizes = tuple(batches) if batches is not None else ((1,) if on_cpu else buckets(self._max_batch))
+        for rows in sizes:
+            if not 1 <= rows <= self._max_batch:
+                raise InputError.mismatch(
+                    expected=f"1 to {self._max_batch} rows",
+                    got=repr(rows),
+                    fix="raise max_batch, or warm less",
+                )
+        engine = self._require_open().engine
+        for rows in sizes:
+            engine.warm(self._runner.from_host(self._blank(rows)))
+
+    def release_memory(self) -> None:
+        """Give onnxruntime's free memory back to the system: between bursts, after a large batch.
+
+        Raises:
+            InputError: if the session is closed.
+        """
+        options = providers.run_options(self._device, shrink=True)
+        self._require_open().engine.warm(self._runner.from_host(self._blank(1)), options=options)
+
+    def close(self) -> None:
+        """Let go of the model; runs in progress in other threads finish. Closing twice is harmless."""
+        self._opened = None
+
+    def _require_open(self) -> Opened[Any]:
+        if self._opened is None:
             raise InputError.mismatch(
                 expected="an open session", got="a closed one", fix="open the file in a new DefendedSession"
             )
+        return self._opened
+
+    def _blank(self, rows: int) -> NDArray[np.float32]:
         spec = self._manifest.input
-        checked = check_images(images, spec)
-        count, classes = len(checked), self._manifest.output.classes
-        logits = np.empty((count, classes), np.float32)
-        raw_logits = np.empty((count, classes), np.float32)
-        suspicion = np.empty(count, np.float32)
-        flagged = np.empty(count, np.bool_)
-        candidate = np.empty(count, np.int64)
-        names = [self._manifest.output.name, RAW_LOGITS, SUSPICION, FLAGGED, CANDIDATE]
-        for start in range(0, count, self._max_batch):
-            rows = slice(start, start + self._max_batch)
-            outputs = session.run(names, {spec.name: to_float32(checked[rows], spec)})
-            logits[rows], raw_logits[rows], suspicion[rows], flagged[rows], candidate[rows] = outputs
-        labels = logits.argmax(axis=1).astype(np.int64, copy=False)
-        raw_labels = raw_logits.argmax(axis=1).astype(np.int64, copy=False)
+        return np.full((rows, *spec.shape), spec.bounds[0], np.float32)
+
+    def _host_answers(self, inputs: NDArray[np.float32]) -> Answers[NDArray[Any]]:
+        answers = self._require_open().engine.run(self._runner.from_host(inputs))
+        return answers if isinstance(self._runner, HostRunner) else answers.map(self._runner.to_host)
+
+    def _prediction(self, answers: Answers[NDArray[Any]]) -> Prediction:
+        logits, raw_logits = answers.logits, answers.raw_logits
+        raw_labels = raw_logits.argmax(axis=1)
+        if logits is raw_logits:  # nothing was changed; but each array is the caller's to write to
+            labels, logits = raw_labels.copy(), logits.copy()
+        else:
+            labels = logits.argmax(axis=1)
         return Prediction(
             labels=labels,
             logits=logits,
             raw_labels=raw_labels,
             raw_logits=raw_logits,
-            suspicion=suspicion,
-            flagged=flagged,
-            candidate=candidate,
-            reason=explain(self._manifest.policy, labels, raw_labels, flagged),
+            suspicion=answers.suspicion,
+            flagged=answers.flagged,
+            candidate=answers.candidate,
+            reason=explain(self._manifest.policy, labels, raw_labels, answers.flagged),
         )
-
-    def close(self) -> None:
-        """Let go of the model; runs in progress in other threads finish. Closing twice is harmless."""
-        self._session = None
 
     def __enter__(self) -> Self:
         return self
@@ -143,8 +299,28 @@ class DefendedSession:
         return f"DefendedSession({str(self._path)!r}, device={self.device!r})"
 
 
-def _open(path: str, device: str, threads: int | None, max_batch: int) -> DefendedSession:
-    return DefendedSession(path, device=device, threads=threads, max_batch=max_batch)
+def _open(path: str, device: str, engine: str, settings: SessionSettings, max_batch: int) -> DefendedSession:
+    return DefendedSession(path, device=device, engine=engine, settings=settings, max_batch=max_batch)
+
+
+def _runner(device: Device, settings: SessionSettings) -> Runner[Any]:
+    """Numpy on the CPU and where tensors can't stay on the device."""
+    if device.provider == providers.CPU or device.memory is None:
+        return HostRunner()
+    return DeviceRunner(device, capture=settings.cuda_graph)
+
+
+def _joined(runs: Sequence[Answers[NDArray[Any]]]) -> Answers[NDArray[Any]]:
+    logits, raw_logits, suspicion, flagged, candidate = (
+        np.concatenate(values) for values in zip(*(run.values for run in runs), strict=True)
+    )
+    return Answers(logits, raw_logits, suspicion, flagged, candidate)
+
+
+def _nothing(classes: int) -> Answers[NDArray[Any]]:
+    logits = np.empty((0, classes), np.float32)
+    none = np.empty(0, np.bool_)
+    return Answers(logits, logits, none.astype(np.float32), none, none.astype(np.int64))
 
 
 def _check_positive(name: str, value: object) -> None:

@@ -7,20 +7,25 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
+from nip_runtime import providers
 from nip_runtime.bench import machine
 from nip_runtime.bench.opening import measure_openings
+from nip_runtime.bench.overhead import measure_overhead
 from nip_runtime.bench.plan import BenchPlan, EngineChoice
-from nip_runtime.bench.report import BenchReport, Contender
-from nip_runtime.bench.shares import Inputs
+from nip_runtime.bench.report import BenchReport, Contender, Overhead
 from nip_runtime.bench.subject import Subject, prepare
 from nip_runtime.bench.timing import Progress, time_all
-from nip_runtime.engine.answers import Engine
-from nip_runtime.engine.fused import FusedEngine
-from nip_runtime.engine.gated import GatedEngine
-from nip_runtime.providers import usable_cores
-from nip_runtime.runners import HostRunner
+from nip_runtime.engine.answers import EngineKind
+from nip_runtime.engine.choose import Opened
+
+_KINDS: Final[Mapping[EngineChoice, tuple[EngineKind, ...]]] = {
+    EngineChoice.AUTO: (EngineKind.AUTO,),
+    EngineChoice.FUSED: (EngineKind.FUSED,),
+    EngineChoice.GATED: (EngineKind.GATED,),
+    EngineChoice.BOTH: (EngineKind.FUSED, EngineKind.GATED),
+}
 
 
 def run_bench(plan: BenchPlan, progress: Progress) -> BenchReport:
@@ -36,50 +41,54 @@ def run_bench(plan: BenchPlan, progress: Progress) -> BenchReport:
     with TemporaryDirectory(prefix="nip-bench-") as folder:
         subject = prepare(plan, Path(folder) / "plain.onnx")
         device = str(subject.opener.device)
-        described = machine.describe(device)  # the load is that before the bench's own
-        engines = open_engines(subject, plan.engine)
+        described = machine.describe(device)  # before the timing: its load is that of others
+        opened = open_engines(subject, plan.engine)
+        engines = {kind: one.engine for kind, one in opened.items()}
         timed = tuple(time_all(subject, engines, plan, progress))
-        opened = measure_openings(subject, tuple(engines), plan, progress) if plan.openings else ()
-        manifest = subject.artifact.manifest
-        return BenchReport(
-            created=created,
-            duration_s=time.monotonic() - start,
-            file=str(plan.path),
-            file_bytes=subject.artifact.container.size_bytes,
-            bank_bytes=manifest.defence.bank.size_bytes,
-            readout_bytes=manifest.defence.readout_size_bytes,
-            graph_digest=manifest.digests.graph,
-            policy=manifest.policy,
-            precision=manifest.precision,
-            has_screen=subject.has_screen,
-            plain=None if plan.against is None else str(plan.against),
-            agreement=subject.agreement,
-            device=device,
-            provider=subject.plain_session.get_providers()[0],
-            threads=plan.threads or usable_cores().count,
-            auto_engine=None,
-            machine=described,
-            timed=timed,
-            opened=opened,
-            overhead=None,
-        )
+        overhead = _overhead(subject, plan, progress)
+        weighed = measure_openings(subject.plain, device, plan, progress)
+    manifest = subject.artifact.manifest
+    auto = plan.engine is EngineChoice.AUTO
+    return BenchReport(
+        created=created,
+        duration_s=time.monotonic() - start,
+        file=str(plan.path),
+        file_bytes=subject.artifact.container.size_bytes,
+        bank_bytes=manifest.defence.bank.size_bytes,
+        readout_bytes=manifest.defence.readout_size_bytes,
+        graph_digest=manifest.digests.graph,
+        policy=manifest.policy,
+        precision=manifest.precision,
+        has_screen=subject.has_screen,
+        plain=None if plan.against is None else str(plan.against),
+        agreement=subject.agreement,
+        device=device,
+        provider=subject.plain_session.get_providers()[0],
+        threads=plan.threads or providers.usable_cores().count,
+        auto_engine=next(iter(opened)) if auto else None,
+        auto_why=next(iter(opened.values())).why if auto else None,
+        machine=described,
+        timed=timed,
+        opened=weighed,
+        overhead=overhead,
+    )
 
 
-_ENGINES: Final[Mapping[EngineChoice, tuple[Contender, ...]]] = {
-    EngineChoice.AUTO: (Contender.FUSED,),
-    EngineChoice.FUSED: (Contender.FUSED,),
-    EngineChoice.GATED: (Contender.GATED,),
-    EngineChoice.BOTH: (Contender.FUSED, Contender.GATED),
-}
-
-
-def open_engines(subject: Subject, choice: EngineChoice) -> Mapping[Contender, Engine[Inputs]]:
+def open_engines(subject: Subject, choice: EngineChoice) -> Mapping[Contender, Opened[Any]]:
     """Open the engines to time, on the file with its screen moved."""
-    return {contender: _engine(subject, contender) for contender in _ENGINES[choice]}
+    manifest = subject.artifact.manifest
+    opened = [subject.opener.engine(kind, subject.model, manifest) for kind in _KINDS[choice]]
+    return {Contender(one.engine.kind): one for one in opened}
 
 
-def _engine(subject: Subject, contender: Contender) -> Engine[Inputs]:
-    manifest, runner = subject.artifact.manifest, HostRunner()
-    if contender is Contender.GATED:
-        return GatedEngine(subject.model, manifest, open_session=subject.opener, runner=runner)
-    return FusedEngine(bytes(subject.model.buffer), manifest, open_session=subject.opener, runner=runner)
+def _overhead(subject: Subject, plan: BenchPlan, progress: Progress) -> Overhead | None:
+    if subject.opener.device.provider != providers.CPU:
+        return None
+    rows = 0 if subject.has_screen else 1
+    return measure_overhead(
+        plan.path,
+        subject.mixture.batch(1, rows),
+        settings=subject.opener.settings,
+        rounds=plan.rounds,
+        progress=progress,
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -38,6 +40,15 @@ class Answers(Generic[T]):
     flagged: T
     candidate: T
 
+    @property
+    def values(self) -> tuple[T, T, T, T, T]:
+        """All of them, in the order above."""
+        return self.logits, self.raw_logits, self.suspicion, self.flagged, self.candidate
+
+    def map(self, change: Callable[[T], S]) -> Answers[S]:
+        """The same with every tensor changed."""
+        return Answers(*map(change, self.values))
+
 
 class Engine(Protocol[T]):
     """Executes one defended file."""
@@ -49,4 +60,8 @@ class Engine(Protocol[T]):
 
     def run(self, inputs: T, *, options: object = None) -> Answers[T]:
         """Answer N ≥ 1 rows of float32 (N, *shape)."""
+        ...
+
+    def warm(self, inputs: T, *, options: object = None) -> None:
+        """Run whatever rows like these may ever make run."""
         ...

@@ -37,3 +37,7 @@ class FusedEngine(Generic[T]):
         """See :class:`nip_runtime.engine.answers.Engine`."""
         answers = self._runner.run(self._session, self._outputs, {self._input: inputs}, options=options)
         return Answers(*answers)
+
+    def warm(self, inputs: T, *, options: object = None) -> None:
+        """See :class:`nip_runtime.engine.answers.Engine`; the file alone picks the rows of the second pass."""
+        self.run(inputs, options=options)

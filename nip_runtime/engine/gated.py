@@ -7,7 +7,8 @@ CPU provider bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -24,13 +25,23 @@ from nip_runtime.splitting import bucket
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A part in onnxruntime. Its bytes are not kept: they would be a second copy of the weights."""
+
+    session: Any
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
 class GatedEngine(Generic[T]):
     """Runs a defended file in parts.
 
     Args:
         model: the file, ready to be cut.
         manifest: what it says about itself.
-        open_session: opens serialised models in onnxruntime.
+        open_backbone: opens the part with the backbone in onnxruntime.
+        open_heads: opens the small parts. On the CPU they need no threads of their own.
         runner: runs sessions.
         padded: repeat picked rows up to the next power of two, for devices on which every new batch size is
             costly. Answers do not depend on it.
@@ -46,71 +57,76 @@ class GatedEngine(Generic[T]):
         model: Sliceable,
         manifest: Manifest,
         *,
-        open_session: Callable[[bytes], Any],
+        open_backbone: Callable[[bytes], Any],
+        open_heads: Callable[[bytes], Any],
         runner: Runner[T],
         padded: bool = False,
     ) -> None:
         parts = cut_parts(model, manifest)
-        self._look = open_session(parts.look.content)
-        self._perturb = open_session(parts.perturb.content)
-        self._judge = open_session(parts.judge.content)
-        self._parts = parts
+        self._look = _opened(parts.look, open_backbone)
+        self._perturb = _opened(parts.perturb, open_heads)
+        self._judge = _opened(parts.judge, open_heads)
+        self._screened = parts.screened
         self._runner = runner
         self._input = manifest.input.name
-        self._outputs = (manifest.output.name, *names.ADDED_OUTPUTS[1:])
         self._padded = padded
 
     def run(self, inputs: T, *, options: object = None) -> Answers[T]:
         """See :class:`nip_runtime.engine.answers.Engine`."""
-        look = self._parts.look
-        seen = dict(
-            zip(
-                look.outputs,
-                self._runner.run(self._look, look.outputs, {self._input: inputs}, options=options),
-                strict=True,
-            )
-        )
-        if not self._parts.screened:
-            return self._second_pass({self._input: inputs, **seen}, None, options)
+        seen = self._first_pass(inputs, options)
+        if not self._screened:
+            return self._second_pass(seen, options)
         screened = self._runner.to_host(seen[names.SCREENED])
-        if not screened.any():
-            raw = seen[names.RAW_LOGITS]
-            return Answers(
-                logits=raw,
-                raw_logits=raw,
-                suspicion=seen[names.CALM_SUSPICION],
-                flagged=self._runner.from_host(np.zeros(len(screened), np.bool_)),
-                candidate=seen[names.CALM_CANDIDATE],
-            )
-        rows = np.flatnonzero(screened)
-        return self._second_pass({self._input: inputs, **seen}, rows, options)
-
-    def _second_pass(
-        self, values: dict[str, T], rows: NDArray[np.int64] | None, options: object
-    ) -> Answers[T]:
-        if rows is not None:
-            values[names.ROWS] = self._runner.from_host(self._pad(rows, values))
-        (perturbed,) = self._part(self._perturb, self._parts.perturb, values, options)
-        (second,) = self._runner.run(
-            self._look, [names.RAW_LOGITS], {self._input: perturbed}, options=options
+        if screened.any():
+            return self._second_pass({**seen, names.ROWS: self._picked(screened)}, options)
+        raw = seen[names.RAW_LOGITS]
+        return Answers(
+            logits=raw,
+            raw_logits=raw,
+            suspicion=seen[names.CALM_SUSPICION],
+            flagged=self._runner.from_host(np.zeros(len(screened), np.bool_)),
+            candidate=seen[names.CALM_CANDIDATE],
         )
-        values[names.SECOND_LOGITS] = second
-        logits, suspicion, flagged, candidate = self._part(self._judge, self._parts.judge, values, options)
+
+    def warm(self, inputs: T, *, options: object = None) -> None:
+        """See :class:`nip_runtime.engine.answers.Engine`: as if every row had been screened."""
+        seen = self._first_pass(inputs, options)
+        if self._screened:
+            count = self._runner.to_host(seen[names.SCREENED]).shape
+            seen[names.ROWS] = self._picked(np.ones(count, np.bool_))
+        self._second_pass(seen, options)
+
+    def _first_pass(self, inputs: T, options: object) -> dict[str, T]:
+        given = {self._input: inputs}
+        return {**given, **self._run(self._look, given, options)}
+
+    def _second_pass(self, seen: Mapping[str, T], options: object) -> Answers[T]:
+        perturbed = self._run(self._perturb, seen, options)[names.PERTURBED]
+        (second,) = self._runner.run(
+            self._look.session, [names.RAW_LOGITS], {self._input: perturbed}, options=options
+        )
+        judged = self._run(self._judge, {**seen, names.SECOND_LOGITS: second}, options)
+        logits, suspicion, flagged, candidate = judged.values()
         return Answers(
             logits=logits,
-            raw_logits=values[names.RAW_LOGITS],
+            raw_logits=seen[names.RAW_LOGITS],
             suspicion=suspicion,
             flagged=flagged,
             candidate=candidate,
         )
 
-    def _part(self, session: Any, part: Part, values: dict[str, T], options: object) -> list[T]:
+    def _run(self, part: _Opened, values: Mapping[str, T], options: object) -> dict[str, T]:
         inputs = {name: values[name] for name in part.inputs}
-        return self._runner.run(session, part.outputs, inputs, options=options)
+        results = self._runner.run(part.session, part.outputs, inputs, options=options)
+        return dict(zip(part.outputs, results, strict=True))
 
-    def _pad(self, rows: NDArray[np.int64], values: dict[str, T]) -> NDArray[np.int64]:
-        """Repeat the last row: its results are put back twice, and are the same twice."""
-        if not self._padded:
-            return rows
-        count = self._runner.to_host(values[names.SCREENED]).shape[0]
-        return np.pad(rows, (0, bucket(len(rows), count) - len(rows)), mode="edge")
+    def _picked(self, screened: NDArray[np.bool_]) -> T:
+        """Indices of the screened rows, (M,) int64; padded by the last, whose results are the same twice."""
+        rows = np.flatnonzero(screened)
+        if self._padded:
+            rows = np.pad(rows, (0, bucket(len(rows), len(screened)) - len(rows)), mode="edge")
+        return self._runner.from_host(rows)
+
+
+def _opened(part: Part, open_session: Callable[[bytes], Any]) -> _Opened:
+    return _Opened(open_session(part.content), part.inputs, part.outputs)

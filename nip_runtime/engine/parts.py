@@ -42,29 +42,28 @@ def has_screen(model: Sliceable) -> bool:
     return names.ROWS in model.computed
 
 
+def can_be_cut(model: Sliceable) -> bool:
+    """Whether a file has the values at which it is cut; earlier versions wrote others."""
+    return not _lacking(model)
+
+
 def cut_parts(model: Sliceable, manifest: Manifest) -> Parts:
     """Cut a defended file.
 
     Raises:
         ArtifactError: if its graph lacks the values at which it is cut: an earlier version wrote it.
     """
-    source, outputs = manifest.input.name, (manifest.output.name, *names.ADDED_OUTPUTS[1:])
-    screened = has_screen(model)
-    picked = names.ROWS if screened else names.HYPOTHESIS
-    second = [names.SECOND_LOGITS]
-    seen = [names.RAW_LOGITS, names.PREDICTED, names.EARLY, names.DISAGREEMENT_SCORE]
-    if screened:
-        seen += [names.SCREENED, names.CALM_SUSPICION, names.CALM_CANDIDATE]
-        second.append(names.ROWS)
-    elif names.HYPOTHESIS in model.computed:
-        seen.append(names.HYPOTHESIS)
-    lacking = [name for name in (*seen, *second, names.PERTURBED) if name not in model.computed]
+    lacking = _lacking(model)
     if lacking:
         raise ArtifactError.mismatch(
             expected=f"a graph that computes {lacking[0]}",
             got="one that does not",
             fix="export the model again with this version, or use engine fused",
         )
+    source, outputs = manifest.input.name, (manifest.output.name, *names.ADDED_OUTPUTS[1:])
+    screened = has_screen(model)
+    seen, second = _seen(model), [names.SECOND_LOGITS, *([names.ROWS] if screened else [])]
+    picked = names.ROWS if screened else names.HYPOTHESIS
     return Parts(
         look=_part(model, [source], seen),
         perturb=_part(model, [source, picked], [names.PERTURBED]),
@@ -81,3 +80,16 @@ def plain_part(model: Sliceable, manifest: Manifest) -> Part:
 def _part(model: Sliceable, inputs: Sequence[str], outputs: Sequence[str]) -> Part:
     needed = model.needed(inputs, outputs)
     return Part(model.part(needed, outputs), needed, tuple(outputs))
+
+
+def _seen(model: Sliceable) -> list[str]:
+    """What the first pass leaves for the rest."""
+    seen = [names.RAW_LOGITS, names.PREDICTED, names.EARLY, names.DISAGREEMENT_SCORE]
+    if has_screen(model):
+        return [*seen, names.SCREENED, names.CALM_SUSPICION, names.CALM_CANDIDATE]
+    return [*seen, names.HYPOTHESIS] if names.HYPOTHESIS in model.computed else seen
+
+
+def _lacking(model: Sliceable) -> list[str]:
+    wanted = (*_seen(model), names.PERTURBED, names.SECOND_LOGITS)
+    return [name for name in wanted if name not in model.computed]

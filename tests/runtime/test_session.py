@@ -96,11 +96,13 @@ def test_unflagged_rows_keep_the_raw_logits(any_session: DefendedSession) -> Non
 
 
 def test_no_rows_do_not_run_the_graph(toy: DefendedSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Refuses:
-        def run(self, *_: object) -> None:
-            raise AssertionError("ran")
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("ran")
 
-    monkeypatch.setattr(toy, "_session", Refuses())
+    assert toy._opened is not None
+    monkeypatch.setattr(toy._opened.engine, "run", refuse)
+    with pytest.raises(AssertionError, match="ran"):
+        toy.predict(np.zeros((1, 1, 4, 4), np.float32))
     assert len(toy.predict(np.zeros((0, 1, 4, 4), np.float32))) == 0
     assert len(toy.predict(np.zeros((0, 4, 4), np.uint8))) == 0
 
@@ -125,16 +127,17 @@ def test_rows_do_not_see_each_other(toy: DefendedSession, cuts: list[int], seed:
 
 def test_never_runs_more_than_max_batch(toy_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with DefendedSession(toy_path, device="cpu", max_batch=7) as session:
-        inner, sizes = session._session, []
+        assert session._opened is not None
+        engine, sizes = session._opened.engine, list[int]()
+        inner = engine.run
 
-        class Counts:
-            def run(
-                self, names: list[str], feed: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
-            ) -> object:
-                sizes.append(len(feed["input"]))
-                return inner.run(names, feed)
+        def run(
+            inputs: np.ndarray[tuple[int, ...], np.dtype[np.float32]], *, options: object = None
+        ) -> object:
+            sizes.append(len(inputs))
+            return inner(inputs, options=options)
 
-        monkeypatch.setattr(session, "_session", Counts())
+        monkeypatch.setattr(engine, "run", run)
         session.predict(random_images(20))
     assert sizes == [7, 7, 6]
 
