@@ -50,6 +50,8 @@ def check_device(ort: Any, device: Device, *, provider_options: Mapping[str, str
         if device.provider not in available:
             what = "TensorRT" if device.kind is DeviceKind.TENSORRT else "CUDA"
             return Check(device.provider, False, f"this onnxruntime is built without {what}", _GPU_BUILD)
+        if not cuda.has_driver():
+            return Check(device.provider, False, *cuda.why_not(ort))
         cuda.preload(ort)
     elif device.kind is DeviceKind.PROVIDER:
         problem, cure = _why_no_provider(ort, device)

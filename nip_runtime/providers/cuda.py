@@ -25,12 +25,15 @@ def preload(ort: Any) -> None:
         _log.debug("onnxruntime.preload_dlls: %s", line)
 
 
+def has_driver() -> bool:
+    """An NVIDIA driver is installed. Without one, trying CUDA only makes onnxruntime complain on stderr."""
+    return _driver() is not None
+
+
 def why_not(ort: Any) -> tuple[str, str]:
     """Find the missing link between a CUDA build of onnxruntime and a GPU: (problem or "", cure)."""
-    windows = sys.platform == "win32"
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if windows else "libcuda.so.1")
-    except OSError:
+    driver = _driver()
+    if driver is None:
         return (
             "no NVIDIA driver is installed",
             "install the NVIDIA driver (in a container: run it with --gpus all)",
@@ -41,6 +44,7 @@ def why_not(ort: Any) -> tuple[str, str]:
             "the NVIDIA driver sees no device",
             "check nvidia-smi and CUDA_VISIBLE_DEVICES (in a container: run it with --gpus all)",
         )
+    windows = sys.platform == "win32"
     folder = Path(ort.__file__).parent / "capi"
     pattern = "onnxruntime_providers_{}.dll" if windows else "libonnxruntime_providers_{}.so"
     try:
@@ -56,3 +60,10 @@ def why_not(ort: Any) -> tuple[str, str]:
         "",
         f"check that the device exists (the driver sees {devices}) and that the driver fits the CUDA version",
     )
+
+
+def _driver() -> Any:
+    try:
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None

@@ -60,6 +60,7 @@ class FakeRuntime(ModuleType):
 @pytest.fixture
 def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
     runtime = FakeRuntime(request.param)
+    monkeypatch.setattr("ctypes.CDLL", lambda name, mode=0: _Driver(1))
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
     return runtime
 
