@@ -203,7 +203,7 @@ class DefendedSession:
         return predict_stream(
             self.predict,
             items,
-            decode=image_reader(self._manifest.input) if decode is None else decode,  # type: ignore[arg-type]
+            decode=image_reader(self._manifest.input) if decode is None else decode,
             batch=batch,
             workers=workers,
             runs=runs,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Generic, NoReturn
+from typing import Generic, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,8 +180,8 @@ def _raise_located(error: Exception, index: int) -> NoReturn:
     raise error
 
 
-def image_reader(spec: InputSpec) -> Callable[[Path | NDArray[Any]], NDArray[Any]]:
-    """A ``decode`` for streams of image files, resized as the manifest pins it; arrays pass as they are.
+def image_reader(spec: InputSpec) -> Callable[[object], object]:
+    """A ``decode`` for streams of image files, resized as the manifest pins it; anything but a path passes.
 
     An ``.npy`` or ``.npz`` file must hold one item, with its batch axis.
 
@@ -189,17 +189,16 @@ def image_reader(spec: InputSpec) -> Callable[[Path | NDArray[Any]], NDArray[Any
         spec: the input of the model that will answer.
     """
 
-    def read(item: Path | NDArray[Any]) -> NDArray[Any]:
-        if not isinstance(item, Path):
+    def read(item: object) -> object:
+        if not isinstance(item, str | Path):
             return item
-        images = read_file(item, spec)
+        images = read_file(Path(item), spec)
         if len(images) != 1:
             raise InputError.mismatch(
                 expected=f"one item in {item}",
                 got=str(len(images)),
                 fix="stream the rows of the array instead",
             )
-        image: NDArray[Any] = images[0]
-        return image
+        return images[0]
 
     return read

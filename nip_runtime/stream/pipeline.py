@@ -83,12 +83,11 @@ class Pipeline(Generic[Item]):
         with self._room:
             self._is_stopped = True
             self._wake_all()
-        atexit.unregister(self.stop)
-        if (
-            threading.current_thread() not in self._threads
-        ):  # see the lock: one of these would wait for itself
-            for thread in self._threads:
-                thread.join()
+        if threading.current_thread() in self._threads:  # see the lock; it would wait for itself
+            return
+        for thread in self._threads:
+            thread.join()
+        atexit.unregister(self.stop)  # not before: a second Ctrl-C may end the waiting
 
     def _start(self) -> None:
         decoders = 0 if self._decode is None else self._limits.workers

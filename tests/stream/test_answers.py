@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,9 @@ def test_image_files_are_read_like_nip_predict_reads_them(
     np.save(tmp_path / "5.npy", images[5:6])
     paths = sorted(tmp_path.iterdir())
     read = image_reader(session.manifest.input)
-    answers = list(predict_stream(session.predict, [*paths, images[6]], decode=read, batch=4))
-    assert [answer.item for answer in answers[:6]] == paths
+    items = [*paths[:-1], str(paths[-1]), images[6]]
+    answers = list(predict_stream(session.predict, items, decode=read, batch=4))
+    assert [answer.item for answer in answers[:6]] == items[:6]
     assert [answer.label for answer in answers] == session.predict(images[:7]).labels.tolist()
 
 
@@ -99,6 +101,14 @@ def test_an_array_file_with_several_items_is_refused(session: DefendedSession, t
     read = image_reader(session.manifest.input)
     with pytest.raises(InputError, match=r"item 0: expected one item in .*two\.npy, got 2; stream the rows"):
         next(predict_stream(session.predict, [tmp_path / "two.npy"], decode=read))
+
+
+def test_a_session_streams_paths_and_arrays_by_itself(
+    session: DefendedSession, images: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    assert cv2.imwrite(str(tmp_path / "0.png"), images[0])
+    with closing(session.predict_stream([tmp_path / "0.png", *images[1:9]], batch=4)) as stream:
+        assert [answer.label for answer in stream] == session.predict(images[:9]).labels.tolist()
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,8 @@ def in_a_fresh_process(program: str, *arguments: str) -> list[int]:
     return answer
 
 
-@pytest.mark.parametrize("name", ["guarded", "always"])
-def test_a_process_that_runs_so_many_rows_stays_below_the_ceiling(name: str) -> None:
-    path = GOLDENS / f"{name}.onnx"
+def test_a_process_that_runs_so_many_rows_stays_below_the_ceiling() -> None:
+    path = GOLDENS / "guarded.onnx"
     (alone,) = in_a_fresh_process(SERVE, str(path), "1")
     ceiling = alone + 64 * MIB
     rows = rows_within(path, ceiling, threads=1, most=1 << 15)
@@ -97,6 +96,11 @@ def test_every_row_of_the_measured_file_takes_the_second_pass(images: NDArray[np
 
     assert not screened(path.read_bytes()).all()
     assert screened(all_rows_twice(path)).all()
+
+
+def test_a_file_without_a_screen_is_measured_as_it_is() -> None:
+    path = GOLDENS / "always.onnx"
+    assert all_rows_twice(path) == path.read_bytes()
 
 
 def test_a_shrinking_run_gives_back_what_mixed_batches_took() -> None:
