@@ -151,6 +151,12 @@ def _installed(builds: tuple[str, ...]) -> list[_Package]:
     return found or [_Package(builds[0], None)]
 
 
+def _verdict(check: Check) -> str:
+    if not check.works:
+        return f"does not work: {check.problem}"
+    return "works, but rounds float32 numbers" if check.rounds else "works"
+
+
 def _lines(diagnosis: _Diagnosis) -> list[str]:
     cores = diagnosis.cores
     lines = [
@@ -165,7 +171,7 @@ def _lines(diagnosis: _Diagnosis) -> list[str]:
         "devices",
     ]
     for check in diagnosis.checks:
-        lines.append(f"  {check.provider:<28}{'works' if check.works else f'does not work: {check.problem}'}")
+        lines.append(f"  {check.provider:<28}{_verdict(check)}")
         if check.cure:
             lines.append(f"  {'':<28}to use it: {check.cure}")
     if not diagnosis.checks:

@@ -1,4 +1,4 @@
-"""Runs a small model on a device and compares the result: the only proof that the device works."""
+"""Runs small models on a device and compares the results: the only proof that the device works."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nip_runtime.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.errors import NipError
@@ -26,12 +27,21 @@ _OTHER_CURE: Final = "see onnxruntime's page on this execution provider"
 
 @dataclass(frozen=True)
 class Check:
-    """What running a small model on a provider showed. ``problem`` and ``cure`` are "" where it works."""
+    """What running small models on a provider showed.
+
+    Args:
+        provider: onnxruntime's name of it.
+        works: it computes, and the right numbers.
+        problem: why it does not work; "" where it does.
+        cure: what to do about it; "" where it works.
+        rounds: it keeps less than float32 of the factors of float32 products.
+    """
 
     provider: str
     works: bool
     problem: str = ""
     cure: str = ""
+    rounds: bool = False
 
 
 def check_device(ort: Any, device: Device, *, provider_options: Mapping[str, str] | None = None) -> Check:
@@ -78,39 +88,64 @@ def _why_no_provider(ort: Any, device: Device) -> tuple[str, str]:
 
 
 def _try(ort: Any, device: Device, settings: SessionSettings) -> Check:
-    provider = device.provider
-    options = session_options(ort, settings)  # what goes wrong here is reported in our words: log level fatal
-    if provider != CPU:
-        # A provider that hands its nodes on to the CPU would seem to work.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     x = np.array([[1, 2, 3], [-4, 5, -6]], np.float32)
     weights = np.array([[1, 0], [2, -1], [0, 3]], np.float32)
     bias = np.array([10, -10], np.float32)
-    model = encode_model(
-        nodes=[encode_node("MatMul", ["x", "w"], ["p"]), encode_node("Add", ["p", "b"], ["y"])],
-        inputs=[encode_value("x", "float32", ["N", 3])],
-        outputs=[encode_value("y", "float32", ["N", 2])],
-        initializers=[encode_tensor("w", weights), encode_tensor("b", bias)],
-    )
     try:
-        session = create_session(ort, model, device, options, settings, helpers=False)
-        taken = session.get_providers()[0]
-        if taken != provider:
-            return _failed(ort, provider, f"onnxruntime silently took {taken} instead")
-        (y,) = session.run(["y"], {"x": x})
+        y = _affine(ort, device, settings, x, weights, bias)
+        expected = x @ weights + bias  # small integers: exact in every float format
+        if not np.array_equal(y, expected):
+            wrong = f"it computes {y.tolist()} for {expected.tolist()}"
+            return Check(device.provider, False, wrong, "check the driver and hardware")
+        rounds = device.kind is not DeviceKind.CPU and _rounds(ort, device, settings)
     except NipError:
         raise  # already in our words: an index that the provider does not have
+    except _SilentFallback as error:
+        return _failed(ort, device.provider, str(error))
     except Exception as error:  # onnxruntime's errors share no base class of their own
-        return _failed(ort, provider, in_words(error))
-    expected = x @ weights + bias  # small integers: exact in every float format
-    if not np.array_equal(y, expected):
-        return Check(
-            provider,
-            False,
-            f"it computes {y.tolist()} for {expected.tolist()}",
-            "check the driver and hardware",
-        )
-    return Check(provider, True)
+        return _failed(ort, device.provider, in_words(error))
+    return Check(device.provider, True, rounds=rounds)
+
+
+class _SilentFallback(Exception):
+    """Another provider than the one asked for was taken."""
+
+
+def _rounds(ort: Any, device: Device, settings: SessionSettings) -> bool:
+    """Whether factors of float32 products lose bits: TF32 and float16 keep 10 bits, bfloat16 7."""
+    # Large enough for the units that round. 1 + 2⁻¹² takes 12 bits, and float32 holds all sums exactly.
+    x = np.full((64, 64), 1 + 2.0**-12, np.float32)
+    weights = np.ones((64, 64), np.float32)
+    y = _affine(ort, device, settings, x, weights, np.zeros(64, np.float32))
+    return bool(np.abs(y - x @ weights).max() > 64 * 2.0**-14)
+
+
+def _affine(
+    ort: Any,
+    device: Device,
+    settings: SessionSettings,
+    x: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    bias: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """x @ weights + bias, computed by onnxruntime on ``device`` alone."""
+    options = session_options(ort, settings)
+    if device.provider != CPU:
+        # A provider that hands its nodes on to the CPU would seem to work.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    inner, outer = weights.shape
+    model = encode_model(
+        nodes=[encode_node("MatMul", ["x", "w"], ["p"]), encode_node("Add", ["p", "b"], ["y"])],
+        inputs=[encode_value("x", "float32", ["N", inner])],
+        outputs=[encode_value("y", "float32", ["N", outer])],
+        initializers=[encode_tensor("w", weights), encode_tensor("b", bias)],
+    )
+    session = create_session(ort, model, device, options, settings, helpers=False)
+    taken = session.get_providers()[0]
+    if taken != device.provider:
+        raise _SilentFallback(f"onnxruntime silently took {taken} instead")
+    (y,) = session.run(["y"], {"x": x})
+    return np.asarray(y)
 
 
 def in_words(error: Exception) -> str:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Final
 
 from nip_runtime.dependencies import load
 from nip_runtime.errors import DeviceError
-from nip_runtime.providers.check import check_device
-from nip_runtime.providers.device import Device, DeviceKind, parse_device
+from nip_runtime.providers.check import Check, check_device
+from nip_runtime.providers.device import CUDA, TENSORRT, Device, DeviceKind, parse_device
 from nip_runtime.providers.plugins import registered_providers
 from nip_runtime.providers.settings import SessionSettings
 
 _log = logging.getLogger(__name__)
 
-_NO_TF32: Final = "NVIDIA_TF32_OVERRIDE"
+_FULL_FLOAT32: Final = {
+    CUDA: "leave use_tf32 out of the provider options",
+    TENSORRT: "set NVIDIA_TF32_OVERRIDE=0 before the process starts",
+    "OpenVINOExecutionProvider": "set its provider option load_config to"
+    ' {"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}',
+}
 
 
 def resolve(text: str, *, settings: SessionSettings | None = None) -> Device:
     """Find the device to open, having run a small model on it if it is not the CPU.
 
-    "auto" takes the first CUDA device that works, else the CPU, and logs which.
+    "auto" takes the first CUDA device that works, else the CPU, and logs which. A device that rounds float32
+    numbers is taken with a warning in the log.
 
     Args:
         text: see `parse_device`.
@@ -39,6 +44,7 @@ def resolve(text: str, *, settings: SessionSettings | None = None) -> Device:
         check = check_device(ort, cuda, provider_options=options)
         if check.works:
             _log.info("device auto: taking %s", cuda)
+            _tell_of_rounding(check)
             return cuda
         _log.info("device auto: taking cpu, because CUDA does not work: %s", check.problem)
         return Device(DeviceKind.CPU)
@@ -48,10 +54,15 @@ def resolve(text: str, *, settings: SessionSettings | None = None) -> Device:
             raise DeviceError.mismatch(
                 expected=f"device {wanted}", got=check.problem, fix=f"{check.cure}, or ask for device cpu"
             )
-    if wanted.kind is DeviceKind.TENSORRT and os.environ.get(_NO_TF32) != "0":
-        _log.warning(
-            "TensorRT may round to TF32, which moves suspicions off their calibrated thresholds;"
-            " set %s=0 before the process starts",
-            _NO_TF32,
-        )
+        _tell_of_rounding(check)
     return wanted
+
+
+def _tell_of_rounding(check: Check) -> None:
+    if check.rounds:
+        _log.warning(
+            "%s rounds the factors of float32 products, which moves suspicions off their calibrated"
+            " thresholds; %s",
+            check.provider,
+            _FULL_FLOAT32.get(check.provider, "its provider options may turn that off"),
+        )

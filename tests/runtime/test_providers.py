@@ -12,7 +12,7 @@ import pytest
 
 from nip_runtime import dependencies, providers
 from nip_runtime.errors import DependencyError, DeviceError
-from nip_runtime.providers import CPU, CUDA, Device, DeviceKind
+from nip_runtime.providers import CPU, CUDA, TENSORRT, Device, DeviceKind
 from nip_runtime.session import DefendedSession
 from tests.runtime.cuda import works
 from tests.runtime.toy import pixels
@@ -31,7 +31,7 @@ class FakeRuntime(ModuleType):
         self.__file__ = onnxruntime.__file__
 
     def get_available_providers(self) -> list[str]:
-        return [CPU] if self.behaviour == "cpu build" else [CUDA, CPU]
+        return [CPU] if self.behaviour == "cpu build" else [TENSORRT, CUDA, CPU]
 
     def preload_dlls(self) -> None:
         print("Failed to load libcublasLt.so.12")
@@ -51,8 +51,12 @@ class FakeRuntime(ModuleType):
         offset = 1 if self.behaviour == "wrong numbers" else 0
 
         def run(_names: object, feed: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+            x = feed["x"]
+            if x.shape[1] == 64:  # the question whether it rounds
+                kept = np.float16 if self.behaviour == "rounds" else np.float32
+                return [x.astype(kept).astype(np.float32) @ np.ones((64, 64), np.float32)]
             weights = np.array([[1, 0], [2, -1], [0, 3]], np.float32)
-            return [feed["x"] @ weights + np.array([10, -10], np.float32) + offset]
+            return [x @ weights + np.array([10, -10], np.float32) + offset]
 
         return SimpleNamespace(get_providers=lambda: [taken], run=run)
 
@@ -115,7 +119,7 @@ def test_auto_takes_a_cuda_that_works(
     assert "device auto: taking cuda:0" in caplog.text
     assert "libcublasLt" in caplog.text
     assert capsys.readouterr().out == "", "a library does not print"
-    ((_, asked, fallback),) = fake.opened
+    _, asked, fallback = fake.opened[0]
     options = {
         "device_id": "0",
         "use_tf32": "0",
@@ -124,6 +128,20 @@ def test_auto_takes_a_cuda_that_works(
     }
     assert asked == [(CUDA, options)], "no other provider may help out in the check"
     assert fallback == 0
+
+
+@pytest.mark.parametrize("fake", ["works", "rounds"], indirect=True)
+@pytest.mark.parametrize(
+    ("text", "cure"), [("auto", "use_tf32"), ("cuda", "use_tf32"), ("tensorrt", "NVIDIA_TF32_OVERRIDE=0")]
+)
+def test_a_device_that_rounds_is_taken_with_a_warning(
+    fake: FakeRuntime, text: str, cure: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        device = providers.resolve(text)
+    assert device.memory == "cuda"
+    assert ("rounds the factors of float32 products" in caplog.text) is (fake.behaviour == "rounds")
+    assert (cure in caplog.text) is (fake.behaviour == "rounds")
 
 
 @pytest.mark.parametrize("fake", ["cpu build", "raises", "falls back", "wrong numbers"], indirect=True)
