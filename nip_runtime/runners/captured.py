@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from nip_runtime.encoder import encode_model, encode_node, encode_value
 from nip_runtime.errors import InputError
-from nip_runtime.providers import Device, SessionSettings, open_session, run_options
+from nip_runtime.providers import CUDA, Device, DeviceKind, SessionSettings, open_session, run_options
 from nip_runtime.runners.memory import DTYPES
 
 _Key = tuple[tuple[str, ...], tuple[tuple[str, str, tuple[int, ...]], ...]]
@@ -91,7 +91,17 @@ class Captured:
     def __init__(self, copier: Copier, most: int) -> None:
         self._copier = copier
         self._most = most
+        self._serves: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
         self._buffers: WeakKeyDictionary[Any, dict[_Key, Buffers]] = WeakKeyDictionary()
+
+    def serves(self, session: Any) -> bool:
+        """Whether the session captures graphs; on the CPU each one is taken to."""
+        if self._copier.device.kind is not DeviceKind.CUDA:
+            return True
+        if session not in self._serves:
+            options = session.get_provider_options().get(CUDA, {})
+            self._serves[session] = str(options.get("enable_cuda_graph", "0")).lower() in ("1", "true")
+        return self._serves[session]
 
     def find(self, session: Any, outputs: Sequence[str], inputs: Mapping[str, Any]) -> Buffers | None:
         """Buffers for these outputs and shapes of input, if there are any."""

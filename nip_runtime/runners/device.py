@@ -24,10 +24,11 @@ class DeviceRunner:
 
     Args:
         device: of the sessions; "cpu", "cuda:N" or "tensorrt:N".
-        capture: replays a CUDA graph captured for every shape of input, from buffers that stay in place. For
-            sessions opened with ``SessionSettings(cuda_graph=True)``; a capture is made when a shape comes
-            for the first time, and in each thread anew, while nothing else may use the GPU: warm up every
-            thread with every batch size first. On the CPU nothing is captured, but buffers stay all the same.
+        capture: replays a CUDA graph captured for every shape of input, from buffers that stay in place, for
+            sessions opened with ``SessionSettings(cuda_graph=True)``; others run plainly. A capture is made
+            when a shape comes for the first time, and in each thread anew, while nothing else may use the
+            GPU: warm up every thread with every batch size first. On the CPU nothing is captured, but buffers
+            stay all the same.
         max_captures: per session; further shapes run plainly.
 
     Raises:
@@ -65,7 +66,7 @@ class DeviceRunner:
                     fix="bring it there with from_host",
                 )
         try:
-            if self._captured is None or options is not None:
+            if self._captured is None or options is not None or not self._captured.serves(session):
                 return self._plain(session, outputs, inputs, options or self._plain_options)
             # A captured graph, its buffers and its stream serve one run at a time.
             with self._lock:

@@ -18,6 +18,7 @@ from nip_runtime.errors import DeviceError, InputError
 from nip_runtime.inputs import check_images, to_float32
 from nip_runtime.providers import Device, DeviceKind, SessionSettings, open_session, run_options
 from nip_runtime.runners import DeviceRunner, HostRunner, Runner
+from nip_runtime.runners.captured import Captured, Copier
 from nip_runtime.runners.memory import out_of_memory
 from nip_runtime.session import DefendedSession
 from tests.runtime.toy import pixels
@@ -152,6 +153,23 @@ def test_captured_runs_stay_in_their_buffers_up_to_the_limit(monkeypatch: pytest
         np.testing.assert_array_equal(runner.to_host(doubled(runner, session, array)), 2 * array)
     # A shape's first run is a plain one and then the capture; 7 comes when two shapes are kept already.
     assert graphs == ["", "1", "", "2", "1", "", "", "2"]
+
+
+def test_on_cuda_only_sessions_that_capture_are_captured() -> None:
+    class Session:
+        """One on a GPU, as far as it says."""
+
+        def __init__(self, enabled: str) -> None:
+            self._options = {"CUDAExecutionProvider": {"enable_cuda_graph": enabled}}
+
+        def get_provider_options(self) -> dict[str, dict[str, str]]:
+            return self._options
+
+    captured = Captured(Copier(Device(DeviceKind.CUDA)), 1)
+    assert [captured.serves(Session(enabled)) for enabled in ("1", "True", "0", "false")] == [
+        *(True, True),
+        *(False, False),
+    ]
 
 
 def test_buffers_go_with_their_session() -> None:

@@ -22,6 +22,7 @@ from nip_runtime.providers import (
     run_options,
 )
 from nip_runtime.runners import DeviceRunner, HostRunner, from_dlpack, pinned_empty, to_dlpack
+from nip_runtime.session import DefendedSession
 from tests.runtime.cuda import on_gpu
 
 pytestmark = on_gpu()
@@ -116,6 +117,39 @@ def test_shapes_beyond_the_limit_run_plainly_on_a_session_with_graphs(plain: Pla
         np.testing.assert_array_equal(
             plain.logits(runner, captured, images), plain.logits(HostRunner(), session, images)
         )
+
+
+@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("graphs", [False, True])
+def test_engines_agree(path: Path, graphs: bool) -> None:
+    with np.load(path.with_suffix(".npz")) as stored:
+        images = stored["images"]
+    settings = SessionSettings(cuda_graph=graphs)
+    with (
+        DefendedSession(path, device="cuda", engine="gated", settings=settings, max_batch=16) as gated,
+        DefendedSession(path, device="cuda", engine="fused", max_batch=16) as fused,
+        DefendedSession(path, device="cpu") as on_cpu,
+    ):
+        gated.warmup()
+        for _ in range(3):
+            mine = gated.predict(images)
+            for theirs in (fused.predict(images), on_cpu.predict(images)):
+                np.testing.assert_allclose(mine.logits, theirs.logits, rtol=1e-3, atol=1e-3)
+                np.testing.assert_array_equal(mine.candidate, theirs.candidate)
+
+
+def test_a_defended_file_answers_torch_tensors_in_place() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this torch sees no CUDA device")
+    path = next(path for path in GOLDENS if path.stem == "guarded")
+    with np.load(path.with_suffix(".npz")) as stored:
+        images = (stored["images"][:16, None] / 255).astype(np.float32)
+    with DefendedSession(path, device="cuda") as session:
+        answers = session.predict_tensor(torch.from_numpy(images).cuda())
+        logits = torch.from_dlpack(answers.logits)
+        assert logits.is_cuda
+        np.testing.assert_array_equal(logits.cpu().numpy(), session.predict(images).logits)
 
 
 @pytest.mark.parametrize("capture", [False, True])
