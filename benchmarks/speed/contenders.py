@@ -53,30 +53,40 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class About:
-    """How tables name a contender, and where it comes from."""
+    """How tables and, in short, plots name a contender, and where it comes from."""
 
     title: str
+    short: str
     source: str
 
 
 ABOUT: Final = {
-    Kind.EAGER_TWIN: About("eager PyTorch, the same defence", "nip_export.verify.DefendedTwin"),
+    Kind.EAGER_TWIN: About(
+        "eager PyTorch, the same defence", "eager PyTorch", "nip_export.verify.DefendedTwin"
+    ),
     Kind.COMPILED_TWIN: About(
-        "torch.compile, the same defence", "the twin, exported and compiled by inductor"
+        "torch.compile, the same defence", "torch.compile", "the twin, exported and compiled by inductor"
     ),
     Kind.ANTI_ADVERSARY: About(
-        f"Anti-Adversary layer, k = {ANTI_STEPS}, PyTorch", "Alfarra et al., AAAI 2022, arXiv 2103.14347"
+        f"Anti-Adversary layer, k = {ANTI_STEPS}, PyTorch",
+        "Anti-Adversary",
+        "Alfarra et al., AAAI 2022, arXiv 2103.14347",
     ),
-    Kind.ONE_IMAGE: About("published one-image NIP gradient, PyTorch", "Chen et al., NIP, IEEE TDSC 2024"),
+    Kind.ONE_IMAGE: About(
+        "published one-image NIP gradient, PyTorch", "one-image NIP", "Chen et al., NIP, IEEE TDSC 2024"
+    ),
     Kind.JPEG: About(
-        f"ART JPEG quality {JPEG_QUALITY} + onnxruntime", "Das et al. 2017; ART JpegCompression"
+        f"ART JPEG quality {JPEG_QUALITY} + onnxruntime", "ART JPEG", "Das et al. 2017; ART JpegCompression"
     ),
     Kind.MEDIAN: About(
         f"ART median {MEDIAN_WINDOW}×{MEDIAN_WINDOW} + onnxruntime",
+        "ART median",
         "Xu et al., NDSS 2018; ART SpatialSmoothing",
     ),
     Kind.SMOOTHING: About(
-        f"randomized smoothing, {SMOOTHING_SAMPLES} samples, onnxruntime", "Cohen et al., ICML 2019"
+        f"randomized smoothing, {SMOOTHING_SAMPLES} samples, onnxruntime",
+        "smoothing",
+        "Cohen et al., ICML 2019",
     ),
 }
 

@@ -296,28 +296,34 @@ def misses(result: NetworkResult, profiles: Sequence[Profile]) -> list[str]:
             continue
         lines.append(
             f"- {LABELS[cell.state]}, {cell.engine}, batch {cell.batch}: {verdict.value:.2f} instead of "
-            f"{verdict.limit:g}. {explained(cell, profiles)}"
+            f"{verdict.limit:g}. {beyond_passes(result, cell, profiles)}"
         )
     return [*lines, ""] if lines else ["All ratios keep their targets.", ""]
 
 
-def explained(cell: Cell, profiles: Sequence[Profile]) -> str:
-    """What the profiler says the time beyond the policy's passes goes to, in shares of the plain run."""
+def beyond_passes(result: NetworkResult, cell: Cell, profiles: Sequence[Profile]) -> str:
+    """Where the time beyond the policy's passes goes, by the profiler's account of the nearest batch size."""
     own = [profile for profile in profiles if profile.variant == f"{cell.engine} {cell.state}"]
     if not own:
         return "Not profiled."
     found = min(own, key=lambda profile: abs(profile.batch - cell.batch))
     base = next(p for p in profiles if p.variant == "plain" and p.batch == found.batch)
-    whole = base.total_ms
-    first = found.ms(Section.PASS_1) - base.ms(Section.PASS_1)
+    passes = 1 + cell.second_pass_rows / cell.batch
+    plain = next(p for p in result.plain if (p.batch, p.threads) == (cell.batch, cell.threads))
+    beyond_us = 1e3 * plain.latency.p50_ms * (cell.ratio.median - passes)
+    more = found.operators - base.operators
     second = found.ms(Section.PASS_2) - base.ms(Section.PASS_1) * found.second_pass_rows / found.batch
-    beyond = {
+    shares = {
         "heads": found.ms(Section.HEADS),
-        "pass 1 beyond the plain one": first,
+        "pass 1 beyond the plain one": found.ms(Section.PASS_1) - base.ms(Section.PASS_1),
         "pass 2 beyond its rows' share of one": second,
         "layout changes": found.ms(Section.LAYOUT) - base.ms(Section.LAYOUT),
         "between operators": found.ms(Section.BETWEEN) - base.ms(Section.BETWEEN),
     }
-    parts = sorted(beyond.items(), key=lambda item: -item[1])
-    text = ", ".join(f"{name} {value / whole:+.3f}" for name, value in parts if abs(value / whole) >= 0.001)
-    return f"Profiler at batch {found.batch}, in plain passes: {text}."
+    parts = sorted(shares.items(), key=lambda item: -item[1])
+    text = ", ".join(f"{name} {1e3 * value:+.0f}" for name, value in parts if abs(value) >= 1e-3)
+    door = f" ({result.overhead.added_us.median:.0f} of them in predict itself)" if cell.batch == 1 else ""
+    return (
+        f"Beyond {passes:.2f} plain passes: {beyond_us:.0f} µs{door}, {more} operators more than the plain "
+        f"file runs. Under the profiler, batch {found.batch}, in µs: {text}."
+    )
