@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from nip_runtime.bench.rounds import turn_order
 from nip_runtime.errors import InputError
 
 REPEATS: Final = 3
 _TIMEOUT_S: Final = 600
+
+K = TypeVar("K", bound=str)
 
 
 class Opener(StrEnum):
@@ -105,8 +107,8 @@ def resident_after_load(
 
 
 def footprints(
-    subjects: Mapping[str, Subject], *, repeats: int = REPEATS, advance: Callable[[int], None] | None = None
-) -> Mapping[str, Footprint]:
+    subjects: Mapping[K, Subject], *, repeats: int = REPEATS, advance: Callable[[int], None] | None = None
+) -> Mapping[K, Footprint]:
     """What opening each subject costs; the subjects take turns.
 
     Args:
@@ -119,7 +121,7 @@ def footprints(
     """
     if repeats < 1:
         raise InputError.mismatch(expected="at least 1 repeat", got=str(repeats), fix="ask for more")
-    found: dict[str, list[Opening]] = {name: [] for name in subjects}
+    found: dict[K, list[Opening]] = {name: [] for name in subjects}
     for turn in range(repeats):
         for name in turn_order(list(subjects), turn):
             found[name].append(_open_elsewhere(subjects[name]))

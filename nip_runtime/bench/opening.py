@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.bench import memory
-from nip_runtime.bench.memory import Footprint
-from nip_runtime.bench.plan import BenchPlan
-from nip_runtime.bench.report import Contender, Opened
+from nip_runtime.bench.memory import Footprint, Opener, Subject, footprints
+from nip_runtime.bench.plain import PlainModel
+from nip_runtime.bench.plan import BenchPlan, EngineChoice
+from nip_runtime.bench.report import Opened
 from nip_runtime.bench.rounds import ratio, spread
-from nip_runtime.bench.subject import Subject
 from nip_runtime.bench.timing import Progress
+
+_OPENERS = {
+    EngineChoice.AUTO: (Opener.AUTO,),
+    EngineChoice.FUSED: (Opener.FUSED,),
+    EngineChoice.GATED: (Opener.GATED,),
+    EngineChoice.BOTH: (Opener.FUSED, Opener.GATED),
+}
 
 
 def measure_openings(
-    subject: Subject, engines: Sequence[Contender], plan: BenchPlan, progress: Progress
+    plain: PlainModel, device: str, plan: BenchPlan, progress: Progress
 ) -> tuple[Opened, ...]:
-    """Open the plain model, then the file once per engine, in ``plan.openings`` fresh processes each."""
-    contenders = (Contender.PLAIN, *engines)
-    sizes = {name: subject.artifact.container.size_bytes for name in contenders}
-    sizes[Contender.PLAIN] = subject.plain.size_bytes
+    """Open the plain model, then the file as the plan asks, in ``plan.openings`` fresh processes each.
+
+    Engine auto is opened as such: finding out which engine is cheaper is part of what opening costs.
+    """
+    if not plan.openings:
+        return ()
     subjects = {
-        str(contender): memory.Subject(
-            path=subject.plain.path if contender is Contender.PLAIN else plan.path,
-            opener=memory.Opener(contender),
-            device=str(subject.opener.device),
+        opener: Subject(
+            path=plain.path if opener is Opener.PLAIN else plan.path,
+            opener=opener,
+            device=device,
             threads=plan.threads,
-            batch=subject.plain.batch or 1,
+            batch=plain.batch or 1,
         )
-        for contender in contenders
+        for opener in (Opener.PLAIN, *_OPENERS[plan.engine])
     }
-    advance = progress("opening", plan.openings * len(subjects))
-    found = memory.footprints(subjects, repeats=plan.openings, advance=advance)
-    return tuple(_opened(name, sizes[name], found[name], found[Contender.PLAIN]) for name in contenders)
+    sizes = dict.fromkeys(subjects, plan.path.stat().st_size) | {Opener.PLAIN: plain.size_bytes}
+    advance = progress("opening in fresh processes", plan.openings * len(subjects))
+    found = footprints(subjects, repeats=plan.openings, advance=advance)
+    return tuple(_opened(opener, sizes[opener], found[opener], found[Opener.PLAIN]) for opener in subjects)
 
 
-def _opened(contender: Contender, file_bytes: int, found: Footprint, plain: Footprint) -> Opened:
-    is_plain = contender is Contender.PLAIN
+def _opened(opener: Opener, file_bytes: int, found: Footprint, plain: Footprint) -> Opened:
+    is_plain = opener is Opener.PLAIN
     return Opened(
-        contender=contender,
+        opener=opener,
         file_bytes=file_bytes,
         opening_ms=spread(_times(found) * 1e3),
         added_bytes=found.added_bytes,

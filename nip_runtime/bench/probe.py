@@ -82,11 +82,7 @@ def _open(path: Path, opener: Opener, device: providers.Device, threads: int | N
         session = providers.open_session(path, device, threads=threads)
         inputs = session.get_inputs()[0]
         return lambda rows: session.run(None, {inputs.name: _random((rows, *inputs.shape[1:]), 0.0, 1.0)})
-    if opener is Opener.GATED:
-        raise InputError.mismatch(
-            expected="engine auto or fused", got="gated", fix="this version has no such engine"
-        )
-    defended = DefendedSession(path, device=str(device), threads=threads)
+    defended = DefendedSession(path, device=str(device), engine=opener.value, threads=threads)
     spec = defended.manifest.input
     return lambda rows: defended.predict(_random((rows, *spec.shape), *spec.bounds))
 

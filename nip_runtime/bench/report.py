@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from nip_runtime.bench.machine import Machine
+from nip_runtime.bench.memory import Opener
 from nip_runtime.bench.plain import Agreement
 from nip_runtime.bench.rounds import Latency, Spread
 from nip_runtime.errors import InputError
@@ -84,10 +85,10 @@ class Timed:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What opening one contender cost a fresh process.
+    """What opening a file cost a fresh process.
 
     Attributes:
-        contender: what was opened.
+        opener: how it was opened: bare, or as a defended file with this engine asked for.
         file_bytes: of its file.
         opening_ms: time to open it.
         added_bytes: memory that opening it added.
@@ -98,7 +99,7 @@ class Opened:
         resident_ratio: of ``resident_bytes`` to the plain model's; None for the plain model.
     """
 
-    contender: Contender
+    opener: Opener
     file_bytes: int
     opening_ms: Spread
     added_bytes: int
@@ -114,7 +115,7 @@ class Overhead:
     """What :meth:`~nip_runtime.session.DefendedSession.predict` adds to a run of one row.
 
     Attributes:
-        added_us: time within predict but outside the engine, µs.
+        added_us: time within predict but outside onnxruntime's ``session.run``, µs. Engine fused.
         predict_us: time of the whole call, µs.
         rounds: calls.
     """
@@ -144,11 +145,12 @@ class BenchReport:
         device: taken, "cpu" or "cuda:0" and so on.
         provider: of onnxruntime, taken.
         threads: CPU threads for one run.
-        auto_engine: what engine auto takes for this file here; None if it was not asked.
+        auto_engine: what engine auto takes for this file here; None if it was not asked for.
+        auto_why: why it takes that; None likewise.
         machine: what it ran on.
         timed: in the order of batch sizes.
-        opened: what opening cost; empty if it was not measured.
-        overhead: of predict; None if it was not measured.
+        opened: what opening cost, the plain model first; empty if it was not measured.
+        overhead: of predict; None on other devices than the CPU.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -168,6 +170,7 @@ class BenchReport:
     provider: str
     threads: int
     auto_engine: Contender | None
+    auto_why: str | None
     machine: Machine
     timed: tuple[Timed, ...]
     opened: tuple[Opened, ...]

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
 
+T = TypeVar("T")
 Case = Callable[[], object]
 Times = NDArray[np.float64]
 """(rounds,) seconds."""
@@ -111,7 +112,7 @@ def paired(
     return times
 
 
-def turn_order(names: Sequence[str], turn: int) -> list[str]:
+def turn_order(names: Sequence[T], turn: int) -> list[T]:
     """The order in which round ``turn`` runs the cases."""
     count = len(names)
     start = turn % count
@@ -195,7 +196,6 @@ def _time(case: Case) -> float:
 @contextmanager
 def _collector_off() -> Iterator[None]:
     was_on = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         yield

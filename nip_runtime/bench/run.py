@@ -39,10 +39,12 @@ def run_bench(plan: BenchPlan, progress: Progress) -> BenchReport:
     start = time.monotonic()
     created = datetime.now(UTC).isoformat(timespec="seconds")
     with TemporaryDirectory(prefix="nip-bench-") as folder:
+        prepared = progress("preparing", 1)
         subject = prepare(plan, Path(folder) / "plain.onnx")
         device = str(subject.opener.device)
         described = machine.describe(device)  # before the timing: its load is that of others
         opened = open_engines(subject, plan.engine)
+        prepared(1)
         engines = {kind: one.engine for kind, one in opened.items()}
         timed = tuple(time_all(subject, engines, plan, progress))
         overhead = _overhead(subject, plan, progress)

@@ -23,29 +23,55 @@ from nip_runtime.bench.shares import (
     random_inputs,
     rows_of,
 )
+from nip_runtime.engine.answers import Engine, EngineKind
+from nip_runtime.engine.choose import Opened, open_engine
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.engine.parts import has_screen
 from nip_runtime.errors import InputError
 from nip_runtime.images import find_files, read_file
 from nip_runtime.inputs import to_float32
-from nip_runtime.manifest import InputSpec
+from nip_runtime.manifest import InputSpec, Manifest
 from nip_runtime.providers import Device, SessionSettings, Spinning
+from nip_runtime.runners import DeviceRunner, HostRunner, Runner
 
 
 @dataclass(frozen=True, eq=False)
 class Opener:
-    """Opens the sessions that are timed, all alike.
+    """Opens what is timed, all alike.
 
-    They take turns on the same cores: what idle threads of one waited for actively would cost the next one.
+    Attributes:
+        device: taken.
+        settings: of every session.
+        runner: runs them. On a GPU, inputs and outputs stay there, the plain model's too.
     """
 
     device: Device
-    threads: int | None
+    settings: SessionSettings
+    runner: Runner[Any]
+
+    @classmethod
+    def on(cls, device: str, threads: int | None) -> Opener:
+        """Find the device.
+
+        Raises:
+            DeviceError: if it can't be had.
+        """
+        # The models take turns on the same cores: what idle threads of one waited for actively would cost
+        # the next one.
+        settings = SessionSettings(threads=threads, spinning=Spinning.WITHIN_RUN)
+        resolved = providers.resolve(device)
+        on_host = resolved.provider == providers.CPU or resolved.memory is None
+        return cls(resolved, settings, HostRunner() if on_host else DeviceRunner(resolved))
 
     def __call__(self, model: Path | bytes) -> Any:
         """An onnxruntime session of a file or serialised model."""
-        settings = SessionSettings(threads=self.threads, spinning=Spinning.WITHIN_RUN)
-        return providers.open_session(model, self.device, settings=settings)
+        return providers.open_session(model, self.device, settings=self.settings)
+
+    def engine(self, kind: EngineKind, model: Sliceable, manifest: Manifest) -> Opened[Any]:
+        """An engine for a defended file."""
+        return open_engine(
+            kind, model, manifest, device=self.device, settings=self.settings, runner=self.runner
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +107,16 @@ class Subject:
             return [batch]
         return sorted({rows_of(share, batch) for share in shares})
 
-    def run_plain(self, inputs: Inputs) -> Callable[[], object]:
+    def run_plain(self, inputs: Inputs) -> Callable[[], Any]:
         """One pass of the backbone over ``inputs``."""
-        outputs, feed = [self.plain.output_name], {self.plain.input_name: inputs}
-        return lambda: self.plain_session.run(outputs, feed)
+        runner, outputs = self.opener.runner, [self.plain.output_name]
+        feed = {self.plain.input_name: runner.from_host(inputs)}
+        return lambda: runner.run(self.plain_session, outputs, feed)
+
+    def run_engine(self, engine: Engine[Any], inputs: Inputs) -> Callable[[], Any]:
+        """The whole defence over ``inputs``."""
+        tensor = self.opener.runner.from_host(inputs)
+        return lambda: engine.run(tensor)
 
 
 def prepare(plan: BenchPlan, plain_path: Path) -> Subject:
@@ -97,7 +129,7 @@ def prepare(plan: BenchPlan, plain_path: Path) -> Subject:
     """
     artifact = read_artifact(plan.path)
     manifest = artifact.manifest
-    opener = Opener(providers.resolve(plan.device), plan.threads)
+    opener = Opener.on(plan.device, plan.threads)
     model = Sliceable(plan.path.read_bytes())
     plain = (
         cut_plain(model, manifest, plain_path)

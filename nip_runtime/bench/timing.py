@@ -6,12 +6,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from nip_runtime.bench.plan import BenchPlan
 from nip_runtime.bench.report import Contender, Timed
 from nip_runtime.bench.rounds import WARM_UP, latency, paired, ratio, rounds_within
-from nip_runtime.bench.shares import Inputs
 from nip_runtime.bench.subject import Subject
 from nip_runtime.engine.answers import Engine
 
@@ -44,7 +43,7 @@ class Lane:
 
 
 def time_all(
-    subject: Subject, engines: Mapping[Contender, Engine[Inputs]], plan: BenchPlan, progress: Progress
+    subject: Subject, engines: Mapping[Contender, Engine[Any]], plan: BenchPlan, progress: Progress
 ) -> Iterator[Timed]:
     """Time every batch size of the plan; what one leaves of the time goes to those after it."""
     left_s = plan.seconds
@@ -58,19 +57,15 @@ def time_all(
 
 
 def lanes_of(
-    subject: Subject, engines: Mapping[Contender, Engine[Inputs]], batch: int, shares: tuple[float, ...]
+    subject: Subject, engines: Mapping[Contender, Engine[Any]], batch: int, shares: tuple[float, ...]
 ) -> list[Lane]:
     """The plain model, then every engine with every number of rows in the second pass."""
     rows = subject.second_pass_rows(batch, shares)
     inputs = {count: subject.mixture.batch(batch, count) for count in rows}
     lanes = [Lane(Contender.PLAIN, 0, subject.run_plain(inputs[rows[0]]))]
     for contender, engine in engines.items():
-        lanes += [Lane(contender, count, _bound(engine, inputs[count])) for count in rows]
+        lanes += [Lane(contender, count, subject.run_engine(engine, inputs[count])) for count in rows]
     return lanes
-
-
-def _bound(engine: Engine[Inputs], inputs: Inputs) -> Callable[[], object]:
-    return lambda: engine.run(inputs)
 
 
 def _time_batch(
@@ -80,7 +75,7 @@ def _time_batch(
     round_s = _warm(cases)
     least = LEAST_ROUNDS if round_s < _VERY_LONG_ROUND_S else _LEAST_VERY_LONG
     rounds = plan.rounds or rounds_within(budget_s, round_s, least=least, most=MOST_ROUNDS)
-    times = paired(cases, rounds=rounds, warmup=0, advance=progress(f"batch {batch}", rounds))
+    times = paired(cases, rounds=rounds, warmup=0, advance=progress(f"timing batch {batch}", rounds))
     base = times[lanes[0].name]
     for lane in lanes:
         own = times[lane.name]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TextIO, TypeVar
 
+from nip_runtime.bench.machine import Machine
 from nip_runtime.bench.plan import (
     DEFAULT_OPENINGS,
     DEFAULT_SECONDS,
@@ -27,6 +28,11 @@ HELP: Final = "time a defended file beside its own backbone without the defence"
 _STDOUT: Final = "-"
 _PROGRESS_INTERVAL_S: Final = 0.2
 _MIB: Final = 1 << 20
+_BUSY_SHARE: Final = 0.5
+"""Of the cores: with more processes than that at work before the bench began, say so."""
+_BUSY: Final = (
+    "note     others were at work on this machine: expect wide intervals, and measure again when it is quiet"
+)
 
 T = TypeVar("T", int, float)
 
@@ -37,15 +43,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Times a defended file beside ONE plain onnxruntime pass of the same backbone,\n"
         "cut out of the same file. Every round runs every case once, in another order;\n"
         "a ratio is taken within each round, and its median is what counts.\n\n"
-        "  second pass  rows of the batch that take the second pass: the screen's cut\n"
-        "               is moved, in memory, so that exactly these do\n"
+        "  model          plain; fused: the whole graph in one session; gated: the\n"
+        "                 backbone run again on rows that the host picks\n"
+        "  second pass    rows of the batch that take the second pass: the screen's cut\n"
+        "                 is moved, in memory, so that exactly these do\n"
         "  p50, p95, p99  latency of one run: half of the rounds took at most p50\n"
-        "  images/s     at the median\n"
-        "  x plain      time over the plain pass: median and its 95 % interval\n"
-        "  passes       passes per row that the policy states: 1, and 1 more for each\n"
-        "               row in the second pass\n"
-        "  x per pass   x plain over passes: 1 is the floor\n\n"
-        "Below that: what opening the file costs a fresh process, and what\n"
+        "  images/s       at the median\n"
+        "  x plain        time over the plain pass: median and its 95 % interval\n"
+        "  passes         passes per row that the policy states: 1, and 1 more for each\n"
+        "                 row in the second pass\n"
+        "  x per pass     x plain over passes: 1 is the floor\n\n"
+        "Below that, from fresh processes: size of the file, time to open it, memory\n"
+        "that opening adds, and that it and a first run add; and what\n"
         "DefendedSession.predict adds to the bare run of one row."
     )
     parser.epilog = (
@@ -139,7 +148,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     target = _json_target(args.json)
-    report = run_bench(_plan(args), _Progress(sys.stderr))
+    plan, progress = _plan(args), _Progress(sys.stderr)
+    try:
+        report = run_bench(plan, progress)
+    finally:
+        progress.clear()
     if args.json == _STDOUT:
         print(report.to_json())
         return 0
@@ -212,7 +225,6 @@ def _write(path: Path, text: str) -> None:
 
 def _lines(report: BenchReport) -> list[str]:
     machine = report.machine
-    auto = f"; engine auto takes {report.auto_engine}" if report.auto_engine else ""
     threads = f"{report.threads} CPU thread{'s' * (report.threads > 1)}"
     plain = report.plain or "the part of the same file up to its raw logits"
     load = "" if machine.load is None else f", load {machine.load:.2f} before"
@@ -221,10 +233,12 @@ def _lines(report: BenchReport) -> list[str]:
         f" of which bank {_size(report.bank_bytes)}, read-outs {_size(report.readout_bytes)}",
         f"plain    {plain}; its logits differ by {report.agreement.relative:.1g} of the largest"
         f" ({report.agreement.images} inputs)",
-        f"device   {report.device} ({report.provider}), {threads}{auto}",
+        f"device   {report.device} ({report.provider}), {threads}",
+        *([f"engine   auto takes {report.auto_engine}: {report.auto_why}"] if report.auto_engine else []),
         f"machine  {machine.cpu}, {machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}{load}",
         f"         {machine.system}, Python {machine.python}, onnxruntime {machine.onnxruntime},"
         f" numpy {machine.numpy}",
+        *([] if _is_quiet(machine) else [_BUSY]),
         "",
         *_timed_table(report.timed),
     ]
@@ -239,6 +253,10 @@ def _lines(report: BenchReport) -> list[str]:
             f" ({report.overhead.rounds} calls of {report.overhead.predict_us.median / 1e3:.3f} ms)",
         ]
     return lines
+
+
+def _is_quiet(machine: Machine) -> bool:
+    return machine.load is None or machine.load < _BUSY_SHARE * machine.cores
 
 
 def _timed_table(timed: Sequence[Timed]) -> list[str]:
@@ -264,7 +282,6 @@ def _timed_table(timed: Sequence[Timed]) -> list[str]:
 
 
 def _opened_table(opened: Sequence[Opened]) -> list[str]:
-    runs = len(opened)
     rows: list[tuple[str, ...]] = [
         ("opened as", "file", "x plain", "opening ms", "x plain", "memory added", "x plain", "after a run")
     ]
@@ -272,7 +289,7 @@ def _opened_table(opened: Sequence[Opened]) -> list[str]:
     for one in opened:
         rows.append(
             (
-                str(one.contender),
+                str(one.opener),
                 _size(one.file_bytes),
                 f"{one.file_bytes / plain.file_bytes:.2f}",
                 f"{one.opening_ms.median:.1f}",
@@ -282,7 +299,7 @@ def _opened_table(opened: Sequence[Opened]) -> list[str]:
                 _size(one.added_after_run_bytes),
             )
         )
-    return _aligned(rows, left=(0,)) if runs else []
+    return _aligned(rows, left=(0,))
 
 
 def _aligned(rows: Sequence[tuple[str, ...]], *, left: tuple[int, ...]) -> list[str]:
@@ -309,7 +326,7 @@ def _size(size_bytes: int) -> str:
 
 
 class _Progress:
-    """Rounds done and time left on a terminal's last line; elsewhere one line per stage."""
+    """How far each stage is, and its time left, on a terminal's last line; elsewhere one line per stage."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -317,10 +334,11 @@ class _Progress:
 
     def __call__(self, stage: str, total: int) -> Callable[[int], None]:
         """Begin a stage."""
-        start, last, done = time.monotonic(), 0.0, 0
         if not self._is_terminal:
-            print(f"{stage}: {total} rounds", file=self._stream)
+            if total > 1:
+                print(f"{stage} ({total} times)", file=self._stream)
             return lambda amount: None
+        start, last, done = time.monotonic(), 0.0, 0
 
         def advance(amount: int) -> None:
             nonlocal last, done
@@ -335,6 +353,11 @@ class _Progress:
 
         self._show(f"{stage} …")
         return advance
+
+    def clear(self) -> None:
+        """Leave the line to whoever writes next."""
+        if self._is_terminal:
+            self._show("")
 
     def _show(self, text: str) -> None:
         self._stream.write(f"\r\033[K{text}")

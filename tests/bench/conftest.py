@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 
 from nip_runtime.bench.subject import Opener
-from nip_runtime.providers import Device, DeviceKind
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
 
 @pytest.fixture
 def opener() -> Opener:
-    return Opener(Device(DeviceKind.CPU), threads=1)
+    return Opener.on("cpu", threads=1)
 
 
 @pytest.fixture

@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nip_runtime.bench.memory import Opener
 from nip_runtime.bench.report import BenchReport, Contender, read_report
 from nip_runtime.cli import bench
 from nip_runtime.cli.bench import _Progress
@@ -76,14 +78,15 @@ def test_the_table_says_what_the_json_says(guarded: Path, tmp_path: Path, capsys
         ]
         if one.ratio is not None:
             assert row[8] == f"{one.ratio.median:.3f} [{one.ratio.low:.3f}, {one.ratio.high:.3f}]"
-    assert [one.contender for one in found.opened] == [Contender.PLAIN, Contender.FUSED]
+    assert [one.opener for one in found.opened] == [Opener.PLAIN, Opener.FUSED]
     assert found.machine.cpu in printed.out
     assert f"onnxruntime {found.machine.onnxruntime}" in printed.out
     # No terminal: a line per stage, on stderr.
     assert printed.err.splitlines() == [
-        "batch 1: 3 rounds",
-        "batch 4: 3 rounds",
-        "opening: 2 rounds",
+        "timing batch 1 (3 times)",
+        "timing batch 4 (3 times)",
+        "timing predict (3 times)",
+        "opening in fresh processes (2 times)",
     ]
 
 
@@ -173,6 +176,13 @@ def test_a_terminal_sees_rounds_done_and_time_left(monkeypatch: pytest.MonkeyPat
     assert shown == ["", "batch 16 …", "batch 16: 1 of 3 rounds, 8 s left", ""]
 
 
+def test_an_error_stands_on_a_line_of_its_own(guarded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["bench", str(guarded), "--against", "nowhere.onnx"]) == 2
+    assert re.search(r"\r\033\[Knip: error: [^\n]*\n$", terminal.getvalue())
+
+
 def test_a_report_reads_well() -> None:
     lines = bench._lines(report())
     assert "  1.300 [1.250, 1.500]    1.25  1.040 [1.000, 1.200]" in "\n".join(lines)
@@ -180,6 +190,14 @@ def test_a_report_reads_well() -> None:
         "DefendedSession.predict adds 40 µs [38, 44] to the bare run of one row (9 calls of 0.240 ms)"
     )
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_a_busy_machine_is_named() -> None:
+    quiet, busy = (
+        replace(report(), machine=replace(report().machine, load=load, cores=2)) for load in (0.9, 1.1)
+    )
+    assert not any("others were at work" in line for line in bench._lines(quiet))
+    assert any("others were at work" in line for line in bench._lines(busy))
 
 
 def test_the_bench_runs_where_the_export_side_is_absent(guarded: Path, tmp_path: Path) -> None:

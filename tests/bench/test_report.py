@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nip_runtime.bench.machine import Machine
+from nip_runtime.bench.memory import Opener
 from nip_runtime.bench.plain import Agreement
 from nip_runtime.bench.report import (
     SCHEMA_VERSION,
@@ -31,7 +32,7 @@ def _timed(contender: Contender, rows: int, ratio: Spread | None) -> Timed:
 
 def report() -> BenchReport:
     opened = Opened(
-        contender=Contender.FUSED,
+        opener=Opener.FUSED,
         file_bytes=1100,
         opening_ms=Spread(30.0, 28.0, 33.0),
         added_bytes=2048,
@@ -41,9 +42,7 @@ def report() -> BenchReport:
         added_ratio=1.05,
         resident_ratio=1.01,
     )
-    plain = replace(
-        opened, contender=Contender.PLAIN, opening_ratio=None, added_ratio=None, resident_ratio=None
-    )
+    plain = replace(opened, opener=Opener.PLAIN, opening_ratio=None, added_ratio=None, resident_ratio=None)
     return BenchReport(
         created="2026-11-22T16:00:00+00:00",
         duration_s=12.5,
@@ -61,6 +60,7 @@ def report() -> BenchReport:
         provider="CPUExecutionProvider",
         threads=1,
         auto_engine=None,
+        auto_why=None,
         machine=Machine(
             cpu="Some CPU",
             cores=2,
@@ -82,7 +82,10 @@ def report() -> BenchReport:
 
 
 def test_a_report_comes_back_equal() -> None:
-    for one in (report(), replace(report(), opened=(), overhead=None, auto_engine=Contender.GATED)):
+    for one in (
+        report(),
+        replace(report(), opened=(), overhead=None, auto_engine=Contender.GATED, auto_why="measured"),
+    ):
         assert read_report(one.to_json()) == one
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ from nip_runtime.bench.plan import BenchPlan, EngineChoice
 from nip_runtime.bench.report import Contender
 from nip_runtime.bench.run import open_engines
 from nip_runtime.bench.shares import Inputs
-from nip_runtime.bench.subject import prepare
+from nip_runtime.bench.subject import Subject, prepare
 from nip_runtime.bench.timing import LEAST_ROUNDS, lanes_of, time_all
 from nip_runtime.engine.answers import Answers, Engine, EngineKind
+from nip_runtime.runners import DeviceRunner
 
 
 class Noting:
@@ -36,10 +39,14 @@ def _plan(path: Path, **changes: object) -> BenchPlan:
     return BenchPlan(**fields)  # type: ignore[arg-type]
 
 
+def _engines(subject: Subject, plan: BenchPlan) -> Mapping[Contender, Engine[Inputs]]:
+    return {name: opened.engine for name, opened in open_engines(subject, plan.engine).items()}
+
+
 def test_every_engine_meets_every_share_beside_the_plain_model(guarded: Path, plain_path: Path) -> None:
     plan = _plan(guarded, batches=(16,))
     subject = prepare(plan, plain_path)
-    lanes = lanes_of(subject, open_engines(subject, plan.engine), 16, plan.shares)
+    lanes = lanes_of(subject, _engines(subject, plan), 16, plan.shares)
     assert [lane.name for lane in lanes] == [
         "plain 0",
         *("fused 0", "fused 1", "fused 16"),
@@ -50,18 +57,34 @@ def test_every_engine_meets_every_share_beside_the_plain_model(guarded: Path, pl
 def test_both_engines_answer_alike_on_the_moved_file(guarded: Path, plain_path: Path) -> None:
     plan = _plan(guarded, batches=(16,))
     subject = prepare(plan, plain_path)
-    engines = open_engines(subject, plan.engine)
+    engines = _engines(subject, plan)
     inputs = subject.mixture.batch(16, 5)
     fused, gated = engines[Contender.FUSED].run(inputs), engines[Contender.GATED].run(inputs)
     assert np.array_equal(fused.logits, gated.logits)
     assert np.array_equal(fused.suspicion, gated.suspicion)
 
 
+def test_tensors_that_stay_on_the_device_answer_like_arrays(guarded: Path, plain_path: Path) -> None:
+    """The way of a GPU, here with the host's memory: bound inputs and outputs, for the plain model too."""
+    plan = _plan(guarded, batches=(16,), engine=EngineChoice.FUSED)
+    subject = prepare(plan, plain_path)
+    inputs = subject.mixture.batch(16, 5)
+    (expected,) = subject.run_plain(inputs)()
+    answers = _engines(subject, plan)[Contender.FUSED].run(inputs)
+    bound = replace(subject, opener=replace(subject.opener, runner=DeviceRunner(subject.opener.device)))
+    (logits,) = bound.run_plain(inputs)()
+    assert np.array_equal(bound.opener.runner.to_host(logits), expected)
+    engine = _engines(bound, plan)[Contender.FUSED]
+    assert np.array_equal(
+        bound.opener.runner.to_host(bound.run_engine(engine, inputs)().logits), answers.logits
+    )
+
+
 def test_rounds_are_interleaved(guarded: Path, plain_path: Path) -> None:
     plan = _plan(guarded, batches=(2, 3), shares=(1.0,))
     subject = prepare(plan, plain_path)
     ran: list[str] = []
-    engines = {name: Noting(engine, ran) for name, engine in open_engines(subject, plan.engine).items()}
+    engines = {name: Noting(engine, ran) for name, engine in _engines(subject, plan).items()}
     seen: list[tuple[str, int]] = []
 
     def progress(stage: str, total: int) -> object:
@@ -69,7 +92,7 @@ def test_rounds_are_interleaved(guarded: Path, plain_path: Path) -> None:
         return lambda amount: None
 
     timed = list(time_all(subject, engines, plan, progress))  # type: ignore[arg-type]
-    assert seen == [("batch 2", 4), ("batch 3", 4)]
+    assert seen == [("timing batch 2", 4), ("timing batch 3", 4)]
     for batch in (2, 3):
         own = [name for name in ran if name.endswith(f" {batch}")]
         measured = own[-8:]  # what came before it was warm-up
@@ -88,7 +111,7 @@ def test_rounds_are_interleaved(guarded: Path, plain_path: Path) -> None:
 def test_passes_are_what_the_policy_states(rows: int, passes: float, guarded: Path, plain_path: Path) -> None:
     plan = _plan(guarded, batches=(16,), shares=(rows / 16,), engine=EngineChoice.FUSED)
     subject = prepare(plan, plain_path)
-    plain, fused = time_all(subject, open_engines(subject, plan.engine), plan, lambda *_: lambda _: None)
+    plain, fused = time_all(subject, _engines(subject, plan), plan, lambda *_: lambda _: None)
     assert plain.passes_per_row == 1
     assert plain.ratio is None
     assert (fused.second_pass_rows, fused.passes_per_row) == (rows, passes)
@@ -100,5 +123,5 @@ def test_passes_are_what_the_policy_states(rows: int, passes: float, guarded: Pa
 def test_every_batch_size_gets_some_rounds_however_short_the_time(guarded: Path, plain_path: Path) -> None:
     plan = _plan(guarded, batches=(1, 2), rounds=None, seconds=1e-9, engine=EngineChoice.GATED)
     subject = prepare(plan, plain_path)
-    timed = list(time_all(subject, open_engines(subject, plan.engine), plan, lambda *_: lambda _: None))
+    timed = list(time_all(subject, _engines(subject, plan), plan, lambda *_: lambda _: None))
     assert {one.latency.rounds for one in timed} == {LEAST_ROUNDS}
