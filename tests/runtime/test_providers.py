@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,8 +13,9 @@ import onnxruntime
 import pytest
 
 from nip_runtime import dependencies, providers
+from nip_runtime.cli.main import main
 from nip_runtime.errors import DependencyError, DeviceError
-from nip_runtime.providers import CPU, CUDA, TENSORRT, Device, DeviceKind
+from nip_runtime.providers import CPU, CUDA, TENSORRT, Device, DeviceKind, UsableCores
 from nip_runtime.session import DefendedSession
 from tests.runtime.cuda import works
 from tests.runtime.toy import pixels
@@ -29,6 +32,7 @@ class FakeRuntime(ModuleType):
         self.opened: list[tuple[object, list[tuple[str, dict[str, str]]], int]] = []
         self.SessionOptions = onnxruntime.SessionOptions
         self.__file__ = onnxruntime.__file__
+        self.set_default_logger_severity = lambda level: None
 
     def get_available_providers(self) -> list[str]:
         return [CPU] if self.behaviour == "cpu build" else [TENSORRT, CUDA, CPU]
@@ -209,6 +213,57 @@ def test_says_why_cuda_does_not_work(
     monkeypatch.setattr("ctypes.CDLL", load)
     with pytest.raises(DeviceError, match=f"expected device cuda:0, got {message}"):
         providers.resolve("cuda")
+
+
+def doctor(capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["doctor"]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.skipif(HAS_CUDA_BUILD, reason="this onnxruntime has CUDA")
+def test_doctor_counts_cores_and_picks_the_cpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores = UsableCores(count=3, affinity=8, physical=8, quota_cores=3.5)
+    monkeypatch.setattr("nip_runtime.cli.doctor.usable_cores", lambda: cores)
+    said = doctor(capsys)
+    assert "processor 3 usable cores: cgroup quota of 3.5 cores devices" in said
+    assert "CUDAExecutionProvider does not work: this onnxruntime is built without CUDA" in said
+    assert "auto takes cpu" in said
+    assert main(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["picked"] == "cpu"
+    assert told["cores"] == {"count": 3, "affinity": 8, "physical": 8, "quota_cores": 3.5}
+
+
+@pytest.mark.parametrize(
+    ("fake", "verdict", "picked"),
+    [
+        ("works", "works", "cuda:0"),
+        ("rounds", "works, but rounds float32 numbers", "cuda:0"),
+    ],
+    indirect=["fake"],
+)
+def test_doctor_says_what_auto_takes(
+    fake: FakeRuntime, verdict: str, picked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = doctor(capsys)
+    assert f"CUDAExecutionProvider {verdict} TensorrtExecutionProvider {verdict} auto takes {picked}" in said
+
+
+def test_doctor_names_two_builds_and_the_cure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name in ("onnxruntime", "onnxruntime-gpu", "numpy"):
+            return "1.2.3"
+        raise PackageNotFoundError
+
+    monkeypatch.setattr("nip_runtime.cli.doctor.version", version)
+    assert (
+        "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: pip uninstall"
+        ' onnxruntime onnxruntime-gpu, then pip install "nip-runtime[cpu]" or "nip-runtime[gpu]"'
+    ) in doctor(capsys)
 
 
 def test_a_missing_onnxruntime_names_both_extras(toy_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
