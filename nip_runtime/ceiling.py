@@ -24,6 +24,7 @@ import numpy as np
 
 from nip_runtime.artifact import read_artifact
 from nip_runtime.container import encode_metadata_entry, parse_container
+from nip_runtime.engine.answers import EngineKind
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.engine.parts import has_screen
 from nip_runtime.errors import InputError
@@ -57,7 +58,12 @@ class Opened:
 
 
 def rows_within(
-    path: str | Path, memory_ceiling_bytes: int, *, threads: int | None = None, most: int = MOST
+    path: str | Path,
+    memory_ceiling_bytes: int,
+    *,
+    engine: str = EngineKind.AUTO,
+    threads: int | None = None,
+    most: int = MOST,
 ) -> int:
     """The most rows per run with which a process on the CPU that serves ``path`` stays below a ceiling.
 
@@ -65,11 +71,13 @@ def rows_within(
     mixed sizes, which on a MobileNetV2 took 1.6 times the memory of growing ones. Takes seconds to a minute,
     and more memory than the ceiling only where growth is uneven. Streams with two runs at once, and threads
     that predict at the same time, need each run's memory: divide what is left beyond the opened file.
+    Not for memory on a GPU: ``SessionSettings(gpu_mem_limit_bytes=…)`` limits that.
 
     Args:
         path: a defended file.
         memory_ceiling_bytes: what the whole process may hold at its peak: Python, libraries and model too.
-        threads: CPU threads for one run; None lets the session decide.
+        engine: as for :class:`~nip_runtime.session.DefendedSession`.
+        threads: likewise.
         most: no more rows are tried.
 
     Raises:
@@ -82,7 +90,7 @@ def rows_within(
     with tempfile.TemporaryDirectory() as folder:
         busiest = Path(folder) / "model.onnx"
         busiest.write_bytes(all_rows_twice(Path(path)))
-        return search(lambda: _open_elsewhere(busiest, threads), memory_ceiling_bytes, most=most)
+        return search(lambda: _open_elsewhere(busiest, engine, threads), memory_ceiling_bytes, most=most)
 
 
 def all_rows_twice(path: Path) -> bytes:
@@ -154,8 +162,8 @@ def _refuse_above(ceiling_bytes: int, peak_bytes: int) -> None:
 
 
 @contextmanager
-def _open_elsewhere(path: Path, threads: int | None) -> Iterator[Opened]:
-    command = [sys.executable, "-m", "nip_runtime.ceiling_probe", str(path), str(threads or 0)]
+def _open_elsewhere(path: Path, engine: str, threads: int | None) -> Iterator[Opened]:
+    command = [sys.executable, "-m", "nip_runtime.ceiling_probe", str(path), engine, str(threads or 0)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:

@@ -1,8 +1,8 @@
 """The fresh process of :mod:`nip_runtime.ceiling`: opens a file, runs what it is told, says what that took.
 
-Run as ``python -m nip_runtime.ceiling_probe PATH THREADS``; 0 threads leave the choice to the session. It
-prints the peak of its memory in bytes, then reads numbers of rows from standard input, runs each, and prints
-the peak since the line before. Text instead of a number says what went wrong, and is the last line.
+Run as ``python -m nip_runtime.ceiling_probe PATH ENGINE THREADS``; 0 threads leave the choice to the session.
+It prints the peak of its memory in bytes, then reads numbers of rows from standard input, runs each, and
+prints the peak since the line before. Text instead of a number says what went wrong, and is the last line.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def images(spec: InputSpec, rows: int) -> NDArray[Any]:
 
 def main(arguments: list[str]) -> int:
     """Open the file that the arguments name and run what standard input asks for."""
-    path, threads = arguments
+    path, engine, threads = arguments
     try:
         with DefendedSession(
-            path, device="cpu", threads=int(threads) or None, max_batch=sys.maxsize
+            path, device="cpu", engine=engine, threads=int(threads) or None, max_batch=sys.maxsize
         ) as session:
             print(json.dumps(peak_bytes()), flush=True)
             for line in sys.stdin:

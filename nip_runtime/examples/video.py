@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.dependencies import load
+from nip_runtime.engine.answers import EngineKind
 from nip_runtime.errors import InputError, NipError
 from nip_runtime.examples.frames import Frame, Source, check_takes_pictures, to_input
 from nip_runtime.examples.overlay import VideoFile, annotate
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.show:
             _open_window()
         source = Source(args.source)
-        with DefendedSession(args.model, device=args.device, threads=args.threads) as session:
+        with DefendedSession(
+            args.model, device=args.device, engine=args.engine, threads=args.threads
+        ) as session:
             pace = watch(
                 session,
                 source,
@@ -170,6 +173,12 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         metavar="D",
         help="auto (default), cpu, cuda or cuda:1; auto falls back to cpu",
+    )
+    parser.add_argument(
+        "--engine",
+        default=EngineKind.AUTO,
+        choices=tuple(EngineKind),
+        help="how the file is executed: the whole graph, in parts, or (default) whichever costs less",
     )
     parser.add_argument(
         "--threads", type=_positive, metavar="N", help="CPU threads for one run (default: all usable cores)"
