@@ -26,7 +26,7 @@ from nip_export.config import ExportConfig
 from nip_export.data import ImageSet
 from nip_export.demo.example import load_example
 from nip_export.layers import grids_of
-from nip_export.network import TapCells, run_network, tapped_network
+from nip_export.network import Passed, TapCells, run_network, tapped_network
 from nip_export.perturbations import quantise
 from nip_export.perturbations.bank import coarse_shape
 from nip_export.pipeline import Prepared, prepare_defence, second_pass, write_defended
@@ -34,6 +34,7 @@ from nip_export.profiles import InfluenceProfile, as_stored
 from nip_export.progress import silent
 from nip_export.report import ExportReport
 from nip_export.spec import Bank, DefenceSpec, ReadOut
+from nip_export.verify.oracle import Expected, oracle
 from nip_runtime.bench.shares import Mixture
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.manifest import Policy
@@ -194,6 +195,17 @@ def seeded_profile(bench: Bench, random: np.random.Generator) -> InfluenceProfil
     influence = random.standard_normal((bench.classes, width)).astype(np.float32)
     counts = np.full(bench.classes, 1, np.int64)
     return InfluenceProfile(bench.plan.features, influence, counts, bench.config.top_k)
+
+
+def expected(files: SpeedFiles, policy: Policy, images: Images) -> Expected:
+    """What a policy's file must answer, by the oracle in numpy around the backbone in torch."""
+    report, spec = files.reports[policy], files.spec(policy)
+    grids = [TapCells(report.plan.tap(readout.tap), readout.cells) for readout in spec.readouts]
+
+    def forward(inputs: Images) -> Passed:
+        return run_network(report.network, inputs, grids, batch_size=BATCH, device=torch.device("cpu"))
+
+    return oracle(spec, forward, images)
 
 
 def pool_of(path: Path, spec: DefenceSpec, images: Images) -> Mixture:

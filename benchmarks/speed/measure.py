@@ -15,11 +15,13 @@ from benchmarks.speed.results import Cell, Overhead, PlainCell
 from benchmarks.speed.sessions import Session, open_defended, open_plain, plain_run
 from benchmarks.speed.targets import State
 from nip_export.progress import Progress
-from nip_runtime.bench.rounds import Spread, latency, paired, ratio, rounds_within, spread
+from nip_runtime.bench.overhead import measure_overhead
+from nip_runtime.bench.rounds import Spread, latency, paired, ratio, rounds_within
 from nip_runtime.engine.answers import EngineKind
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.manifest import Policy
 from nip_runtime.names import HYPOTHESIS, PERTURBED, RAW_LOGITS
+from nip_runtime.providers import SessionSettings
 from nip_runtime.session import DefendedSession
 
 ENGINES: Final = (EngineKind.FUSED, EngineKind.GATED)
@@ -40,6 +42,7 @@ class Effort:
     Attributes:
         seconds: per batch size of the table.
         least_rounds: that every case gets, however long a round takes.
+        overhead_calls: of predict, to see what it adds.
         few_seconds: for everything else that is timed.
         openings: fresh processes per file that tell memory and opening time.
         batches: of the table.
@@ -48,6 +51,7 @@ class Effort:
 
     seconds: Mapping[int, float] = field(default_factory=lambda: {1: 15.0, 16: 40.0, 64: 90.0})
     least_rounds: int = 5
+    overhead_calls: int = 100
     few_seconds: float = 12.0
     openings: int = 3
     batches: tuple[int, ...] = (1, 16, 64)
@@ -158,19 +162,16 @@ def table(
 
 
 def overhead(files: SpeedFiles, effort: Effort, progress: Progress) -> Overhead:
-    """What ``predict`` adds to ``session.run`` of the same whole graph, one calm row, one thread."""
-    path = files.path(Policy.GUARDED)
-    raw = plain_run(open_plain(path, threads=1))
-    defended = open_defended(path, EngineKind.FUSED, threads=1)
+    """What ``predict`` adds to the ``session.run`` inside it, one calm row, one thread."""
     image = files.pool.batch(1, 0)
-    times = timed(
-        {"predict": lambda: defended.predict(image), "raw": lambda: raw(image)},
-        seconds=effort.few_seconds,
-        least=effort.least_rounds,
+    found = measure_overhead(
+        files.path(Policy.GUARDED),
+        image,
+        settings=SessionSettings(threads=1),
+        rounds=effort.overhead_calls,
         progress=progress,
-        stage=f"{files.network.title}, what predict adds",
     )
-    return Overhead(added_us=spread(1e6 * (times["predict"] - times["raw"])), input_bytes=image.nbytes)
+    return Overhead(added_us=found.added_us, input_bytes=image.nbytes)
 
 
 def bank_share(files: SpeedFiles, effort: Effort, progress: Progress, *, batch: int = 16) -> Spread:
