@@ -20,6 +20,15 @@ from nip_runtime.runners.memory import DTYPES
 _Key = tuple[tuple[str, ...], tuple[tuple[str, str, tuple[int, ...]], ...]]
 
 
+def plain_options(device: Device) -> Any:
+    """Options of a run that is not captured: None where nothing ever is.
+
+    None costs nothing; options without a graph's number cost more than a small run, for onnxruntime's Python
+    looks for the number and catches its own exception.
+    """
+    return run_options(device) if device.kind is DeviceKind.CUDA else None
+
+
 class Copier:
     """Copies OrtValues within a device, by a session that does nothing else.
 
@@ -31,7 +40,7 @@ class Copier:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._options = run_options(device)
+        self._options = plain_options(device)
         self._sessions: dict[tuple[tuple[str, int], ...], Any] = {}
 
     def copy(self, values: Sequence[Any], into: Sequence[Any] = ()) -> list[Any]:

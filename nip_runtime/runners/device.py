@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from nip_runtime.dependencies import load
 from nip_runtime.errors import DeviceError, InputError
-from nip_runtime.providers import Device, DeviceKind, run_options
-from nip_runtime.runners.captured import Captured, Copier
+from nip_runtime.providers import Device, DeviceKind
+from nip_runtime.runners.captured import Captured, Copier, plain_options
 from nip_runtime.runners.memory import host_view, out_of_memory
 
 
@@ -44,7 +44,7 @@ class DeviceRunner:
             )
         self._device = device
         self._memory = (device.memory, device.index)
-        self._plain_options = run_options(device)
+        self._plain_options = plain_options(device)
         self._ort = load("onnxruntime")
         self._captured = Captured(Copier(device), max_captures) if capture else None
         self._lock = threading.Lock()
