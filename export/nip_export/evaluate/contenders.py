@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from nip_export.evaluate.answers import Answers, Defence, GateView, twin_view
+from nip_export.evaluate.answers import Answers, Defence, GateView
 from nip_export.evaluate.baselines import (
     Laboratory,
     OddsTest,
@@ -71,8 +71,9 @@ class Contenders:
         """The file's own gate at every threshold; None where no threshold decides the answer."""
         if self.target.spec.policy is not Policy.GUARDED:
             return None
-        view = partial(twin_view, self.target.twin)
-        return self._gated(FILE, "", 2, view, self.target.spec.gate.flag_threshold, variant=False)
+        return self._gated(
+            FILE, "", 2, self.target.gate_view, self.target.spec.gate.flag_threshold, variant=False
+        )
 
     def others(self, shape: tuple[int, ...], budget: float) -> tuple[list[Contender], list[NotMeasured]]:
         """All baselines at a benign budget, and those that could not be had."""

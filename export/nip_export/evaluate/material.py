@@ -16,9 +16,11 @@ from nip_export.evaluate.target import Target
 from nip_export.evaluate.threats import Labels
 from nip_export.progress import Progress
 from nip_runtime.errors import InputError
+from nip_runtime.manifest import PerturbationMethod, SettingsInfo
 
 _log = logging.getLogger(__name__)
 
+DEFAULTS = ExportConfig()
 STRAY_SHARE = 0.01
 """Share of test images that may be among those the file was made from: public data sets hold duplicates."""
 
@@ -84,7 +86,9 @@ def open_laboratory(target: Target, material: Material, progress: Progress) -> L
     if material.profile is None:
         return None
     manifest = target.manifest
+    settings = settings_of(target)
     # How layers were tapped and pooled is read off the read-outs: they must find the same layers again.
+    # Variants of a converted file are made of the fp32 network: they are answered by torch twins.
     config = ExportConfig(
         policy=manifest.policy,
         taps=tuple(tap.name for tap in manifest.defence.taps),
@@ -96,7 +100,9 @@ def open_laboratory(target: Target, material: Material, progress: Progress) -> L
         std=manifest.input.std,
         class_names=manifest.output.class_names,
         top_k=manifest.defence.top_k,
-        screen_rate=screen_rate(target),
+        screen_rate=settings.screen_rate,
+        perturbation=settings.perturbation,
+        ascent_steps=settings.ascent_steps,
         seed=manifest.provenance.seed,
     )
     held = material.calibration
@@ -121,15 +127,26 @@ def open_laboratory(target: Target, material: Material, progress: Progress) -> L
     )
 
 
-def screen_rate(target: Target) -> float:
-    """The screen rate that variants are made with: the file's, as far as the file tells.
+def settings_of(target: Target) -> SettingsInfo:
+    """What the file was made with; where its manifest is too old to say, what that suggests or defaults."""
+    if target.manifest.settings is not None:
+        return target.manifest.settings
+    return SettingsInfo(
+        screen_rate=_inferred_screen_rate(target),
+        perturbation=PerturbationMethod(DEFAULTS.perturbation),
+        ascent_steps=DEFAULTS.ascent_steps,
+    )
 
-    The manifest states what cross-validation measured, which lies a little below what was asked for.
+
+def _inferred_screen_rate(target: Target) -> float:
+    """The screen rate of a file that does not state it.
+
+    Its manifest states what cross-validation measured, which lies a little below what was asked for.
     """
     if target.spec.gate.screen_threshold is None:
         return 1.0
     manifest = target.manifest.calibration
-    asked = ExportConfig().screen_rate
+    asked = DEFAULTS.screen_rate
     low, high = manifest.pass2_rate.interval
     if low - 0.05 <= asked <= high + 0.05:
         return asked
@@ -170,6 +187,6 @@ def _known_set(target: Target, test: ImageSet) -> bool:
     known = (manifest.digests.profile_data, manifest.digests.calibration_data)
     parts = [test]
     with suppress(InputError):  # a class with one image cannot be split, so it was not
-        fraction = ExportConfig().calibration_fraction
+        fraction = DEFAULTS.calibration_fraction
         parts += map(test.take, stratified_split(test.labels, fraction, manifest.provenance.seed))
     return any(part.digest() in known for part in parts)

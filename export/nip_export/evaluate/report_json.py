@@ -18,9 +18,12 @@ import numpy as np
 
 from nip_export.evaluate.results import Evaluation
 from nip_runtime.errors import InputError
+from nip_runtime.manifest import Precision
 from nip_runtime.rates import Rate
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
+"""1.1 added the subject's precision, which is fp32 in older reports."""
+_READABLE: Final = ("1.0", SCHEMA_VERSION)
 _TOLERANCE: Final = 1e-9
 _FIX: Final = "evaluate the file again"
 _KINDS: Final = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
@@ -65,8 +68,11 @@ def load(text: str) -> Evaluation:
     if not isinstance(document, dict):
         raise _wrong("$", "an object", document)
     version = document.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
+    if version not in _READABLE:
         raise _wrong("$.schema_version", f'"{SCHEMA_VERSION}"', version)
+    subject = document.get("subject")
+    if version != SCHEMA_VERSION and isinstance(subject, dict):
+        document["subject"] = {"precision": str(Precision.FP32)} | subject
     evaluation: Evaluation = _decode(Evaluation, document, "$")
     return evaluation
 

@@ -235,6 +235,7 @@ class Subject:
     file: str
     size_bytes: int
     policy: str
+    precision: str
     benign_budget: float
     eps_pixel: float
     graph_digest: str

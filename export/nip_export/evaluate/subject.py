@@ -24,6 +24,7 @@ def describe_subject(target: Target, plan: EvaluationPlan, images: Images, label
         file=target.path.name,
         size_bytes=target.path.stat().st_size,
         policy=str(manifest.policy),
+        precision=str(manifest.precision),
         benign_budget=manifest.calibration.benign_budget,
         eps_pixel=manifest.defence.eps_pixel,
         graph_digest=manifest.digests.graph,

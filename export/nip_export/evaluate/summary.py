@@ -6,10 +6,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nip_export.evaluate.adaptive import parity_claim
 from nip_export.evaluate.page.reading import within_text
 from nip_export.evaluate.paths import EvaluationPaths
 from nip_export.evaluate.results import AttackResult, Estimate, Evaluation, Latency
 from nip_export.evaluate.threats import Threat
+from nip_runtime.manifest import Precision
 from nip_runtime.rates import Rate
 
 TITLES = {
@@ -24,6 +26,8 @@ def print_summary(evaluation: Evaluation, paths: EvaluationPaths) -> None:
     """Print tables of rates with Wilson 95 % intervals, failed sanity gates, and the files written."""
     console = Console()
     console.print(benign_line(evaluation), soft_wrap=True, highlight=False)
+    if evaluation.subject.precision != Precision.FP32:
+        console.print(precision_line(evaluation), soft_wrap=True, highlight=False, markup=False)
     for threat in Threat:
         rows = [result for result in evaluation.attacks if result.threat is threat]
         if rows:
@@ -56,6 +60,16 @@ def benign_line(evaluation: Evaluation) -> str:
     if benign.second_pass is not None:
         parts.append(f"second pass {rate(benign.second_pass)}")
     return ", ".join(parts) + f", n = {benign.defended.n}"
+
+
+def precision_line(evaluation: Evaluation) -> str:
+    """What a converted file was attacked through, and how far that differs from it."""
+    precision = Precision(evaluation.subject.precision)
+    parity = [check.detail for check in evaluation.checks if check.claim == parity_claim(precision)]
+    return (
+        f"precision: {precision}; T1, T2 and T4 are crafted on the fp32 network and its twin, everything is "
+        f"scored on the file. Twin against file: {'; '.join(parity) or 'not measured'}"
+    )
 
 
 def threat_table(threat: Threat, rows: list[AttackResult]) -> Table:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,18 @@ from nip_export.attach.backbone import export_backbone
 from nip_export.attach.recover import recover_spec
 from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import TapPlan, find_taps
+from nip_export.evaluate.answers import GateView, twin_view
+from nip_export.evaluate.file_gate import FileGate
 from nip_export.evaluate.threats import Images
 from nip_export.network import tapped_network
 from nip_export.spec import DefenceSpec
 from nip_export.verify import DefendedTwin
 from nip_export.writing import serialise, weights_digest
 from nip_runtime.artifact import read_artifact
+from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import InputError
-from nip_runtime.manifest import Manifest
+from nip_runtime.manifest import Manifest, Precision
+from nip_runtime.names import RAW_LOGITS
 
 
 class Undefended(nn.Module):
@@ -53,6 +58,9 @@ class Target:
         undefended: the network as T1 attacks it.
         twin: the defence that the *file* carries, in torch, as T4 attacks it.
         spec: the same as numbers.
+
+    A file in another precision than fp32 is attacked through `undefended` and `twin` as an approximation,
+    for neither has useful gradients otherwise; everything is scored on the file itself.
     """
 
     path: Path
@@ -68,9 +76,30 @@ class Target:
         output = self.manifest.output
         return output.class_names or tuple(str(number) for number in range(output.classes))
 
+    @property
+    def exact(self) -> bool:
+        """Whether the torch twin computes what the file does, but for rounding."""
+        return self.manifest.precision is Precision.FP32
+
+    @cached_property
+    def _file_gate(self) -> FileGate:
+        return FileGate(self.path, self.spec, self.manifest.input.name)
+
+    def gate_view(self, images: Images) -> GateView:
+        """What the file would answer to images (N, *shape) at every threshold of its gate."""
+        return twin_view(self.twin, images) if self.exact else self._file_gate(images)
+
     @contextmanager
     def plain_file(self) -> Iterator[Path]:
         """The undefended network as an ONNX file, exported as the defended one was; gone after the block."""
+        with tempfile.TemporaryDirectory(prefix="nip-evaluate-") as folder:
+            path = Path(folder) / "plain.onnx"
+            path.write_bytes(self._plain())
+            yield path
+
+    def _plain(self) -> bytes:
+        if not self.exact:  # converted once more it might get other int8 ranges
+            return Sliceable(self.path.read_bytes()).part([self.manifest.input.name], [RAW_LOGITS])
         backbone = export_backbone(
             self.model,
             torch.zeros(2, *self.manifest.input.shape),
@@ -80,10 +109,7 @@ class Target:
             mean=self.manifest.input.mean,
             std=self.manifest.input.std,
         )
-        with tempfile.TemporaryDirectory(prefix="nip-evaluate-") as folder:
-            path = Path(folder) / "plain.onnx"
-            path.write_bytes(serialise(plain_backbone(backbone)))
-            yield path
+        return serialise(plain_backbone(backbone))
 
 
 def open_target(path: str | Path, model: nn.Module, images: Images) -> Target:

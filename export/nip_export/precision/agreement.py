@@ -35,7 +35,7 @@ class Agreement:
     @property
     def loss(self) -> float:
         """Accuracy given up, a share; negative if some was won."""
-        return self.accuracy_fp32.value - self.accuracy.value
+        return (self.accuracy_fp32.count - self.accuracy.count) / self.accuracy.n
 
     def info(self) -> ConversionInfo:
         """For the manifest."""

@@ -9,13 +9,20 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
+import onnxruntime
 from numpy.typing import NDArray
 
 from nip_export.attach.backbone import Backbone, check_operators
 from nip_export.precision.fp16 import halved
 from nip_export.precision.int8 import quantised
+from nip_export.writing import serialise
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Precision
+
+LARGEST_FLOAT16 = 32752.0
+"""Half of the largest float16: other images than those looked at may reach further."""
+RANGE_CHECKED = 32
+"""Inputs whose activations are looked at, all of them at once."""
 
 
 def convert_backbone(backbone: Backbone, precision: Precision, inputs: NDArray[np.float32]) -> Backbone:
@@ -24,15 +31,17 @@ def convert_backbone(backbone: Backbone, precision: Precision, inputs: NDArray[n
     Args:
         backbone: in float32, as exported; it stays as it is.
         precision: what to convert to.
-        inputs: (N, *shape) float32 benign inputs, N ≥ 1, that int8 ranges are measured on; fp16 has no use
-            for them.
+        inputs: (N, *shape) float32 benign inputs, N ≥ 1: int8 ranges are measured on them, and whether some
+            of them exceed what float16 holds.
 
     Raises:
-        ExportError: the converter fails, or leaves something that a plain ONNX engine of the backbone's
-            opset does not run.
+        ExportError: activations exceed float16, the converter fails, or it leaves something that a plain ONNX
+            engine of the backbone's opset does not run.
     """
     if precision is Precision.FP32:
         return backbone
+    if precision is Precision.FP16:
+        check_range(backbone, inputs[:: -(-len(inputs) // RANGE_CHECKED)])
     source = ir.to_proto(backbone.model)
     try:
         converted = (
@@ -46,12 +55,38 @@ def convert_backbone(backbone: Backbone, precision: Precision, inputs: NDArray[n
     return replace(backbone, model=tidied(converted, backbone))
 
 
+def check_range(backbone: Backbone, inputs: NDArray[np.float32]) -> None:
+    """Refuse a network with activations that float16 cannot hold.
+
+    Running the converted network would not show it: onnxruntime's CPU provider keeps activations in float32.
+
+    Raises:
+        ExportError: naming the largest.
+    """
+    model = backbone.model.clone()
+    inner = [node.outputs[0] for node in model.graph if node.outputs[0].dtype in (None, ir.DataType.FLOAT)]
+    known = set(model.graph.outputs)
+    model.graph.outputs.extend(value for value in inner if value not in known)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(serialise(model), options, providers=["CPUExecutionProvider"])
+    values = session.run(None, {backbone.input: np.ascontiguousarray(inputs)})
+    largest = max(float(np.abs(value).max()) for value in values)
+    if not largest <= LARGEST_FLOAT16:
+        raise ExportError(
+            f"precision: activations of the model reach {largest:.3g} on benign images, expected at most "
+            f"{LARGEST_FLOAT16:g} for fp16, half of what float16 holds; export it as fp32"
+        )
+
+
 def tidied(converted: onnx.ModelProto, original: Backbone) -> ir.Model:
     """A converter's result as the rest of the export expects a backbone.
 
     Raises:
         ExportError: it needs another opset, or operators outside the standard domain.
     """
+    # Stated types and shapes of inner values are those of before; engines infer them from the graph's ends.
+    del converted.graph.value_info[:]
     model = ir.from_proto(converted)
     for step in (
         common_passes.RemoveUnusedNodesPass(),

@@ -87,6 +87,7 @@ def subject(*, quick: bool = False) -> Subject:
         file="model.nip.onnx",
         size_bytes=1_234_567,
         policy="guarded",
+        precision="fp32",
         benign_budget=0.015,
         eps_pixel=8 / 255,
         graph_digest="sha256:" + "0a" * 32,

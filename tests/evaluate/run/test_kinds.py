@@ -12,7 +12,7 @@ import pytest
 
 from nip_export.evaluate.adaptive import parity
 from nip_export.evaluate.answers import twin_view
-from nip_export.evaluate.material import open_laboratory, screen_rate
+from nip_export.evaluate.material import open_laboratory, settings_of
 from nip_export.evaluate.paths import EvaluationPaths
 from nip_export.evaluate.plan import EvaluationPlan
 from nip_export.evaluate.results import Evaluation
@@ -20,6 +20,7 @@ from nip_export.evaluate.run import run_evaluation
 from nip_export.evaluate.threats import Threat
 from nip_export.progress import silent
 from nip_export.writing import weights_digest
+from nip_runtime.manifest import SettingsInfo
 from nip_runtime.session import DefendedSession
 from tests.evaluate.run.conftest import TEST, Made, Quick, Run
 
@@ -134,7 +135,7 @@ def test_without_a_screen_every_row_takes_both_passes(quick: Quick) -> None:
     target = made.target()
     assert target.spec.gate.screen_threshold is None
     assert target.manifest.defence.screen_threshold is None
-    assert screen_rate(target) == 1.0
+    assert settings_of(target).screen_rate == 1.0
     assert twin_view(target.twin, made.images).flaggable.all()
     constants = {tensor.name for tensor in onnx.load(str(made.path)).graph.initializer}
     assert "nip/screen_threshold" not in constants
@@ -183,11 +184,24 @@ def test_the_laboratory_taps_and_pools_as_the_file_does(quick: Quick, settings: 
     assert laboratory.policy == "guarded"
     cells = {readout.tap: readout.cells for readout in target.spec.readouts}
     assert {grid.tap.name: grid.cells for grid in laboratory.bench.early_grids}.items() >= cells.items()
-    assert laboratory.bench.config.ascent_steps == 120, "the file does not say how it was made"
+    assert laboratory.bench.config.ascent_steps == 8, "as it was made with"
 
 
-def test_the_laboratory_keeps_the_screen_rate_that_was_asked_for(quick: Quick) -> None:
+def test_the_laboratory_makes_variants_with_the_settings_of_the_file(quick: Quick) -> None:
+    made = quick.export("mlp", "narrow", screen_rate=0.12, perturbation="one-step")
+    laboratory = open_laboratory(made.target(), made.material, silent)
+    assert laboratory is not None
+    config = laboratory.bench.config
+    assert (config.screen_rate, config.perturbation, config.ascent_steps) == (0.12, "one-step", 8)
+
+
+def test_settings_of_files_too_old_to_state_them_are_inferred(quick: Quick) -> None:
+    def inferred(made: Made) -> SettingsInfo:
+        target = made.target()
+        return settings_of(replace(target, manifest=replace(target.manifest, settings=None)))
+
     for kind, expected in (("mlp", 0.4), ("mlp-every-row", 1.0)):
-        assert screen_rate(kind_of(quick, kind).target()) == expected
-    narrow = quick.export("mlp", "narrow", screen_rate=0.12)
-    assert screen_rate(narrow.target()) == pytest.approx(0.12, abs=0.06)
+        assert inferred(kind_of(quick, kind)).screen_rate == expected
+    narrow = inferred(quick.export("mlp", "narrow", screen_rate=0.12, perturbation="one-step"))
+    assert narrow.screen_rate == pytest.approx(0.12, abs=0.06)
+    assert narrow.ascent_steps == 120, "the default, for want of anything better"

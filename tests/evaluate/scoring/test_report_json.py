@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nip_export.evaluate import results
-from nip_export.evaluate.report_json import dump, load, schema_text, to_json
+from nip_export.evaluate.report_json import SCHEMA_VERSION, dump, load, schema_text, to_json
 from nip_export.evaluate.results import Check, Estimate, Evaluation, TradeOffPoint
 from nip_runtime.errors import InputError
 from nip_runtime.rates import Rate
@@ -134,10 +134,21 @@ def test_every_object_of_the_schema_is_closed() -> None:
         assert set(SCHEMA["$defs"][name]["required"]) == set(SCHEMA["$defs"][name]["properties"]), name
 
 
+def test_reports_of_version_1_0_are_of_fp32_files(example: Evaluation) -> None:
+    example = replace(example, subject=replace(example.subject, precision="fp32"))
+    document = to_json(example)
+    document["schema_version"] = "1.0"
+    del document["subject"]["precision"]
+    assert load(json.dumps(document)) == example
+    document["schema_version"] = "1.1"
+    with pytest.raises(InputError, match=r"^\$\.subject\.precision: expected the fields"):
+        load(json.dumps(document))
+
+
 def test_rates_are_spelled_out(example: Evaluation) -> None:
     document = to_json(replace(example, benign=replace(example.benign, undefended=Rate(9, 10))))
     low, high = Rate(9, 10).interval
-    assert document["schema_version"] == "1.0"
+    assert document["schema_version"] == SCHEMA_VERSION
     assert document["benign"]["undefended"] == {"count": 9, "n": 10, "value": 0.9, "low": low, "high": high}
     assert {attack["threat"] for attack in document["attacks"]} <= {"T1", "T2", "T3", "T4"}
 
@@ -201,7 +212,7 @@ def test_every_field_is_required_and_no_other_is_known(example: Evaluation) -> N
         ("influence.0.benign", [], r"\$\.influence\[0\]\.benign: expected a list of 3"),
         ("checks", {}, r"\$\.checks: expected a list"),
         ("latency.0", None, r"\$\.latency\[0\]: expected an object, got null"),
-        ("schema_version", "2.0", r"\$\.schema_version: expected \"1.0\", got \"2.0\""),
+        ("schema_version", "2.0", r"\$\.schema_version: expected \"1.1\", got \"2.0\""),
     ],
 )
 def test_names_the_path_of_a_bad_field(example: Evaluation, path: str, value: object, message: str) -> None:

@@ -12,6 +12,7 @@ from nip_export.capture import evaluation_mode
 from nip_export.evaluate.threats import Images
 from nip_export.verify import DefendedTwin, TwinOutputs
 from nip_runtime.errors import InputError
+from nip_runtime.manifest import Precision
 from nip_runtime.rates import Rate
 from nip_runtime.session import DefendedSession
 
@@ -59,6 +60,16 @@ class Parity:
             f"{self.corrected_size:.0f}), same answer {self.same_answer.count} of {self.same_answer.n}, "
             f"same flag {self.same_flag.count} of {self.same_flag.n}"
         )
+
+
+def parity_claim(precision: Precision) -> str:
+    """What is claimed of a file's twin; for other precisions than fp32 only that it was measured."""
+    if precision is Precision.FP32:
+        return "The twin that adaptive attacks look through computes what the file does."
+    return (
+        f"The file computes in {precision}, the twin that adaptive attacks look through in fp32: how far "
+        "they differ is measured and not required to be little."
+    )
 
 
 def parity(twin: DefendedTwin, session: DefendedSession, images: Images) -> Parity:

@@ -184,6 +184,7 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
     return [
         ("file", f"{subject.file}, {_kilobytes(subject.size_bytes)}"),
         ("policy", subject.policy),
+        ("precision of the network", subject.precision),
         ("benign budget set at export", _share(subject.benign_budget)),
         ("bound of ρ", f"{subject.eps_pixel * 255:.3g}/255"),
         ("classes", f"{len(subject.classes)}: {', '.join(subject.classes)}"),

@@ -1,0 +1,60 @@
+"""The gate of a file seen at every threshold, for files that no torch twin computes exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from nip_export.decision import decide, read_gate
+from nip_export.evaluate.answers import GateView
+from nip_export.evaluate.threats import Images
+from nip_export.spec import DefenceSpec
+from nip_export.verify.oracle import perturb
+from nip_runtime.engine.cut import Sliceable
+from nip_runtime.manifest import Policy
+from nip_runtime.names import EARLY, RAW_LOGITS
+
+BATCH = 250
+
+
+class FileGate:
+    """Both passes by the file's own backbone in onnxruntime, all that follows from them in numpy.
+
+    Args:
+        path: a defended file.
+        spec: the defence that it carries.
+        input_name: of its input.
+    """
+
+    def __init__(self, path: Path, spec: DefenceSpec, input_name: str) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        part = Sliceable(path.read_bytes()).part([input_name], [RAW_LOGITS, EARLY])
+        self._look = onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"])
+        self._spec, self._input = spec, input_name
+
+    def __call__(self, images: Images) -> GateView:
+        """What the file would answer to images (N, *shape) float32, N ≥ 1."""
+        parts = [self._batch(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+        return GateView(
+            score=np.concatenate([part.score for part in parts]),
+            flaggable=np.concatenate([part.flaggable for part in parts]),
+            raw_labels=np.concatenate([part.raw_labels for part in parts]),
+            corrected_labels=np.concatenate([part.corrected_labels for part in parts]),
+        )
+
+    def _batch(self, images: Images) -> GateView:
+        spec = self._spec
+        raw, early = self._pass(images)
+        per_class = spec.policy is Policy.ALWAYS
+        moved = perturb(spec.bank, spec.bounds, images, early.argmax(1), per_class=per_class)
+        second, _ = self._pass(moved)
+        reading = read_gate(spec.gate, early.astype(np.float64), raw, second)
+        decision = decide(spec.policy, reading, early.astype(np.float64), raw, second)
+        return GateView(reading.score, reading.screened, raw.argmax(1).astype(np.int64), decision.candidate)
+
+    def _pass(self, images: Images) -> tuple[Images, Images]:
+        raw, early = self._look.run([RAW_LOGITS, EARLY], {self._input: np.ascontiguousarray(images)})
+        return raw, early
