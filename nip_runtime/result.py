@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +50,16 @@ class Prediction:
     reason: tuple[Reason, ...]
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if len(getattr(self, field.name)) != len(self.labels):
-                raise ValueError(f"{field.name}: expected {len(self.labels)} rows, got another number")
+        rows = len(self.labels)
+        for name in _FIELDS:
+            if len(getattr(self, name)) != rows:
+                raise ValueError(f"{name}: expected {rows} rows, got another number")
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+_FIELDS: Final = tuple(field.name for field in fields(Prediction))
 
 
 def explain(
@@ -64,9 +69,14 @@ def explain(
     flagged: NDArray[np.bool_],
 ) -> tuple[Reason, ...]:
     """Give the reason of every row."""
-    kept = {Policy.GUARDED: Reason.CONFIRMED, Policy.ALWAYS: Reason.CONFIRMED, Policy.DETECT: Reason.DETECTED}
-    touched = flagged if policy is not Policy.ALWAYS else np.ones_like(flagged)
+    # Lists, for all of this is paid by every request of one row.
+    changed = (labels != raw_labels).tolist()
+    if policy is Policy.ALWAYS:
+        return tuple([Reason.CORRECTED if is_changed else Reason.CONFIRMED for is_changed in changed])
+    kept = Reason.DETECTED if policy is Policy.DETECT else Reason.CONFIRMED
     return tuple(
-        Reason.CORRECTED if is_changed else kept[policy] if is_touched else Reason.PASSED
-        for is_changed, is_touched in zip((labels != raw_labels).tolist(), touched.tolist(), strict=True)
+        [
+            Reason.CORRECTED if is_changed else kept if is_flagged else Reason.PASSED
+            for is_changed, is_flagged in zip(changed, flagged.tolist(), strict=True)
+        ]
     )
