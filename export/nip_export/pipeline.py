@@ -36,6 +36,7 @@ from nip_export.spec import Bank, DefenceSpec, ReadOut
 from nip_export.verify import Comparison, DefendedTwin, verify_file
 from nip_export.verify.oracle import Forward, perturb
 from nip_export.writing import check_target, replacing, serialise, with_manifest, write_whole
+from nip_runtime.errors import ExportError
 from nip_runtime.manifest import PerturbationMethod, Policy, Precision
 from nip_runtime.session import DefendedSession
 
@@ -142,8 +143,36 @@ def prepare_defence(
     bench = set_up(model, profile, held_out, config, progress)
     profiles = bench.influence_profiles()
     bank = inverse_bank(bench, profiles[bench.plan.features])
+    return _fitted(model, bench, profiles, bank, began)
+
+
+def in_precision(prepared: Prepared, precision: Precision) -> Prepared:
+    """The same defence in another precision: profiles and perturbations stay, all else is fitted anew.
+
+    Args:
+        prepared: in fp32.
+        precision: what to convert to.
+
+    Raises:
+        ExportError: `prepared` is converted already, or the conversion breaks the model.
+    """
+    began, bench = time.perf_counter(), prepared.bench
+    if prepared.conversion is not None:
+        raise ExportError(f"expected a defence prepared in fp32, got one in {bench.config.precision}")
+    bench = replace(bench, config=replace(bench.config, precision=precision))
+    return _fitted(prepared.model, bench, prepared.profiles, prepared.bank, began - prepared.seconds)
+
+
+def _fitted(
+    model: nn.Module,
+    bench: Bench,
+    profiles: Mapping[str, InfluenceProfile],
+    bank: Bank,
+    began: float,
+) -> Prepared:
+    """Convert, if that is asked for, then fit the read-outs and run the second pass."""
     conversion = None
-    if config.precision is not Precision.FP32:
+    if bench.config.precision is not Precision.FP32:
         # All that is fitted from here on is fitted to what the file will compute.
         bench, conversion = convert(bench, model, bank)
     readouts, layers = choose_readouts(
@@ -151,8 +180,8 @@ def prepare_defence(
         bench.profile_pass,
         bench.profile.labels,
         bench.calibration_pass,
-        held_out.labels,
-        count=config.early_readouts,
+        bench.calibration.labels,
+        count=bench.config.early_readouts,
     )
     return Prepared(
         model=model,
