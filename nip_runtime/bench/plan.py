@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-DEFAULT_SECONDS: Final = 20.0
+DEFAULT_SECONDS: Final = 15.0
 DEFAULT_TOLERANCE: Final = 1e-3
 DEFAULT_OPENINGS: Final = 5
 _MOST_ROWS: Final = 1 << 16

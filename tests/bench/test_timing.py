@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -105,6 +106,23 @@ def test_rounds_are_interleaved(guarded: Path, plain_path: Path) -> None:
         for contender in Contender
     ]
     assert all(one.latency.rounds == 4 for one in timed)
+
+
+def test_ratios_are_to_the_plain_model_whatever_stands_last(guarded: Path, plain_path: Path) -> None:
+    class Slow(Noting):
+        def run(self, inputs: Inputs, *, options: object = None) -> Answers[Inputs]:
+            time.sleep(0.05)  # a plain pass takes far less than a millisecond
+            return super().run(inputs, options=options)
+
+    plan = _plan(guarded, batches=(1,), shares=(1.0,))
+    subject = prepare(plan, plain_path)
+    engines: dict[Contender, Engine[Inputs]] = {
+        name: Slow(engine, []) for name, engine in _engines(subject, plan).items()
+    }
+    plain, *slow = time_all(subject, engines, plan, lambda *_: lambda _: None)
+    for one in slow:
+        assert one.ratio is not None and one.ratio.median > 2
+        assert one.latency.p50_ms >= 50 > plain.latency.p50_ms
 
 
 @pytest.mark.parametrize(("rows", "passes"), [(0, 1.0), (4, 1.25), (16, 2.0)])
