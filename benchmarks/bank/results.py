@@ -192,12 +192,17 @@ def _form(content: Mapping[str, Any]) -> FormResult:
 
 
 def read_strengths(folder: Path = RESULTS) -> tuple[Strength, ...]:
-    """All measured networks and policies, by name."""
+    """All measured networks and policies, the default policy first."""
     found = []
     for path in sorted(folder.glob("strength-*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         found.append(Strength(**content | {"forms": tuple(map(_form, content["forms"]))}))
-    return tuple(found)
+    kinds, policies = ["vgg", "resnet"], ["guarded", "always"]
+    return tuple(
+        sorted(
+            found, key=lambda s: (kinds.index(s.network.split("-")[0]), s.network, policies.index(s.policy))
+        )
+    )
 
 
 def read_sizes(folder: Path = RESULTS) -> SizeTable | None:

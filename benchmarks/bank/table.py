@@ -34,7 +34,8 @@ def percent(number: Number | None) -> str:
     """A share with its 95 % interval, in per cent."""
     if number is None:
         return "–"
-    return f"{100 * number.value:.1f} ({100 * number.low:.1f}–{100 * number.high:.1f})"
+    between = "–" if number.low >= 0 else " to "
+    return f"{100 * number.value:.1f} ({100 * number.low:.1f}{between}{100 * number.high:.1f})"
 
 
 def points(number: Number) -> str:
