@@ -6,7 +6,8 @@ Cases, all in every round, on the same files:
 
     one by one   read a file, predict it
     in batches   read a batch of files, predict it
-    stream       predict_stream with the same batch
+    stream 1     predict_stream with the same batch, one run at a time
+    stream 2     two runs at a time, the default
 
 Predicted: a stream ends when its slowest stage does, or when the cores have nothing left. With R seconds of
 reading alone in one thread, C of predicting alone in batches on c threads, w decoding threads, r runs at
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -40,6 +42,8 @@ from nip_runtime.session import DefendedSession
 RESULT = Path(__file__).parent / "results" / "streaming.json"
 SIZE = (640, 480)
 QUALITY = 90
+STREAMS = {"stream 1": 1, "stream 2": 2}
+"""Cases, by runs at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +56,11 @@ class Setup:
     image_size: tuple[int, int]
     batch: int
     workers: int
-    runs: int
     threads: int
     rounds: int
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch", "workers", "runs", "threads", "rounds"):
+        for name in ("images", "batch", "workers", "threads", "rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
@@ -69,18 +72,18 @@ class Streaming:
     Attributes:
         seconds: by case, and of reading alone and predicting alone.
         images_per_s: likewise.
-        over_one_by_one: stream / one by one.
-        over_batches: stream / in batches.
-        predicted_over_batches: the least that ratio can be, from reading alone and predicting alone.
+        over_one_by_one: each stream's time over that of the loop over files.
+        over_batches: over that of the loop in batches.
+        predicted_over_batches: the least that can be, from reading alone and predicting alone.
     """
 
     machine: Machine
     setup: Setup
     seconds: dict[str, Spread]
     images_per_s: dict[str, float]
-    over_one_by_one: Spread
-    over_batches: Spread
-    predicted_over_batches: float
+    over_one_by_one: dict[str, Spread]
+    over_batches: dict[str, Spread]
+    predicted_over_batches: dict[str, float]
 
 
 def write_photos(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
@@ -107,39 +110,42 @@ def measure(session: DefendedSession, paths: Sequence[Path], setup: Setup) -> St
     cases: dict[str, Case] = {
         "one by one": partial(_in_batches, session, paths, 1),
         "in batches": partial(_in_batches, session, paths, setup.batch),
-        "stream": partial(_streamed, session, paths, setup),
+        **{name: partial(_streamed, session, paths, setup, runs) for name, runs in STREAMS.items()},
         "reading alone": lambda: [_read_batch(paths[start : start + setup.batch], spec) for start in starts],
         "predicting alone": lambda: [session.predict(batch) for batch in batches],
     }
     expected = _in_batches(session, paths, 1)
-    for name in ("in batches", "stream"):
+    for name in ("in batches", *STREAMS):
         if cases[name]() != expected:
             raise ValueError(f"{name}: expected the answers of the loop, got others")
-    times = paired(cases, rounds=setup.rounds, warmup=1)
+    times = paired(cases, rounds=setup.rounds, warmup=1, advance=_show_round)
     return _summed_up(times, setup)
 
 
-def least_s(reading_s: float, predicting_s: float, setup: Setup, cores: int) -> float:
+def least_s(reading_s: float, predicting_s: float, setup: Setup, *, runs: int, cores: int) -> float:
     """The least that a stream can take; see the head of this module."""
     busy = min(setup.threads, cores)
     return max(
         reading_s / setup.workers,
-        predicting_s / min(setup.runs, cores / busy),
+        predicting_s / min(runs, cores / busy),
         (reading_s + busy * predicting_s) / cores,
     )
 
 
 def _summed_up(times: Mapping[str, Times], setup: Setup) -> Streaming:
+    cores = usable_cores().count
     reading, predicting = (float(np.median(times[f"{what} alone"])) for what in ("reading", "predicting"))
     return Streaming(
         machine=describe(),
         setup=setup,
         seconds={name: spread(values) for name, values in times.items()},
         images_per_s={name: setup.images / float(np.median(values)) for name, values in times.items()},
-        over_one_by_one=ratio(times["stream"], times["one by one"]),
-        over_batches=ratio(times["stream"], times["in batches"]),
-        predicted_over_batches=least_s(reading, predicting, setup, usable_cores().count)
-        / (reading + predicting),
+        over_one_by_one={name: ratio(times[name], times["one by one"]) for name in STREAMS},
+        over_batches={name: ratio(times[name], times["in batches"]) for name in STREAMS},
+        predicted_over_batches={
+            name: least_s(reading, predicting, setup, runs=runs, cores=cores) / (reading + predicting)
+            for name, runs in STREAMS.items()
+        },
     )
 
 
@@ -161,14 +167,16 @@ def _in_batches(session: DefendedSession, paths: Sequence[Path], batch: int) -> 
     return found
 
 
-def _streamed(session: DefendedSession, paths: Sequence[Path], setup: Setup) -> list[tuple[int, float]]:
+def _streamed(
+    session: DefendedSession, paths: Sequence[Path], setup: Setup, runs: int
+) -> list[tuple[int, float]]:
     spec = session.manifest.input
     answers = session.predict_stream(
         paths,
         decode=lambda path: _read(path, spec),
         batch=setup.batch,
         workers=setup.workers,
-        runs=setup.runs,
+        runs=runs,
     )
     return [(answer.label, answer.suspicion) for answer in answers]
 
@@ -183,7 +191,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=usable_cores().count, help="of one run")
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args(argv)
@@ -199,19 +206,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             image_size=SIZE,
             batch=args.batch,
             workers=args.workers,
-            runs=args.runs,
             threads=args.threads,
             rounds=args.rounds,
         )
         result = measure(session, write_photos(Path(folder), setup.images), setup)
+        print(file=sys.stderr)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
     for name, rate in result.images_per_s.items():
         print(f"{name:18}{rate:9.1f} images/s")
-    for name, found in (("one by one", result.over_one_by_one), ("in batches", result.over_batches)):
-        print(f"stream / {name}: {found.median:.3f} ({found.low:.3f}–{found.high:.3f})")
-    print(f"predicted least of stream / in batches: {result.predicted_over_batches:.3f}")
+    for name in STREAMS:
+        loop, batches = result.over_one_by_one[name], result.over_batches[name]
+        print(
+            f"{name} / one by one: {_shown(loop)}; / in batches: {_shown(batches)}, "
+            f"predicted at least {result.predicted_over_batches[name]:.3f}"
+        )
     return 0
+
+
+def _show_round(_: int) -> None:
+    print(".", end="", file=sys.stderr, flush=True)
+
+
+def _shown(found: Spread) -> str:
+    return f"{found.median:.3f} ({found.low:.3f}–{found.high:.3f})"
 
 
 if __name__ == "__main__":
