@@ -34,6 +34,9 @@ class Noting:
         self._ran.append(f"{self.kind} {len(inputs)}")
         return self._inner.run(inputs, options=options)
 
+    def warm(self, inputs: Inputs, *, options: object = None) -> None:
+        self._inner.warm(inputs, options=options)
+
 
 def _plan(path: Path, **changes: object) -> BenchPlan:
     fields = {"path": path, "device": "cpu", "threads": 1, "engine": EngineChoice.BOTH, "rounds": 4} | changes
