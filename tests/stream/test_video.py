@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
-from nip_runtime.examples.frames import Frame, Source, to_input
+from nip_runtime.examples.frames import Frame, Source, check_takes_pictures, to_input
 from nip_runtime.examples.overlay import VideoFile, annotate
 from nip_runtime.examples.pace import Meter, Pace
 from nip_runtime.examples.video import main, watch
+from nip_runtime.images import read_file
 from nip_runtime.session import DefendedSession
 from nip_runtime.stream import predict_stream
 
@@ -147,6 +149,23 @@ def test_answers_are_drawn_without_touching_the_frame(
     np.testing.assert_array_equal(annotate(tiny, answer, None)[:252], drawn[:252])
     white = (drawn[-3:] == 255).all(axis=2).mean()
     assert white == pytest.approx(answer.suspicion, abs=0.01)
+
+
+@pytest.mark.parametrize(("channels", "tolerance"), [(1, 1), (3, 0)])
+def test_colours_are_those_that_nip_predict_sees(
+    session: DefendedSession, tmp_path: Path, channels: int, tolerance: int
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
+    assert cv2.imwrite(str(tmp_path / "colours.png"), picture)
+    spec = replace(session.manifest.input, shape=(channels, 28, 28), mean=None, std=None)
+    read = read_file(tmp_path / "colours.png", spec)[0].astype(int)
+    assert np.abs(to_input(Frame(picture, 0.0), spec) - read).max() <= tolerance
+
+
+def test_a_model_of_other_channels_cannot_watch(session: DefendedSession) -> None:
+    spec = replace(session.manifest.input, shape=(4, 28, 28), mean=None, std=None)
+    with pytest.raises(InputError, match="expected a model of grey or colour images"):
+        check_takes_pictures(spec)
 
 
 def test_frames_of_all_sizes_fit_one_file(tmp_path: Path, pictures: list[NDArray[np.uint8]]) -> None:
