@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TextIO, TypeVar
+from typing import Final, TypeVar
 
-from nip_runtime.bench.machine import Machine
 from nip_runtime.bench.plan import (
     DEFAULT_OPENINGS,
     DEFAULT_SECONDS,
@@ -18,21 +16,14 @@ from nip_runtime.bench.plan import (
     BenchPlan,
     EngineChoice,
 )
-from nip_runtime.bench.report import BenchReport, Contender, Opened, Timed
-from nip_runtime.bench.rounds import Spread
 from nip_runtime.bench.run import run_bench
+from nip_runtime.cli.bench_text import report_lines
+from nip_runtime.cli.progress import Progress
 from nip_runtime.errors import InputError
 
 NAME: Final = "bench"
 HELP: Final = "time a defended file beside its own backbone without the defence"
 _STDOUT: Final = "-"
-_PROGRESS_INTERVAL_S: Final = 0.2
-_MIB: Final = 1 << 20
-_BUSY_SHARE: Final = 0.5
-"""Of the cores: with more processes than that at work before the bench began, say so."""
-_BUSY: Final = (
-    "note     others were at work on this machine: expect wide intervals, and measure again when it is quiet"
-)
 
 T = TypeVar("T", int, float)
 
@@ -148,7 +139,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     target = _json_target(args.json)
-    plan, progress = _plan(args), _Progress(sys.stderr)
+    plan, progress = _plan(args), Progress(sys.stderr)
     try:
         report = run_bench(plan, progress)
     finally:
@@ -156,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json == _STDOUT:
         print(report.to_json())
         return 0
-    print("\n".join(_lines(report)))
+    print("\n".join(report_lines(report)))
     if target is not None:
         _write(target, report.to_json() + "\n")
     return 0
@@ -221,144 +212,3 @@ def _write(path: Path, text: str) -> None:
         raise InputError.mismatch(
             expected=f"to write {path}", got=str(error), fix="name another file with --json"
         ) from error
-
-
-def _lines(report: BenchReport) -> list[str]:
-    machine = report.machine
-    threads = f"{report.threads} CPU thread{'s' * (report.threads > 1)}"
-    plain = report.plain or "the part of the same file up to its raw logits"
-    load = "" if machine.load is None else f", load {machine.load:.2f} before"
-    lines = [
-        f"file     {report.file}: policy {report.policy}, {report.precision}, {_size(report.file_bytes)},"
-        f" of which bank {_size(report.bank_bytes)}, read-outs {_size(report.readout_bytes)}",
-        f"plain    {plain}; its logits differ by {report.agreement.relative:.1g} of the largest"
-        f" ({report.agreement.images} inputs)",
-        f"device   {report.device} ({report.provider}), {threads}",
-        *([f"engine   auto takes {report.auto_engine}: {report.auto_why}"] if report.auto_engine else []),
-        f"machine  {machine.cpu}, {machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}{load}",
-        f"         {machine.system}, Python {machine.python}, onnxruntime {machine.onnxruntime},"
-        f" numpy {machine.numpy}",
-        *([] if _is_quiet(machine) else [_BUSY]),
-        "",
-        *_timed_table(report.timed),
-    ]
-    if not report.has_screen:
-        lines.append(f"policy {report.policy} has no screen here: every row takes both passes")
-    if report.opened:
-        lines += ["", *_opened_table(report.opened)]
-    if report.overhead is not None:
-        lines += [
-            "",
-            f"DefendedSession.predict adds {_us(report.overhead.added_us)} to the bare run of one row"
-            f" ({report.overhead.rounds} calls of {report.overhead.predict_us.median / 1e3:.3f} ms)",
-        ]
-    return lines
-
-
-def _is_quiet(machine: Machine) -> bool:
-    return machine.load is None or machine.load < _BUSY_SHARE * machine.cores
-
-
-def _timed_table(timed: Sequence[Timed]) -> list[str]:
-    header = ("batch", "model", "second pass", "p50 ms", "p95 ms", "p99 ms", "images/s", "rounds")
-    rows: list[tuple[str, ...]] = [(*header, "x plain", "passes", "x per pass")]
-    for one in timed:
-        latency = one.latency
-        is_plain = one.contender is Contender.PLAIN
-        rows.append(
-            (
-                str(one.batch),
-                str(one.contender),
-                "-" if is_plain else f"{one.second_pass_rows} of {one.batch}",
-                *(f"{value:.3f}" for value in (latency.p50_ms, latency.p95_ms, latency.p99_ms)),
-                f"{one.images_per_s:.0f}",
-                str(latency.rounds),
-                _ratio(one.ratio),
-                f"{one.passes_per_row:.2f}",
-                _ratio(one.ratio_per_pass),
-            )
-        )
-    return _aligned(rows, left=(1,))
-
-
-def _opened_table(opened: Sequence[Opened]) -> list[str]:
-    rows: list[tuple[str, ...]] = [
-        ("opened as", "file", "x plain", "opening ms", "x plain", "memory added", "x plain", "after a run")
-    ]
-    plain = opened[0]
-    for one in opened:
-        rows.append(
-            (
-                str(one.opener),
-                _size(one.file_bytes),
-                f"{one.file_bytes / plain.file_bytes:.2f}",
-                f"{one.opening_ms.median:.1f}",
-                _ratio(one.opening_ratio),
-                _size(one.added_bytes),
-                "-" if one.added_ratio is None else f"{one.added_ratio:.2f}",
-                _size(one.added_after_run_bytes),
-            )
-        )
-    return _aligned(rows, left=(0,))
-
-
-def _aligned(rows: Sequence[tuple[str, ...]], *, left: tuple[int, ...]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place in left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _ratio(spread: Spread | None) -> str:
-    return "-" if spread is None else f"{spread.median:.3f} [{spread.low:.3f}, {spread.high:.3f}]"
-
-
-def _us(spread: Spread) -> str:
-    return f"{spread.median:.0f} µs [{spread.low:.0f}, {spread.high:.0f}]"
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / _MIB:.1f} MiB" if size_bytes >= _MIB else f"{size_bytes / 1024:.1f} KiB"
-
-
-class _Progress:
-    """How far each stage is, and its time left, on a terminal's last line; elsewhere one line per stage."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._is_terminal = stream.isatty()
-
-    def __call__(self, stage: str, total: int) -> Callable[[int], None]:
-        """Begin a stage."""
-        if not self._is_terminal:
-            if total > 1:
-                print(f"{stage} ({total} times)", file=self._stream)
-            return lambda amount: None
-        start, last, done = time.monotonic(), 0.0, 0
-
-        def advance(amount: int) -> None:
-            nonlocal last, done
-            done += amount
-            now = time.monotonic()
-            if done == total:
-                self._show("")
-            elif now - last >= _PROGRESS_INTERVAL_S:
-                last = now
-                left_s = (now - start) / done * (total - done)
-                self._show(f"{stage}: {done} of {total} rounds, {left_s:.0f} s left")
-
-        self._show(f"{stage} …")
-        return advance
-
-    def clear(self) -> None:
-        """Leave the line to whoever writes next."""
-        if self._is_terminal:
-            self._show("")
-
-    def _show(self, text: str) -> None:
-        self._stream.write(f"\r\033[K{text}")
-        self._stream.flush()

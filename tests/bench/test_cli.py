@@ -15,9 +15,9 @@ import pytest
 
 from nip_runtime.bench.memory import Opener
 from nip_runtime.bench.report import BenchReport, Contender, read_report
-from nip_runtime.cli import bench
-from nip_runtime.cli.bench import _Progress
+from nip_runtime.cli.bench_text import report_lines
 from nip_runtime.cli.main import main
+from nip_runtime.cli.progress import Progress
 from tests.bench.conftest import GOLDENS
 from tests.bench.test_report import report
 
@@ -169,7 +169,7 @@ def test_a_terminal_sees_rounds_done_and_time_left(monkeypatch: pytest.MonkeyPat
     now = iter([100.0, 104.0, 104.1, 110.0])  # begin, then three rounds; the third ends it
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
     terminal = Terminal()
-    advance = _Progress(terminal)("batch 16", 3)
+    advance = Progress(terminal)("batch 16", 3)
     for _ in range(3):
         advance(1)
     shown = terminal.getvalue().split("\r\033[K")
@@ -184,7 +184,7 @@ def test_an_error_stands_on_a_line_of_its_own(guarded: Path, monkeypatch: pytest
 
 
 def test_a_report_reads_well() -> None:
-    lines = bench._lines(report())
+    lines = report_lines(report())
     assert "  1.300 [1.250, 1.500]    1.25  1.040 [1.000, 1.200]" in "\n".join(lines)
     assert lines[-1] == (
         "DefendedSession.predict adds 40 µs [38, 44] to the bare run of one row (9 calls of 0.240 ms)"
@@ -196,8 +196,8 @@ def test_a_busy_machine_is_named() -> None:
     quiet, busy = (
         replace(report(), machine=replace(report().machine, load=load, cores=2)) for load in (0.9, 1.1)
     )
-    assert not any("others were at work" in line for line in bench._lines(quiet))
-    assert any("others were at work" in line for line in bench._lines(busy))
+    assert not any("others were at work" in line for line in report_lines(quiet))
+    assert any("others were at work" in line for line in report_lines(busy))
 
 
 def test_the_bench_runs_where_the_export_side_is_absent(guarded: Path, tmp_path: Path) -> None:
