@@ -122,7 +122,7 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class SizeTable:
-    """Sizes of all shapes, and what they were made with."""
+    """Sizes of one network's files, and what they were made with."""
 
     commit: str
     machine: Mapping[str, Any]
@@ -205,13 +205,13 @@ def read_strengths(folder: Path = RESULTS) -> tuple[Strength, ...]:
     )
 
 
-def read_sizes(folder: Path = RESULTS) -> SizeTable | None:
-    """The measured sizes; None if there are none."""
-    path = folder / "sizes.json"
-    if not path.exists():
-        return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return SizeTable(**content | {"rows": tuple(Sizes(**row) for row in content["rows"])})
+def read_sizes(folder: Path = RESULTS) -> tuple[SizeTable, ...]:
+    """All measured networks, the largest first."""
+    found = []
+    for path in folder.glob("sizes-*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found.append(SizeTable(**content | {"rows": tuple(Sizes(**row) for row in content["rows"])}))
+    return tuple(sorted(found, key=lambda table: -table.rows[0].plain))
 
 
 def read_costs(folder: Path = RESULTS) -> CostTable | None:

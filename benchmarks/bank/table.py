@@ -61,7 +61,7 @@ def verdict(holds: bool) -> str:
     return "met" if holds else "**missed**"
 
 
-def sizes(found: SizeTable) -> list[str]:
+def sizes(found: Sequence[SizeTable]) -> list[str]:
     """What every part takes."""
     rows = [
         [
@@ -77,14 +77,15 @@ def sizes(found: SizeTable) -> list[str]:
             f"{row.ratio:.3f}",
             verdict(row.ratio <= FILE_LIMIT and row.bank <= 12e6),
         ]
-        for row in found.rows
+        for one in found
+        for row in one.rows
     ]
     head = ["network", "policy", "read-out on (width)", "plain file", "bank", "read-out", "scales"]
     return [
         *table(
             [*head, "operators, names, manifest", "file", "(file − bank) ÷ plain", f"≤ {FILE_LIMIT:g}"], rows
         ),
-        f"Commit {found.commit}.",
+        f"Commits {', '.join(sorted({one.commit for one in found}))}.",
         "",
     ]
 
@@ -151,7 +152,7 @@ def by_attack(strength: Strength) -> list[str]:
 
 
 def document(
-    strengths: Sequence[Strength], sizes_found: SizeTable | None, costs_found: CostTable | None
+    strengths: Sequence[Strength], sizes_found: Sequence[SizeTable], costs_found: CostTable | None
 ) -> list[str]:
     """All tables; what was not measured says so."""
     missing = ["Not yet measured.", ""]
