@@ -45,11 +45,15 @@ class Lane:
 def time_all(
     subject: Subject, engines: Mapping[Contender, Engine[Any]], plan: BenchPlan, progress: Progress
 ) -> Iterator[Timed]:
-    """Time every batch size of the plan; what one leaves of the time goes to those after it."""
-    left_s = plan.seconds
+    """Time every batch size of the plan.
+
+    What one leaves of its share of the time goes to those after it; what one takes beyond it, on a machine
+    that others slow down, does not come from theirs.
+    """
+    left_s, share_s = plan.seconds, plan.seconds / len(plan.batches)
     for index, batch in enumerate(plan.batches):
         start = time.monotonic()
-        budget_s = max(left_s, 0.0) / (len(plan.batches) - index)
+        budget_s = max(left_s / (len(plan.batches) - index), share_s)
         yield from _time_batch(
             lanes_of(subject, engines, batch, plan.shares), batch, plan, budget_s, progress
         )
