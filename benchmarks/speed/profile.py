@@ -7,6 +7,7 @@ missed target goes to; how much it is in all is told by the paired rounds.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -42,8 +43,8 @@ class Section(StrEnum):
     PASS_1 = "pass 1"
     HEADS = "heads"
     PASS_2 = "pass 2"
-    LAYOUT = "layout changes"
-    """Operators that onnxruntime inserts around blocked convolutions; their names do not tell the pass."""
+    INSERTED = "made by onnxruntime"
+    """Operators that its optimiser made: fusions, changes of layout. Their names do not tell the pass."""
     BETWEEN = "between operators"
     """What the executor's time is longer than its operators': scheduling, allocation, the profiler."""
 
@@ -96,13 +97,14 @@ RunTimes = dict[Key, list[float]]
 """Microseconds of every node of one run, by section and operator."""
 
 
-def section_of(node: str, outputs: frozenset[str]) -> Section:
+def section_of(node: str, operator: str, outputs: frozenset[str]) -> Section:
     """The section of a node, by the name that the export or onnxruntime's optimiser gave it."""
     if node.startswith(SECOND_PASS):
         return Section.PASS_2
     if node.startswith("nip") or node in outputs:
         return Section.HEADS
-    return Section.LAYOUT if node.startswith("Reorder") else Section.PASS_1
+    made = re.fullmatch(rf"{operator}(_token_\d+)?", node)
+    return Section.INSERTED if made else Section.PASS_1
 
 
 class Profiled:
@@ -148,8 +150,8 @@ class Profiled:
         start, stop = run["ts"], run["ts"] + run["dur"]
         inside = [node for node in nodes if start <= node["ts"] < stop]
         for node in inside:
-            name = node["name"].removesuffix(_SUFFIX)
-            times[section_of(name, self._outputs), node["args"]["op_name"]].append(float(node["dur"]))
+            name, operator = node["name"].removesuffix(_SUFFIX), node["args"]["op_name"]
+            times[section_of(name, operator, self._outputs), operator].append(float(node["dur"]))
         times[Section.BETWEEN, ""].append(float(run["dur"]) - sum(float(node["dur"]) for node in inside))
         return times
 

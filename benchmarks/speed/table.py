@@ -46,7 +46,7 @@ def short(found: Sequence[NetworkResult], pictures: str) -> list[str]:
     ]
 
 
-def full(found: Sequence[NetworkResult], pictures: str, folder: Path = results.RESULTS) -> list[str]:
+def full(found: Sequence[NetworkResult], pictures: str, folder: Path) -> list[str]:
     """All tables, and what the profiler says of the misses."""
     lines = short(found, pictures)
     if not found:
@@ -61,7 +61,7 @@ def full(found: Sequence[NetworkResult], pictures: str, folder: Path = results.R
             f"Engine auto takes {choice.engine} for `{policy}`: {choice.why}."
             for policy, choice in result.auto.items()
         ]
-        lines += ["", *tables.rival_details(result)]
+        lines += ["", *tables.opened(result), *tables.rival_details(result)]
         lines += [
             "**Missed ratios, and where onnxruntime's profiler finds the time**",
             "",
@@ -84,11 +84,11 @@ def measured_on(found: Sequence[NetworkResult]) -> str:
     return f"Measured on {'; '.join(machines)}; {'; '.join(versions)}; commits {results.commits(found)}."
 
 
-def documents(found: Sequence[NetworkResult], root: Path = ROOT) -> dict[Path, list[str]]:
+def documents(found: Sequence[NetworkResult]) -> dict[Path, list[str]]:
     """The lines of each document, for documents that have the markers."""
     every = {
-        root / "README.md": short(found, "benchmarks/results/speed"),
-        root / "benchmarks" / "README.md": full(found, "results/speed"),
+        ROOT / "README.md": short(found, "benchmarks/results/speed"),
+        ROOT / "benchmarks" / "README.md": full(found, "results/speed", results.RESULTS),
     }
     return {path: lines for path, lines in every.items() if BLOCK.begin in path.read_text(encoding="utf-8")}
 
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--check", action="store_true", help="write nothing; exit 1 if something would change"
     )
     options = parser.parse_args(arguments)
-    found = results.read_all()
+    found = results.read_all(results.RESULTS)
     if found and not options.check:
         plots.draw(found, results.RESULTS)
     return update(BLOCK, documents(found), check=options.check, source="benchmarks/results/speed")

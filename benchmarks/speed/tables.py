@@ -192,6 +192,21 @@ def _opened_cell(result: NetworkResult, policy: Policy, verdict: Callable[[Opene
     return " · ".join(found.get(engine, NONE) for engine in ENGINES)
 
 
+def opened(result: NetworkResult) -> list[str]:
+    """Memory and opening of every file of one network."""
+    rows = [
+        [
+            entry.file if entry.engine is None else f"`{entry.file}`, {entry.engine}",
+            f"{entry.added_bytes / 2**20:.1f}",
+            f"{entry.memory_ratio:.2f}",
+            with_interval(entry.opening_ms, digits=1),
+            with_interval(entry.opening_ratio),
+        ]
+        for entry in result.opened
+    ]
+    return table(["file", "MiB added by opening", "to plain", "opening ms", "to plain"], rows)
+
+
 def _overhead_cell(result: NetworkResult) -> str:
     return judged(Verdict(result.overhead.added_us.median, targets.OVERHEAD_LIMIT_US), digits=0)
 
@@ -317,7 +332,7 @@ def beyond_passes(result: NetworkResult, cell: Cell, profiles: Sequence[Profile]
         "heads": found.ms(Section.HEADS),
         "pass 1 beyond the plain one": found.ms(Section.PASS_1) - base.ms(Section.PASS_1),
         "pass 2 beyond its rows' share of one": second,
-        "layout changes": found.ms(Section.LAYOUT) - base.ms(Section.LAYOUT),
+        "operators made by onnxruntime": found.ms(Section.INSERTED) - base.ms(Section.INSERTED),
         "between operators": found.ms(Section.BETWEEN) - base.ms(Section.BETWEEN),
     }
     parts = sorted(shares.items(), key=lambda item: -item[1])
