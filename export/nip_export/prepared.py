@@ -1,0 +1,183 @@
+"""The costly part of an export, from images to a defence in which only the thresholds are missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nip_export import statistics
+from nip_export.attach.backbone import Backbone
+from nip_export.bench import Bench, set_up
+from nip_export.benign import prepare
+from nip_export.config import ExportConfig
+from nip_export.layers import choose_readouts
+from nip_export.perturbations import InverseObjective, ascend, one_step, quantise
+from nip_export.precision.convert import with_taps
+from nip_export.precision.stage import Conversion, convert
+from nip_export.profiles import InfluenceProfile
+from nip_export.progress import Progress, silent
+from nip_export.report import LayerReport
+from nip_export.spec import Bank, ReadOut
+from nip_export.verify.oracle import perturb
+from nip_runtime.errors import ExportError
+from nip_runtime.manifest import PerturbationMethod, Policy, Precision
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A defence in which only the thresholds are missing: files for several benign budgets come from one.
+
+    Attributes:
+        model: the network.
+        bench: it with taps, images and their first passes.
+        readouts: the early layers' second opinion.
+        layers: how good every layer's read-out is.
+        profiles: influence profiles of the tapped layers.
+        bank: the inverse perturbations.
+        perturbed: (N, C) logits of the calibration images in the second pass.
+        seconds: what the preparation took.
+        conversion: the backbone in the file's precision; None for fp32.
+    """
+
+    model: nn.Module
+    bench: Bench
+    readouts: tuple[ReadOut, ...]
+    layers: tuple[LayerReport, ...]
+    profiles: Mapping[str, InfluenceProfile]
+    bank: Bank
+    perturbed: NDArray[np.float32]
+    seconds: float
+    conversion: Conversion | None = None
+
+    def backbone(self) -> Backbone:
+        """What will stand in the file, with the taps of the read-outs: a graph of its own at every call."""
+        taps = [readout.tap for readout in self.readouts]
+        if self.conversion is None:
+            return self.bench.export(self.model, taps)
+        return with_taps(self.conversion.backbone, taps)
+
+
+def prepare_defence(
+    model: nn.Module,
+    images: NDArray[Any],
+    labels: NDArray[Any] | Sequence[int],
+    *,
+    calibration: tuple[NDArray[Any], NDArray[Any] | Sequence[int]] | None = None,
+    config: ExportConfig | None = None,
+    progress: Progress = silent,
+) -> Prepared:
+    """The costly part; arguments and errors as for :func:`nip_export.pipeline.export_defended`."""
+    began = time.perf_counter()
+    config = config if config is not None else ExportConfig()
+    profile, held_out = prepare(images, labels, calibration, config)
+    bench = set_up(model, profile, held_out, config, progress)
+    profiles = bench.influence_profiles()
+    bank = inverse_bank(bench, profiles[bench.plan.features])
+    return _fitted(model, bench, profiles, bank, began)
+
+
+def in_precision(prepared: Prepared, precision: Precision) -> Prepared:
+    """The same defence in another precision: profiles and perturbations stay, all else is fitted anew.
+
+    Args:
+        prepared: in fp32.
+        precision: what to convert to.
+
+    Raises:
+        ExportError: `prepared` is converted already, or the conversion breaks the model.
+    """
+    began, bench = time.perf_counter(), prepared.bench
+    if prepared.conversion is not None:
+        raise ExportError(f"expected a defence prepared in fp32, got one in {bench.config.precision}")
+    bench = replace(bench, config=replace(bench.config, precision=precision))
+    return _fitted(prepared.model, bench, prepared.profiles, prepared.bank, began - prepared.seconds)
+
+
+def _fitted(
+    model: nn.Module,
+    bench: Bench,
+    profiles: Mapping[str, InfluenceProfile],
+    bank: Bank,
+    began: float,
+) -> Prepared:
+    """Convert, if that is asked for, then fit the read-outs and run the second pass."""
+    conversion = None
+    if bench.config.precision is not Precision.FP32:
+        # All that is fitted from here on is fitted to what the file will compute.
+        bench, conversion = convert(bench, model, bank)
+    readouts, layers = choose_readouts(
+        bench.early_grids,
+        bench.profile_pass,
+        bench.profile.labels,
+        bench.calibration_pass,
+        bench.calibration.labels,
+        count=bench.config.early_readouts,
+    )
+    return Prepared(
+        model=model,
+        bench=bench,
+        readouts=readouts,
+        layers=layers,
+        profiles=profiles,
+        bank=bank,
+        perturbed=second_pass(bench, readouts, bank),
+        conversion=conversion,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: int | None = None) -> Tensor:
+    """What the policy adds, before it is stored: (C, *coarse) for ``always``, else (1, *coarse).
+
+    Args:
+        bench: network, images and settings.
+        profile: influence on the features.
+        factor: input rows and columns that one stored value covers; None: by the size of the input.
+    """
+    config = bench.config
+    objective = InverseObjective(
+        network=bench.network,
+        tap=bench.plan.tap(bench.plan.features),
+        profile=profile,
+        inputs=bench.profile.inputs,
+        labels=bench.profile.labels,
+        bounds=bench.bounds,
+        device=bench.device,
+        factor=factor,
+    )
+    per_class = config.policy is Policy.ALWAYS
+    if config.perturbation is PerturbationMethod.ONE_STEP:
+        stage = bench.progress("Inverse perturbations", len(bench.profile.inputs))
+        return one_step(
+            objective, per_class=per_class, eps=config.eps, batch_size=config.batch_size, advance=stage
+        )
+    stage = bench.progress("Inverse perturbations", config.ascent_steps)
+    return ascend(
+        objective,
+        per_class=per_class,
+        eps=config.eps,
+        steps=config.ascent_steps,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        advance=stage,
+    )
+
+
+def inverse_bank(bench: Bench, profile: InfluenceProfile) -> Bank:
+    """The inverse perturbations that the policy adds: one per class for ``always``, else a universal one."""
+    return quantise(inverse_perturbations(bench, profile), eps=bench.config.eps, shape=bench.shape)
+
+
+def second_pass(bench: Bench, readouts: Sequence[ReadOut], bank: Bank) -> NDArray[np.float32]:
+    """Logits (N, C) of the calibration images under the policy's inverse perturbation."""
+    inputs = bench.calibration.inputs
+    early = statistics.evidence(readouts, bench.calibration_pass.pooled)
+    per_class = bench.config.policy is Policy.ALWAYS
+    moved = perturb(bank, bench.bounds, inputs, early.argmax(1), per_class=per_class)
+    return bench.run(moved, "Response of calibration images").logits
