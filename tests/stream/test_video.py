@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import itertools
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +124,29 @@ def test_watching_stops_after_so_many_frames(session: DefendedSession, clip: Pat
     out = tmp_path / "annotated.mp4"
     pace = watch(session, Source(str(clip)), batch=4, out=out, frames=9)
     assert (pace.frames, len(decoded(out))) == (9, 9)
+
+
+class Camera(Source):
+    """A live source that never ends; a while after the first frames somebody presses Ctrl-C."""
+
+    def __init__(self, clip: Path) -> None:
+        super().__init__(str(clip))
+        self.is_live = True
+
+    def frames(self, meter: Meter) -> Iterator[Frame]:
+        recorded = list(super().frames(meter))
+        for number, frame in enumerate(itertools.cycle(recorded)):
+            if number == 60:
+                signal.raise_signal(signal.SIGINT)  # reaches the main thread
+            yield frame
+
+
+def test_a_camera_is_watched_until_ctrl_c(session: DefendedSession, clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "annotated.avi"
+    pace = watch(session, Camera(clip), batch=4, out=out)
+    assert pace.frames >= 40  # no more than 12 are on their way
+    assert len(decoded(out)) in (pace.frames - 1, pace.frames)
+    assert pace.report().startswith(f"{pace.frames} frames, {pace.flagged} flagged, in ")
 
 
 def test_a_video_that_fails_half_way_leaves_no_file(
