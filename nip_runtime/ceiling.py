@@ -68,9 +68,9 @@ def rows_within(
     """The most rows per run with which a process on the CPU that serves ``path`` stays below a ceiling.
 
     Fresh processes open the file, let every row take the second pass, and run growing batches, then bursts of
-    mixed sizes, which on a MobileNetV2 took 1.6 times the memory of growing ones. Takes seconds to a minute,
-    and more memory than the ceiling only where growth is uneven. Streams with two runs at once, and threads
-    that predict at the same time, need each run's memory: divide what is left beyond the opened file.
+    mixed sizes, which took up to 1.7 times the memory of growing ones on a MobileNetV2. That takes seconds to
+    a minute, and more memory than the ceiling only where growth is uneven. Streams with two runs at once, and
+    threads that predict at the same time, need each run's memory: divide what is left beyond the opened file.
     Not for memory on a GPU: ``SessionSettings(gpu_mem_limit_bytes=…)`` limits that.
 
     Args:
