@@ -49,9 +49,6 @@ HYPOTHESIS: Final = "nip/hypothesis"
 DISAGREEMENT: Final = "nip/disagreement"
 """(N, 1) float32, standardised."""
 
-DISAGREEMENT_SCORE: Final = "nip/disagreement_score"
-"""(N, 1) float32: benign −log₁₀ p of the disagreement."""
-
 SCREENED: Final = "nip/screened"
 """(N, 1) bool: the row takes the second pass. Only in files with a screen."""
 

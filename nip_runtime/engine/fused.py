@@ -39,5 +39,5 @@ class FusedEngine(Generic[T]):
         return Answers(*answers)
 
     def warm(self, inputs: T, *, options: object = None) -> None:
-        """See :class:`nip_runtime.engine.answers.Engine`; the file alone picks the rows of the second pass."""
+        """See :class:`nip_runtime.engine.answers.Engine`; the file alone picks its second pass."""
         self.run(inputs, options=options)

@@ -7,7 +7,7 @@ CPU provider bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -73,32 +73,30 @@ class GatedEngine(Generic[T]):
 
     def run(self, inputs: T, *, options: object = None) -> Answers[T]:
         """See :class:`nip_runtime.engine.answers.Engine`."""
-        seen = self._first_pass(inputs, options)
+        look = self._look
+        seen = self._runner.run(look.session, look.outputs, {self._input: inputs}, options=options)
         if not self._screened:
-            return self._second_pass(seen, options)
-        screened = self._runner.to_host(seen[names.SCREENED])
-        if screened.any():
-            return self._second_pass({**seen, names.ROWS: self._picked(screened)}, options)
-        raw = seen[names.RAW_LOGITS]
-        return Answers(
-            logits=raw,
-            raw_logits=raw,
-            suspicion=seen[names.CALM_SUSPICION],
-            flagged=self._runner.from_host(np.zeros(len(screened), np.bool_)),
-            candidate=seen[names.CALM_CANDIDATE],
-        )
+            return self._second_pass(self._named(inputs, seen), options)
+        raw, *_, screened, suspicion, candidate = seen
+        picked = self._runner.to_host(screened)
+        if picked.any():
+            return self._second_pass({**self._named(inputs, seen), names.ROWS: self._picked(picked)}, options)
+        none = self._runner.from_host(np.zeros(len(picked), np.bool_))
+        return Answers(raw, raw, suspicion, none, candidate)
 
     def warm(self, inputs: T, *, options: object = None) -> None:
         """See :class:`nip_runtime.engine.answers.Engine`: as if every row had been screened."""
-        seen = self._first_pass(inputs, options)
+        look = self._look
+        seen = self._named(
+            inputs, self._runner.run(look.session, look.outputs, {self._input: inputs}, options=options)
+        )
         if self._screened:
             count = self._runner.to_host(seen[names.SCREENED]).shape
             seen[names.ROWS] = self._picked(np.ones(count, np.bool_))
         self._second_pass(seen, options)
 
-    def _first_pass(self, inputs: T, options: object) -> dict[str, T]:
-        given = {self._input: inputs}
-        return {**given, **self._run(self._look, given, options)}
+    def _named(self, inputs: T, seen: Sequence[T]) -> dict[str, T]:
+        return {self._input: inputs, **dict(zip(self._look.outputs, seen, strict=True))}
 
     def _second_pass(self, seen: Mapping[str, T], options: object) -> Answers[T]:
         perturbed = self._run(self._perturb, seen, options)[names.PERTURBED]

@@ -84,7 +84,7 @@ def _part(model: Sliceable, inputs: Sequence[str], outputs: Sequence[str]) -> Pa
 
 def _seen(model: Sliceable) -> list[str]:
     """What the first pass leaves for the rest."""
-    seen = [names.RAW_LOGITS, names.PREDICTED, names.EARLY, names.DISAGREEMENT_SCORE]
+    seen = [names.RAW_LOGITS, names.PREDICTED, names.EARLY, names.DISAGREEMENT]
     if has_screen(model):
         return [*seen, names.SCREENED, names.CALM_SUSPICION, names.CALM_CANDIDATE]
     return [*seen, names.HYPOTHESIS] if names.HYPOTHESIS in model.computed else seen

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from nip_export.attach.names import PLACES
 from nip_export.attach.tidy import all_values
-from nip_export.spec import ClassScale, Curve, Gate
+from nip_export.spec import ClassScale, Curve
 from nip_runtime import names
 from nip_runtime.errors import ExportError
 
@@ -162,25 +162,28 @@ class GraphEditor:
         self, values: ir.Value, scale: ClassScale, predicted: ir.Value, *, label: str, name: str | None = None
     ) -> ir.Value:
         """(N, K) values by the statistics of the predicted classes (N, 1)."""
-        mean = self.constant(f"{label}_mean", scale.mean)
-        inverse_std = self.constant(f"{label}_inverse_std", scale.inverse_std)
+        one = scale.mean.shape[1] == 1
+        mean, inverse_std = (
+            # A single statistic per class is stored flat: gathered by (N, 1) classes it comes as (N, 1).
+            self.constant(f"{label}_{what}", table.reshape(-1) if one else table)
+            for what, table in (("mean", scale.mean), ("inverse_std", scale.inverse_std))
+        )
         if scale.per_class:
-            rows = self.column(predicted)
+            rows = predicted if one else self.column(predicted)
             mean = self.op("Gather", [mean, rows], {"axis": 0})
             inverse_std = self.op("Gather", [inverse_std, rows], {"axis": 0})
         return self.op("Mul", [self.op("Sub", [values, mean]), inverse_std], name=name)
 
-    def curve(self, values: ir.Value, curve: Curve, *, label: str, name: str | None = None) -> ir.Value:
-        """A curve over (N, 1) values."""
+    def curve(
+        self, values: ir.Value, curve: Curve, *, label: str, name: str | None = None, flat: bool = False
+    ) -> ir.Value:
+        """A curve over (N, 1) values: (N, 1), or `flat` (N,)."""
         widths = np.minimum(curve.widths, UNLIMITED)
         above = self.op("Sub", [values, self.constant(f"{label}_knots", curve.knots)])
         above = self.op("Max", [above, self.constant("zero", 0.0)])
         steps = self.op("Min", [above, self.constant(f"{label}_widths", widths)])
-        rise = self.op("MatMul", [steps, self.constant(f"{label}_slopes", curve.slopes[:, None])])
-        return self.op("Add", [rise, self.constant(f"{label}_base", curve.base)], name=name)
-
-    def suspicion(self, score: ir.Value, gate: Gate, *, name: str) -> ir.Value:
-        """Share of benign images (N,) with a lower score, for scores (N, 1)."""
-        rank = self.curve(score, gate.suspicion, label="suspicion")
-        # Rounding must not carry the sum of the curve's steps past 1.
-        return self.column(self.op("Min", [rank, self.constant("one", 1.0)]), name=name)
+        if flat:
+            rise = self.op("MatMul", [steps, self.constant(f"{label}_slopes", curve.slopes)])
+            return self.op("Add", [rise, self.constant(f"{label}_base", curve.base)], name=name)
+        slopes = self.constant(f"{label}_slopes", curve.slopes[:, None])
+        return self.op("Gemm", [steps, slopes, self.constant(f"{label}_base", [curve.base])], name=name)

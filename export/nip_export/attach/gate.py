@@ -35,12 +35,17 @@ class GatePass(ir.passes.InPlacePass):
         is_predicted = editor.row_is_predicted(self.spec.classes)
         response = editor.largest(editor.without(editor.value(SHIFTS), is_predicted))
         response_score = editor.curve(response, gate.response_tail, label="response_tail")
-        score = editor.op("Add", [editor.taken(names.DISAGREEMENT_SCORE), response_score])
+        disagreement_score = editor.curve(
+            editor.taken(names.DISAGREEMENT), gate.disagreement_tail, label="disagreement_tail"
+        )
+        score = editor.op("Add", [disagreement_score, response_score])
         threshold = editor.constant("flag_threshold", gate.flag_threshold)
         # Negated, so that NaN is flagged, as in the oracle.
         calm = editor.op("LessOrEqual", [score, threshold], dtype=BOOL)
         flag = editor.column(editor.op("Not", [calm], name=ROW_FLAG))
-        suspicion = editor.suspicion(score, gate, name=ROW_SUSPICION)
+        rank = editor.curve(score, gate.suspicion, label="suspicion")
+        # Rounding must not carry the sum of the curve's steps past 1.
+        suspicion = editor.column(editor.op("Min", [rank, editor.constant("one", 1.0)]), name=ROW_SUSPICION)
         if gate.screen_threshold is not None:
             # Whoever does not take the second pass is not screened: where this stays, it is False.
             editor.column(editor.value(names.SCREENED), name=NOT_FLAGGED)

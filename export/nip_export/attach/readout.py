@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.pooling import pool
+from nip_export.calibrate import compose
 from nip_export.spec import DefenceSpec, ReadOut
 from nip_runtime import names
 from nip_runtime.manifest import Policy
@@ -32,7 +33,7 @@ def weights(editor: GraphEditor, readout: ReadOut) -> ir.Value:
 
 
 class ReadOutPass(ir.passes.InPlacePass):
-    """Add predicted class, early evidence, disagreement and its score; under a screen, who takes pass 2.
+    """Add predicted class, early evidence and disagreement; under a screen, who takes the second pass.
 
     Rows that the screen lets pass get their suspicion and candidate here too: nothing after this pass
     concerns them. Needs the raw logits and the read-outs' tapped activations in the graph.
@@ -79,10 +80,6 @@ class ReadOutPass(ir.passes.InPlacePass):
             name=names.DISAGREEMENT,
         )
         disagreement.shape = ir.Shape([BATCH_AXIS, 1])
-        score = editor.curve(
-            disagreement, gate.disagreement_tail, label="disagreement_tail", name=names.DISAGREEMENT_SCORE
-        )
-        score.shape = ir.Shape([BATCH_AXIS, 1])
         if gate.screen_threshold is not None:
             self._screen(editor, gate.screen_threshold, others)
         return ir.passes.PassResult(model, modified=True)
@@ -106,8 +103,13 @@ class ReadOutPass(ir.passes.InPlacePass):
         # Negated, so that NaN takes the second pass, as in the oracle.
         calm = editor.op("LessOrEqual", [editor.value(names.DISAGREEMENT), cut], dtype=BOOL)
         editor.op("Not", [calm], name=names.SCREENED, shape=[BATCH_AXIS, 1])
-        suspicion = editor.suspicion(
-            editor.value(names.DISAGREEMENT_SCORE), self.spec.gate, name=names.CALM_SUSPICION
+        # Their score is the disagreement's alone, so one curve tells their suspicion.
+        suspicion = editor.curve(
+            editor.value(names.DISAGREEMENT),
+            compose(self.spec.gate.suspicion, self.spec.gate.disagreement_tail),
+            label="calm_suspicion",
+            name=names.CALM_SUSPICION,
+            flat=True,
         )
         suspicion.shape = ir.Shape([BATCH_AXIS])
         editor.op(

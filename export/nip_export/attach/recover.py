@@ -104,9 +104,10 @@ def _number(found: Mapping[str, NDArray[np.generic]], name: str) -> float:
 
 
 def _scale(found: Mapping[str, NDArray[np.generic]], label: str) -> ClassScale:
-    return ClassScale(
-        found[f"{label}_mean"].astype(np.float32), found[f"{label}_inverse_std"].astype(np.float32)
-    )
+    mean, inverse_std = (found[f"{label}_{what}"].astype(np.float32) for what in ("mean", "inverse_std"))
+    if mean.ndim == 1:  # one statistic per class
+        mean, inverse_std = mean[:, None], inverse_std[:, None]
+    return ClassScale(mean, inverse_std)
 
 
 def _curve(found: Mapping[str, NDArray[np.generic]], label: str) -> Curve:
