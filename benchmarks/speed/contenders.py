@@ -7,6 +7,8 @@ wherever no gradient is needed.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -89,6 +91,11 @@ ABOUT: Final = {
         "Cohen et al., ICML 2019",
     ),
 }
+
+
+def can_compile() -> bool:
+    """Whether ``torch.compile`` finds the C++ compiler that it needs on a CPU."""
+    return any(shutil.which(compiler) for compiler in (os.environ.get("CXX"), "g++", "clang++") if compiler)
 
 
 def build(kind: Kind, files: SpeedFiles, policy: Policy, session: Any) -> Answer:

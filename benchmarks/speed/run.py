@@ -26,7 +26,7 @@ from typing import Final
 import torch
 
 from benchmarks.speed import measure, opening, profile, results, rivals
-from benchmarks.speed.contenders import Kind
+from benchmarks.speed.contenders import Kind, can_compile
 from benchmarks.speed.files import make_files
 from benchmarks.speed.measure import QUICK, Effort
 from benchmarks.speed.networks import NETWORKS, Name, Network
@@ -70,8 +70,9 @@ def measured(name: Name, folder: Path, at: str) -> bool:
 
 
 def kinds_of(network: Network, *, quick: bool) -> tuple[Kind, ...]:
-    """The contenders of a network; a quick run compiles small networks alone."""
-    return tuple(kind for kind in Kind if not (quick and network.large and kind is Kind.COMPILED_TWIN))
+    """The contenders of a network: ``torch.compile`` only with a compiler, and not of a large one quickly."""
+    compiles = can_compile() and not (quick and network.large)
+    return tuple(kind for kind in Kind if compiles or kind is not Kind.COMPILED_TWIN)
 
 
 def measure_network(

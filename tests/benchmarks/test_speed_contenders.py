@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks.speed import contenders, rivals
+from benchmarks.speed import contenders, rivals, run
 from benchmarks.speed.contenders import ABOUT, Kind, build
 from benchmarks.speed.files import SpeedFiles, expected
-from benchmarks.speed.networks import Images
+from benchmarks.speed.networks import NETWORKS, Images, Name
 from benchmarks.speed.sessions import Session, open_plain
 from benchmarks.speed.targets import State
 from nip_export.config import PUBLISHED_SCALE
@@ -113,6 +113,17 @@ def test_smoothing_counts_votes_of_noisy_copies(vit_files: SpeedFiles, session: 
         np.testing.assert_array_equal(votes[row], np.bincount(found, minlength=10))
     with pytest.raises(ValueError, match="at least one image"):
         contenders.smoothing(session, seed=0)(images[:0])
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small = NETWORKS[Name.RESNET50], NETWORKS[Name.FASHION_VGG]
+    monkeypatch.setattr(run, "can_compile", lambda: True)
+    assert set(run.kinds_of(large, quick=False)) == set(run.kinds_of(small, quick=True)) == set(Kind)
+    assert Kind.COMPILED_TWIN not in run.kinds_of(large, quick=True)
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    assert set(Kind) - set(run.kinds_of(small, quick=False)) == {Kind.COMPILED_TWIN}
 
 
 def test_every_contender_is_named_and_lined_up() -> None:

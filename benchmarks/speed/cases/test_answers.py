@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.speed.contenders import Kind, build
+from benchmarks.speed.contenders import Kind, build, can_compile
 from benchmarks.speed.files import SpeedFiles, expected
 from benchmarks.speed.measure import ENGINES
 from benchmarks.speed.networks import Images
@@ -66,6 +66,8 @@ def test_defended(
 
 @pytest.mark.parametrize("kind", list(Kind), ids=str)
 def test_contender(benchmark: BenchmarkFixture, files: SpeedFiles, kind: Kind) -> None:
+    if kind is Kind.COMPILED_TWIN and not can_compile():
+        pytest.skip("torch.compile needs a C++ compiler")
     torch.set_num_threads(1)
     images = files.pool.batch(1, 1)
     answer = build(kind, files, Policy.GUARDED, open_plain(files.plain, threads=1))
