@@ -75,7 +75,7 @@ class DefendedSession:
             )
         settings = SessionSettings(threads=threads) if settings is None else settings
         with opened(path) as (artifact, content):
-            resolved = providers.resolve(device)
+            resolved = providers.resolve(device, settings=settings)
             runner = _runner(resolved, settings)
             try:
                 self._opened: Opened[Any] | None = open_engine(

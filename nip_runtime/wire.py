@@ -48,6 +48,8 @@ class Field(NamedTuple):
 
 def read_varint(buffer: Buffer, position: int, stop: int) -> tuple[int, int]:
     """Read one base-128 number, returning (value, position after it)."""
+    if position < stop and buffer[position] < 0x80:  # nearly all of them
+        return buffer[position], position + 1
     result = 0
     for index in range(_MAX_VARINT_BYTES):
         if position >= stop:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -38,24 +39,33 @@ class _Node:
     outputs: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Index:
+    """Where everything stands in a serialised model."""
+
+    model: list[Field]
+    nodes: list[_Node]
+    initializers: dict[str, Field]
+    values: dict[str, Field]
+
+
 class Sliceable:
-    """A serialised model with an index of its graph, ready to be cut.
+    """A serialised model with an index of its graph, made when it is first cut.
 
     Args:
         buffer: a ModelProto.
 
     Raises:
-        ArtifactError: if the bytes are not one.
+        ArtifactError: where the model is cut, if the bytes are not one.
     """
 
     def __init__(self, buffer: Buffer) -> None:
         self.buffer = buffer
-        self._model: list[Field] = []
-        self._nodes: list[_Node] = []
-        self._initializers: dict[str, Field] = {}
-        self._values: dict[str, Field] = {}
+
+    @cached_property
+    def _index(self) -> _Index:
         try:
-            self._index()
+            return _index(self.buffer)
         except WireError as error:
             raise ArtifactError.mismatch(
                 expected="a whole ONNX model", got=str(error), fix="get the original file"
@@ -64,7 +74,7 @@ class Sliceable:
     @property
     def computed(self) -> frozenset[str]:
         """Names of all values that some node computes."""
-        return frozenset(name for node in self._nodes for name in node.outputs)
+        return frozenset(name for node in self._index.nodes for name in node.outputs)
 
     def part(self, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
         """The smallest model that computes ``outputs`` from ``inputs``.
@@ -80,27 +90,29 @@ class Sliceable:
             ArtifactError: if the graph has no such value, or the outputs need a graph input that is not among
                 ``inputs``.
         """
-        missing = [name for name in inputs if name not in self._values]
+        missing = [name for name in inputs if name not in self._index.values]
         missing += [name for name in outputs if name not in self.computed]
         if missing:
             raise _cannot_cut(f"values named {', '.join(missing)}", "none")
         nodes, needed = self._behind(inputs, outputs)
         computed = {name for node in nodes for name in node.outputs}
-        loose = needed - computed - self._initializers.keys() - set(inputs) - {""}
+        loose = needed - computed - self._index.initializers.keys() - set(inputs) - {""}
         if loose:
             raise _cannot_cut(f"outputs that follow from {', '.join(inputs)}", f"a need of {min(loose)}")
         chunks = [_tagged(self.buffer, _NODE, node.place) for node in nodes]
         chunks.append(wire.encode_bytes(_GRAPH_NAME, "part"))
         chunks += [
             _tagged(self.buffer, _INITIALIZER, place)
-            for name, place in self._initializers.items()
+            for name, place in self._index.initializers.items()
             if name in needed and name not in inputs
         ]
-        chunks += [_tagged(self.buffer, _GRAPH_INPUT, self._values[name]) for name in inputs]
+        chunks += [_tagged(self.buffer, _GRAPH_INPUT, self._index.values[name]) for name in inputs]
         chunks += [self._output(name) for name in outputs]
         inner = computed.difference(inputs, outputs)
         chunks += [
-            _tagged(self.buffer, _VALUE_INFO, place) for name, place in self._values.items() if name in inner
+            _tagged(self.buffer, _VALUE_INFO, place)
+            for name, place in self._index.values.items()
+            if name in inner
         ]
         return self._model_of(b"".join(chunks))
 
@@ -113,7 +125,7 @@ class Sliceable:
         """The nodes that compute ``outputs`` from ``inputs``, in file order, and all values they touch."""
         given = set(inputs)
         needed, nodes = set(outputs), list[_Node]()
-        for node in reversed(self._nodes):
+        for node in reversed(self._index.nodes):
             if any(name in needed and name not in given for name in node.outputs):
                 nodes.append(node)
                 needed.update(node.inputs)
@@ -129,10 +141,10 @@ class Sliceable:
         Raises:
             ArtifactError: if the graph has no initializer of that name.
         """
-        place = self._initializers.get(name)
+        place = self._index.initializers.get(name)
         if place is None:
             raise _cannot_cut(f"an initializer named {name}", "none")
-        graph = next(part for part in self._model if part.number == _GRAPH)
+        graph = next(part for part in self._index.model if part.number == _GRAPH)
         chunks = [
             wire.encode_bytes(_INITIALIZER, encode_tensor(name, values))
             if part == place
@@ -147,30 +159,13 @@ class Sliceable:
         Raises:
             ArtifactError: if the graph has none of that name.
         """
-        place = self._initializers.get(name)
+        place = self._index.initializers.get(name)
         if place is None:
             raise _cannot_cut(f"an initializer named {name}", "none")
         return self.buffer[place.start : place.stop]
 
-    def _index(self) -> None:
-        buffer = self.buffer
-        self._model.extend(wire.fields(buffer, 0, len(buffer)))
-        outputs: dict[str, Field] = {}
-        for part in (p for outer in self._model if outer.number == _GRAPH for p in inside(buffer, outer)):
-            match part.number:
-                case 1:
-                    self._nodes.append(_node(buffer, part))
-                case 5:
-                    self._initializers[_name(buffer, part, 8)] = part
-                case 11 | 13:
-                    self._values[_name(buffer, part, 1)] = part
-                case 12:
-                    outputs[_name(buffer, part, 1)] = part
-        for name, part in outputs.items():
-            self._values.setdefault(name, part)
-
     def _output(self, name: str) -> bytes:
-        place = self._values.get(name)
+        place = self._index.values.get(name)
         if place is None:  # onnxruntime infers what the file does not state
             return wire.encode_bytes(_GRAPH_OUTPUT, wire.encode_bytes(1, name))
         return _tagged(self.buffer, _GRAPH_OUTPUT, place)
@@ -180,10 +175,28 @@ class Sliceable:
             wire.encode_int(part.number, part.value)
             if part.wire_type is wire.WireType.VARINT
             else _tagged(self.buffer, part.number, part)
-            for part in self._model
+            for part in self._index.model
             if part.number in _KEPT_MODEL_FIELDS
         )
         return kept + wire.encode_bytes(_GRAPH, graph)
+
+
+def _index(buffer: Buffer) -> _Index:
+    index = _Index(list(wire.fields(buffer, 0, len(buffer))), [], {}, {})
+    outputs: dict[str, Field] = {}
+    for part in (p for outer in index.model if outer.number == _GRAPH for p in inside(buffer, outer)):
+        match part.number:
+            case 1:
+                index.nodes.append(_node(buffer, part))
+            case 5:
+                index.initializers[_name(buffer, part, 8)] = part
+            case 11 | 13:
+                index.values[_name(buffer, part, 1)] = part
+            case 12:
+                outputs[_name(buffer, part, 1)] = part
+    for name, part in outputs.items():
+        index.values.setdefault(name, part)
+    return index
 
 
 def _tagged(buffer: Buffer, number: int, place: Field) -> bytes:

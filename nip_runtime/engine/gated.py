@@ -73,8 +73,7 @@ class GatedEngine(Generic[T]):
 
     def run(self, inputs: T, *, options: object = None) -> Answers[T]:
         """See :class:`nip_runtime.engine.answers.Engine`."""
-        look = self._look
-        seen = self._runner.run(look.session, look.outputs, {self._input: inputs}, options=options)
+        seen = self.first_pass(inputs, options=options)
         if not self._screened:
             return self._second_pass(self._named(inputs, seen), options)
         raw, *_, screened, suspicion, candidate = seen
@@ -84,12 +83,14 @@ class GatedEngine(Generic[T]):
         none = self._runner.from_host(np.zeros(len(picked), np.bool_))
         return Answers(raw, raw, suspicion, none, candidate)
 
+    def first_pass(self, inputs: T, *, options: object = None) -> list[T]:
+        """What every row costs: the backbone once, and the read-outs on it."""
+        look = self._look
+        return self._runner.run(look.session, look.outputs, {self._input: inputs}, options=options)
+
     def warm(self, inputs: T, *, options: object = None) -> None:
         """See :class:`nip_runtime.engine.answers.Engine`: as if every row had been screened."""
-        look = self._look
-        seen = self._named(
-            inputs, self._runner.run(look.session, look.outputs, {self._input: inputs}, options=options)
-        )
+        seen = self._named(inputs, self.first_pass(inputs, options=options))
         if self._screened:
             count = self._runner.to_host(seen[names.SCREENED]).shape
             seen[names.ROWS] = self._picked(np.ones(count, np.bool_))
