@@ -140,7 +140,7 @@ def table(
                 keys.append((state, engine))
         times = timed(
             cases,
-            seconds=effort.seconds[batch],
+            seconds=effort.seconds[batch] if threads == 1 else effort.few_seconds,
             least=effort.least_rounds,
             progress=progress,
             stage=f"{files.network.title}, batch {batch}, {threads} thread{'s' * (threads > 1)}",

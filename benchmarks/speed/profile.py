@@ -32,9 +32,10 @@ from nip_runtime.manifest import Policy
 from nip_runtime.names import SECOND_PASS
 from nip_runtime.runners.host import HostRunner
 
-RUNS: Final = 7
-WARM_UP: Final = 2
+RUNS: Final = 5
+WARM_UP: Final = 1
 _SUFFIX: Final = "_kernel_time"
+_OPENING: Final = frozenset({"model_loading_array", "model_loading_uri", "session_initialization"})
 
 
 class Section(StrEnum):
@@ -70,6 +71,8 @@ class Profile:
         total_ms: of all runs of sessions that one answer takes.
         parts: what the total consists of, the largest first. All are of one and the same answer, the
             quickest of some, for that is the one that nothing interrupted.
+        sessions: of onnxruntime that the variant opens.
+        opening_ms: what onnxruntime took to read the models and set up the sessions, all together.
     """
 
     variant: str
@@ -77,6 +80,8 @@ class Profile:
     second_pass_rows: int
     total_ms: float
     parts: tuple[Part, ...]
+    sessions: int
+    opening_ms: float
 
     def ms(self, section: Section) -> float:
         """Milliseconds of a section."""
@@ -113,6 +118,12 @@ class Profiled:
     def __init__(self, folder: Path, *, outputs: frozenset[str]) -> None:
         self._folder, self._outputs = folder, outputs
         self._sessions: list[Session] = []
+        self.opening_us = 0.0
+
+    @property
+    def sessions(self) -> int:
+        """How many were opened."""
+        return len(self._sessions)
 
     def open(self, model: bytes) -> Session:
         """An onnxruntime session on one CPU thread, profiling."""
@@ -129,7 +140,9 @@ class Profiled:
         """End profiling; what each of `count` equal answers took over all sessions."""
         found: list[RunTimes] = [defaultdict(list) for _ in range(count)]
         for session in self._sessions:
-            runs = self._read(Path(session.end_profiling()))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+            self.opening_us += sum(event["dur"] for event in events if event["name"] in _OPENING)
+            runs = self._runs(events)
             share = len(runs) // count
             for place, run in enumerate(runs):
                 for key, times in run.items():
@@ -139,8 +152,7 @@ class Profiled:
                     found[place // share][Section.PASS_2 if again else section, operator] += times
         return found
 
-    def _read(self, path: Path) -> list[RunTimes]:
-        events = json.loads(path.read_text(encoding="utf-8"))
+    def _runs(self, events: Sequence[Mapping[str, Any]]) -> list[RunTimes]:
         runs = [event for event in events if event["name"] == "model_run"]
         nodes = [e for e in events if e["cat"] == "Node" and e["name"].endswith(_SUFFIX)]
         return [self._run(run, nodes) for run in runs]
@@ -188,6 +200,8 @@ def profile(
         second_pass_rows=rows,
         total_ms=_total_us(chosen) / 1e3,
         parts=tuple(sorted(parts, key=lambda part: -part.ms)),
+        sessions=profiled.sessions,
+        opening_ms=profiled.opening_us / 1e3,
     )
 
 

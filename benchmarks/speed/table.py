@@ -28,9 +28,11 @@ def short(found: Sequence[NetworkResult], pictures: str) -> list[str]:
     """The README's block: targets, costs, contenders."""
     if not found:
         return ["Not measured yet.", ""]
-    fused, gated = (tables.ratio_count(found, engine) for engine in (EngineKind.FUSED, EngineKind.GATED))
+    auto, fused, gated = (
+        tables.ratio_count(found, engine) for engine in (EngineKind.AUTO, EngineKind.FUSED, EngineKind.GATED)
+    )
     return [
-        f"**Ratio to one plain onnxruntime pass** of the same backbone, medians of paired rounds, CPU; missed targets are bold. Targets met: {fused} by engine fused, {gated} by gated. Not yet measured on a GPU",
+        f"**Ratio to one plain onnxruntime pass** of the same backbone, medians of paired rounds, CPU; missed targets are bold. Targets met: {auto} by the engine that auto takes, {fused} by fused, {gated} by gated. Not yet measured on a GPU",
         "",
         *tables.ratios(found),
         f"![Ratio to one plain pass by batch size, per network and engine]({pictures}/ratios.svg)",
@@ -61,7 +63,7 @@ def full(found: Sequence[NetworkResult], pictures: str, folder: Path) -> list[st
             f"Engine auto takes {choice.engine} for `{policy}`: {choice.why}."
             for policy, choice in result.auto.items()
         ]
-        lines += ["", *tables.opened(result), *tables.rival_details(result)]
+        lines += ["", *tables.opened(result, profiles), *tables.rival_details(result)]
         lines += [
             "**Missed ratios, and where onnxruntime's profiler finds the time**",
             "",

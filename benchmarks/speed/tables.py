@@ -59,11 +59,19 @@ def ratio_verdict(cell: Cell) -> Verdict | None:
 
 
 def ratio_count(results: Results, engine: EngineKind) -> Count:
-    """How many one-thread ratios of an engine keep their targets."""
-    cells = [cell for result in results for cell in result.cells]
-    verdicts = [ratio_verdict(cell) for cell in cells if cell.threads == 1 and cell.engine is engine]
+    """How many one-thread ratios of an engine keep their targets; AUTO: of the one that it takes."""
+    cells = [cell for result in results for cell in result.cells if engine in _engines_of(result, cell)]
+    verdicts = [ratio_verdict(cell) for cell in cells if cell.threads == 1]
     known = [verdict for verdict in verdicts if verdict is not None]
     return Count(sum(verdict.met for verdict in known), len(known))
+
+
+def _engines_of(result: NetworkResult, cell: Cell) -> tuple[EngineKind, ...]:
+    """The engines that a cell stands for: its own, and AUTO if that takes it."""
+    policy = Policy.ALWAYS if cell.state is State.ALWAYS else Policy.GUARDED
+    choice = result.auto.get(policy)
+    taken = choice is not None and choice.engine is cell.engine
+    return (cell.engine, EngineKind.AUTO) if taken else (cell.engine,)
 
 
 def ratios(results: Results) -> list[str]:
@@ -192,8 +200,10 @@ def _opened_cell(result: NetworkResult, policy: Policy, verdict: Callable[[Opene
     return " · ".join(found.get(engine, NONE) for engine in ENGINES)
 
 
-def opened(result: NetworkResult) -> list[str]:
-    """Memory and opening of every file of one network."""
+def opened(result: NetworkResult, profiles: Sequence[Profile]) -> list[str]:
+    """Memory and opening of every file of one network; what of it is onnxruntime's own, by its profiler."""
+    inside = {profile.variant: f"{profile.opening_ms:.1f} in {profile.sessions}" for profile in profiles}
+    variants = {Policy.GUARDED: State.ALL, Policy.ALWAYS: State.ALWAYS}
     rows = [
         [
             entry.file if entry.engine is None else f"`{entry.file}`, {entry.engine}",
@@ -201,10 +211,14 @@ def opened(result: NetworkResult) -> list[str]:
             f"{entry.memory_ratio:.2f}",
             with_interval(entry.opening_ms, digits=1),
             with_interval(entry.opening_ratio),
+            inside.get(
+                "plain" if entry.engine is None else f"{entry.engine} {variants[Policy(entry.file)]}", NONE
+            ),
         ]
         for entry in result.opened
     ]
-    return table(["file", "MiB added by opening", "to plain", "opening ms", "to plain"], rows)
+    head = ["file", "MiB added by opening", "to plain", "opening ms", "to plain", "profiler: ms in sessions"]
+    return table(head, rows)
 
 
 def _overhead_cell(result: NetworkResult) -> str:

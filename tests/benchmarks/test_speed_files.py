@@ -92,6 +92,8 @@ def test_profiles_part_the_time_of_a_whole_answer(vit_files: SpeedFiles) -> None
     for found in profiles.values():
         assert found.total_ms == pytest.approx(sum(part.ms for part in found.parts))
         assert found.ms(Section.PASS_1) > 0
+        assert found.opening_ms > 0
+        assert found.sessions == (3 if found.variant.startswith("gated") else 1)
     plain, calm, every = profiles["plain"], profiles["gated calm"], profiles["gated all"]
     assert plain.ms(Section.HEADS) == plain.ms(Section.PASS_2) == 0
     assert calm.ms(Section.HEADS) > 0 and calm.ms(Section.PASS_2) == 0
