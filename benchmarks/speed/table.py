@@ -63,7 +63,12 @@ def full(found: Sequence[NetworkResult], pictures: str, folder: Path) -> list[st
             f"Engine auto takes {choice.engine} for `{policy}`: {choice.why}."
             for policy, choice in result.auto.items()
         ]
-        lines += ["", *tables.opened(result, profiles), *tables.rival_details(result)]
+        lines += [
+            "",
+            *tables.opened(result, profiles),
+            *tables.rival_details(result),
+            *tables.missed_aims(result),
+        ]
         lines += [
             "**Missed ratios, and where onnxruntime's profiler finds the time**",
             "",

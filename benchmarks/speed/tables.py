@@ -40,9 +40,9 @@ class Count:
         return f"{self.met} of {self.measured}"
 
 
-def judged(verdict: Verdict, digits: int = 2, unit: str = "") -> str:
+def judged(verdict: Verdict) -> str:
     """A value; bold with the word if it misses its limit."""
-    text = f"{verdict.value:.{digits}f}{unit}"
+    text = f"{verdict.value:.{verdict.digits}f}"
     return text if verdict.met else f"**{text} missed**"
 
 
@@ -222,7 +222,7 @@ def opened(result: NetworkResult, profiles: Sequence[Profile]) -> list[str]:
 
 
 def _overhead_cell(result: NetworkResult) -> str:
-    return judged(Verdict(result.overhead.added_us.median, targets.OVERHEAD_LIMIT_US), digits=0)
+    return judged(Verdict(result.overhead.added_us.median, targets.OVERHEAD_LIMIT_US, digits=0))
 
 
 def _bank_share_cell(result: NetworkResult) -> str:
@@ -230,7 +230,7 @@ def _bank_share_cell(result: NetworkResult) -> str:
         return NONE
     if result.network != "mobilenetv2":
         return f"{result.bank_share.median:.3f}"
-    return judged(Verdict(result.bank_share.median, targets.BANK_PASS_LIMIT), digits=3)
+    return judged(Verdict(result.bank_share.median, targets.BANK_PASS_LIMIT, digits=3))
 
 
 def rivals(results: Results, batch: int) -> list[str]:
@@ -259,7 +259,7 @@ def _speedup(rival: Rival, state: State) -> str:
     value = rival.speedup[state].median
     if rival.kind not in AIMS:
         return f"{value:.1f}"
-    return judged(Verdict(value, AIMS[rival.kind], at_least=True), digits=1)
+    return judged(Verdict(value, AIMS[rival.kind], at_least=True, digits=1))
 
 
 def rival_details(result: NetworkResult) -> list[str]:
@@ -279,6 +279,25 @@ def rival_details(result: NetworkResult) -> list[str]:
         for rival in result.rivals
     ]
     return table(head, rows)
+
+
+def missed_aims(result: NetworkResult) -> list[str]:
+    """One line per contender whose aim is missed where the file takes both passes for every row, with what
+    two plain passes and no defence at all would reach."""
+    lines = []
+    for rival in result.rivals:
+        state = State.ALL if rival.policy is Policy.GUARDED else State.ALWAYS
+        if rival.kind not in AIMS or state not in rival.speedup:
+            continue
+        verdict = Verdict(rival.speedup[state].median, AIMS[rival.kind], at_least=True, digits=1)
+        if not verdict.met:
+            lines.append(
+                f"- {ABOUT[rival.kind].title}, batch {rival.batch}, against {LABELS[state]}: "
+                f"{verdict.value:.1f} instead of {verdict.limit:g}. It takes as long as "
+                f"{rival.to_plain.median:.1f} plain onnxruntime passes, so two of these without any defence "
+                f"would be {rival.to_plain.median / 2:.1f} times as fast as it."
+            )
+    return [*lines, ""] if lines else []
 
 
 RIVAL_STATES: Final = (State.CALM, State.ALL, State.ALWAYS)

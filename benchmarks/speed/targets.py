@@ -78,14 +78,15 @@ GRADIENT_AIM: Final = 4.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """A measured value beside its limit."""
+    """A measured value beside its limit; judged as it is printed, with `digits` decimals."""
 
     value: float
     limit: float
     at_least: bool = False
+    digits: int = 2
 
     @property
     def met(self) -> bool:
-        """Whether it keeps the limit, at the precision that tables print: two decimals."""
-        value = round(self.value, 2)
+        """Whether it keeps the limit."""
+        value = round(self.value, self.digits)
         return value >= self.limit if self.at_least else value <= self.limit

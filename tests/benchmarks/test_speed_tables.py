@@ -146,11 +146,18 @@ def test_targets_are_those_that_were_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "limit", "at_least", "met"),
-    [(1.0549, 1.05, False, True), (1.0551, 1.05, False, False), (1.99, 2, True, False), (2.0, 2, True, True)],
+    ("verdict", "met"),
+    [
+        (Verdict(1.0549, 1.05), True),
+        (Verdict(1.0551, 1.05), False),
+        (Verdict(60.4, 60, digits=0), True),
+        (Verdict(3.96, 4, at_least=True, digits=1), True),
+        (Verdict(3.94, 4, at_least=True, digits=1), False),
+    ],
 )
-def test_verdicts_judge_what_is_printed(value: float, limit: float, at_least: bool, met: bool) -> None:
-    assert Verdict(round(value, 4), limit, at_least).met is met
+def test_verdicts_judge_what_is_printed(verdict: Verdict, met: bool) -> None:
+    assert verdict.met is met
+    assert ("missed" in tables.judged(verdict)) is not met
 
 
 def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -207,6 +214,12 @@ def test_contenders_with_an_aim_are_judged() -> None:
     assert "≥ 4 | 8.0 · **3.9 missed** |" in lines
     assert "ART JPEG quality 50 + onnxruntime | – | 1.1 · 0.6 |" in lines
     assert len(tables.rivals([made()], 16)) == 3  # a head without rows
+
+
+def test_missed_aims_are_held_against_two_plain_passes() -> None:
+    lines = tables.missed_aims(made())
+    assert len(lines) == 2 and "eager PyTorch" in lines[0] and "1.9 instead of 2" in lines[0]
+    assert "as long as 5.0 plain onnxruntime passes" in lines[0] and "be 2.5 times as fast" in lines[0]
 
 
 def test_misses_are_explained_by_the_profile() -> None:
