@@ -319,9 +319,9 @@ def profile_table(profiles: Sequence[Profile], batch: int) -> list[str]:
     rows = []
     for profile in here:
         shares = [profile.ms(section) / base.total_ms for section in Section]
-        heads = ", ".join(
-            f"{part.operator} ×{part.nodes} {1e3 * part.ms:.0f} µs"
-            for part in profile.largest(Section.HEADS, 3)
+        section = Section.PASS_1 if profile is base else Section.HEADS
+        largest = ", ".join(
+            f"{part.operator} ×{part.nodes} {1e3 * part.ms:.0f} µs" for part in profile.largest(section, 3)
         )
         rows.append(
             [
@@ -329,7 +329,7 @@ def profile_table(profiles: Sequence[Profile], batch: int) -> list[str]:
                 f"{profile.total_ms:.2f}",
                 f"{profile.total_ms / base.total_ms:.2f}",
                 *(f"{share:.3f}" for share in shares),
-                heads or NONE,
+                largest or NONE,
             ]
         )
     return table(head, rows)
