@@ -43,7 +43,7 @@ CONVERTED_LIMITS = {
     Precision.FP32: (),
     Precision.FP16: (
         "Thresholds and agreement with fp32 were measured with onnxruntime's CPU provider, which rounds "
-        "weights to float16 but not activations. GPUs round both: whether the benign budget holds there was "
+        "weights to float16 but few activations. GPUs round both: whether the benign budget holds there was "
         "not measured.",
     ),
     Precision.INT8: (

@@ -36,9 +36,10 @@ from nip_export.progress import Progress, silent
 from nip_export.report import ExportReport
 from nip_export.spec import DefenceSpec, ReadOut
 from nip_export.verify import Comparison, DefendedTwin, verify_file
+from nip_export.verify.compare import EXACT, HALF
 from nip_export.verify.oracle import Forward
 from nip_export.writing import check_target, replacing, serialise, with_manifest, write_whole
-from nip_runtime.manifest import Policy
+from nip_runtime.manifest import Policy, Precision
 from nip_runtime.session import DefendedSession
 
 __all__ = [
@@ -225,6 +226,7 @@ def verify(
         bench.calibration.inputs[rows],
         output_name=bench.config.output_name,
         device=bench.device,
+        tolerance=HALF if bench.config.precision is Precision.FP16 else EXACT,
     )
     stage(1)
     return comparison

@@ -58,7 +58,7 @@ def convert_backbone(backbone: Backbone, precision: Precision, inputs: NDArray[n
 def check_range(backbone: Backbone, inputs: NDArray[np.float32]) -> None:
     """Refuse a network with activations that float16 cannot hold.
 
-    Running the converted network would not show it: onnxruntime's CPU provider keeps activations in float32.
+    Running the converted network would not show it: onnxruntime's CPU provider keeps most of them in float32.
 
     Raises:
         ExportError: naming the largest.
