@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -35,6 +37,16 @@ class Attention(nn.Module):
         weights = (queries @ keys.transpose(1, 2)).softmax(-1)
         logits: Tensor = self.classifier((tokens + weights @ values).mean(1))
         return logits
+
+
+def test_the_tools_load_on_demand() -> None:
+    # Among other things because onnxruntime's put a folder of their own on the path for modules.
+    code = """
+import sys
+import nip_export.pipeline
+assert not [name for name in sys.modules if name.startswith(("onnxruntime.quant", "onnxruntime.transf"))]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])

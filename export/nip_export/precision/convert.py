@@ -13,8 +13,6 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nip_export.attach.backbone import Backbone, check_operators
-from nip_export.precision.fp16 import halved
-from nip_export.precision.int8 import quantised
 from nip_export.writing import serialise
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Precision
@@ -43,10 +41,16 @@ def convert_backbone(backbone: Backbone, precision: Precision, inputs: NDArray[n
     if precision is Precision.FP16:
         check_range(backbone, inputs[:: -(-len(inputs) // RANGE_CHECKED)])
     source = ir.to_proto(backbone.model)
+    # Loaded on demand: an fp32 export need not wait for onnxruntime's tools, which also add to sys.path.
     try:
-        converted = (
-            halved(source) if precision is Precision.FP16 else quantised(source, backbone.input, inputs)
-        )
+        if precision is Precision.FP16:
+            from nip_export.precision.fp16 import halved
+
+            converted = halved(source)
+        else:
+            from nip_export.precision.int8 import quantised
+
+            converted = quantised(source, backbone.input, inputs)
     except Exception as error:  # whatever two large converters may raise
         raise ExportError(
             f"precision: the model cannot be converted to {precision}: {type(error).__name__}: {error}; "
