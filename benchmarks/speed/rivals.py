@@ -65,6 +65,9 @@ def measure(
         policy: open_defended(files.path(policy), EngineKind.AUTO, threads=1)
         for policy in (Policy.ALWAYS, Policy.GUARDED)
     }
+    answers = {
+        (kind, own): build(kind, files, own or Policy.GUARDED, session) for kind, own in lineup(kinds, 1)
+    }
     found: list[Rival] = []
     for batch in BATCHES:
         images = {state: files.pool.batch(batch, state.second_pass_rows(batch)) for state in FILE_STATES}
@@ -74,7 +77,7 @@ def measure(
             cases[state] = partial(defended[policy].predict, images[state])
         runners = lineup(kinds, batch)
         for kind, own in runners:
-            answer = build(kind, files, own or Policy.GUARDED, session)
+            answer = answers[kind, own]
             if own is not None:
                 check_twin(kind, answer(images[State.ALL]), defended[own].predict(images[State.ALL]).logits)
             cases[f"{kind} {own}"] = partial(answer, images[State.ALL])
