@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("fp32", "fp16", "int8"),
         default="fp32",
-        help="arithmetic of the network (default fp32): fp16 halves its weights and is meant for GPUs (not yet "
+        help="arithmetic of the network (default fp32): fp16 halves its weights and is for GPUs (not yet "
         "measured there; on CPUs it is no faster), int8 (quantised on --data, a scale per channel) quarters "
         "them and is faster on CPUs with VNNI; the defence computes in fp32",
     )
