@@ -17,6 +17,7 @@ from nip_runtime.engine.answers import Answers, EngineKind
 from nip_runtime.engine.choose import Opened, open_engine
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import ArtifactError, InputError, NipError
+from nip_runtime.heap import trim
 from nip_runtime.inputs import check_images, to_float32
 from nip_runtime.manifest import Manifest
 from nip_runtime.providers import Device, SessionSettings
@@ -94,6 +95,7 @@ class DefendedSession:
                     got=" ".join(str(error).split()),
                     fix="upgrade onnxruntime, or export the model again",
                 ) from error
+        trim()
         self._path = artifact.path.absolute()
         self._manifest = artifact.manifest
         self._device = resolved
@@ -243,6 +245,7 @@ class DefendedSession:
         """
         options = providers.run_options(self._device, shrink=True)
         self._require_open().engine.warm(self._runner.from_host(self._blank(1)), options=options)
+        trim()
 
     def close(self) -> None:
         """Let go of the model; runs in progress in other threads finish. Closing twice is harmless."""

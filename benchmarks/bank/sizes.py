@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.bank.results import RESULTS, Sizes, SizeTable, write
 from benchmarks.robustness.run import commit
-from benchmarks.speed.files import POLICIES, seeded_defence, seeded_readout
+from benchmarks.speed.files import seeded_defence, seeded_readout
 from benchmarks.speed.networks import NETWORKS, Name, Network
 from nip_export.attach.recover import PREFIX
 from nip_export.evaluate.subject import machine
@@ -70,8 +70,8 @@ def grids_to_size(prepared: Prepared) -> Sequence[TapCells]:
 def measure(network: Network, folder: Path, progress: Progress) -> list[Sizes]:
     """All rows of one network."""
     rows = []
-    for policy in POLICIES:
-        prepared = seeded_defence(network, policy)
+    for prepared in seeded_defence(network):
+        policy = prepared.bench.config.policy
         grids = grids_to_size(prepared)
         stage = progress(f"{network.title}, {policy}: files", len(grids))
         for grid in grids:

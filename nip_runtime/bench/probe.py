@@ -23,6 +23,7 @@ from nip_runtime import providers
 from nip_runtime.bench.memory import Opener, Opening
 from nip_runtime.dependencies import load
 from nip_runtime.errors import InputError, NipError
+from nip_runtime.heap import trim
 from nip_runtime.session import DefendedSession
 
 _STATM: Final = Path("/proc/self/statm")
@@ -62,11 +63,13 @@ def probe(path: Path, opener: Opener, device: str, *, threads: int | None, batch
     resolved = providers.resolve(device)
     providers.check_device(load("onnxruntime"), resolved)
     gc.collect()
+    trim()
     before = resident_bytes()
     start = time.perf_counter()
     run = _open(path, opener, resolved, threads)
     opening_s = time.perf_counter() - start
     gc.collect()
+    trim()  # as a defended session does itself: models are compared, not what is left of loading them
     after = resident_bytes()
     run(batch)
     return Opening(

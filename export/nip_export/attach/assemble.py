@@ -11,6 +11,7 @@ from nip_export.attach.readout import ReadOutPass
 from nip_export.attach.response import ResponsePass
 from nip_export.capture import Tap
 from nip_export.spec import DefenceSpec
+from nip_runtime import names
 from nip_runtime.errors import ExportError
 from nip_runtime.names import RAW_LOGITS
 
@@ -44,7 +45,19 @@ def attach_defence(backbone: Backbone, spec: DefenceSpec, taps: dict[str, Tap]) 
         common_passes.RemoveUnusedNodesPass(),
     ):
         step(model)
+    drop_stated_shapes(model)
     return model
+
+
+def drop_stated_shapes(model: ir.Model) -> None:
+    """Leave out what the file would state about the second pass's inner values: runtimes infer it.
+
+    In the file of a small network these statements take up more than the whole gate.
+    """
+    for node in model.graph:
+        for value in node.outputs:
+            if (value.name or "").startswith(names.SECOND_PASS) and value.name != names.SECOND_LOGITS:
+                value.shape, value.type = None, None
 
 
 def plain_backbone(backbone: Backbone) -> ir.Model:
