@@ -46,6 +46,11 @@ def judged(verdict: Verdict) -> str:
     return text if verdict.met else f"**{text} missed**"
 
 
+def span(us: float, sign: str = "") -> str:
+    """A duration in µs, or in ms where that is easier to read."""
+    return f"{us:{sign}.0f} µs" if abs(us) < 1e4 else f"{us / 1e3:{sign}.1f} ms"
+
+
 def with_interval(spread: Spread, scale: float = 1.0, digits: int = 2) -> str:
     """A median and its 95 % interval."""
     median, low, high = (value / scale for value in (spread.median, spread.low, spread.high))
@@ -369,9 +374,9 @@ def beyond_passes(result: NetworkResult, cell: Cell, profiles: Sequence[Profile]
         "between operators": found.ms(Section.BETWEEN) - base.ms(Section.BETWEEN),
     }
     parts = sorted(shares.items(), key=lambda item: -item[1])
-    text = ", ".join(f"{name} {1e3 * value:+.0f}" for name, value in parts if abs(value) >= 1e-3)
-    door = f" ({result.overhead.added_us.median:.0f} of them in predict itself)" if cell.batch == 1 else ""
+    text = ", ".join(f"{name} {span(1e3 * value, sign='+')}" for name, value in parts if abs(value) >= 1e-3)
+    door = f" ({result.overhead.added_us.median:.0f} µs of it in predict itself)" if cell.batch == 1 else ""
     return (
-        f"Beyond {passes:.2f} plain passes: {beyond_us:.0f} µs{door}, {more} operators more than the plain "
-        f"file runs. Under the profiler, batch {found.batch}, in µs: {text}."
+        f"Beyond {passes:.2f} plain passes: {span(beyond_us)}{door}, {more} operators more than the plain "
+        f"file runs. Under the profiler, batch {found.batch}: {text}."
     )

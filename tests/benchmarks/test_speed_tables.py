@@ -216,6 +216,14 @@ def test_contenders_with_an_aim_are_judged() -> None:
     assert len(tables.rivals([made()], 16)) == 3  # a head without rows
 
 
+def test_durations_are_readable() -> None:
+    assert [tables.span(41.4), tables.span(-9999), tables.span(12345, sign="+")] == [
+        "41 µs",
+        "-9999 µs",
+        "+12.3 ms",
+    ]
+
+
 def test_missed_aims_are_held_against_two_plain_passes() -> None:
     lines = tables.missed_aims(made())
     assert len(lines) == 2 and "eager PyTorch" in lines[0] and "1.9 instead of 2" in lines[0]
@@ -228,7 +236,7 @@ def test_misses_are_explained_by_the_profile() -> None:
     # Two plain passes of 10 ms, 0.4 of one more; the profile's plain run has 50 operators, this one 109.
     assert "1.20 instead of 1.15" in told
     assert "Beyond 2.00 plain passes: 4000 µs, 59 operators more" in told
-    assert "heads +2500, pass 2 beyond its rows' share of one +1500, between operators +500" in told
+    assert "heads +2500 µs, pass 2 beyond its rows' share of one +1500 µs, between operators +500 µs" in told
     assert any("gated" in line and line.endswith("Not profiled.") for line in lines)
     assert not any("5 %" in line and "fused" in line for line in lines)
 
