@@ -1,6 +1,6 @@
-"""Measures everything that the issue of speed is judged by, in one command.
+"""Measures speed, memory and size of defended files against their targets, in one command.
 
-    python -m benchmarks.speed.run                            # all networks, about 25 minutes on two cores
+    python -m benchmarks.speed.run                            # all networks, some 25 minutes on two cores
     python -m benchmarks.speed.run --only mobilenetv2 vit-tiny
     python -m benchmarks.speed.run --quick                    # few rounds, small batches: does it all work?
 

@@ -58,7 +58,7 @@ def with_interval(spread: Spread, scale: float = 1.0, digits: int = 2) -> str:
 
 
 def ratio_verdict(cell: Cell) -> Verdict | None:
-    """A cell beside its target; None where the issue sets none."""
+    """A cell beside its target; None where there is none."""
     limit = RATIO_LIMITS[cell.state].get(cell.batch)
     return None if limit is None else Verdict(cell.ratio.median / cell.state.passes, limit)
 
