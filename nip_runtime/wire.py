@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 Buffer = bytes | mmap.mmap
 """Indexing gives an int, slicing gives bytes: all the reader needs, and no view that outlives the file."""
@@ -31,6 +31,9 @@ class WireType(IntEnum):
     FIXED64 = 1
     BYTES = 2
     FIXED32 = 5
+
+
+_WIRE_TYPES: Final = tuple(next((kind for kind in WireType if kind == code), None) for code in range(8))
 
 
 class Field(NamedTuple):
@@ -75,23 +78,28 @@ def fields(buffer: Buffer, start: int, stop: int) -> Iterator[Field]:
     """
     position = start
     while position < stop:
-        tag, position = read_varint(buffer, position, stop)
-        number = tag >> 3
+        # One-byte tags and lengths are nearly all there are: a call for each would cost the most of a walk.
+        tag = buffer[position]
+        if tag < 0x80:
+            begin = position + 1
+        else:
+            tag, begin = read_varint(buffer, position, stop)
+        number, wire_type = tag >> 3, _WIRE_TYPES[tag & 7]
         if number == 0:
             raise WireError("field number 0")
-        try:
-            wire_type = WireType(tag & 7)
-        except ValueError:
-            raise WireError(f"wire type {tag & 7} in field {number}") from None
+        if wire_type is None:
+            raise WireError(f"wire type {tag & 7} in field {number}")
         value = 0
-        begin = position
-        if wire_type is WireType.VARINT:
-            value, end = read_varint(buffer, position, stop)
-        elif wire_type is WireType.BYTES:
-            length, begin = read_varint(buffer, position, stop)
+        if wire_type is WireType.BYTES:
+            if begin < stop and buffer[begin] < 0x80:
+                length, begin = buffer[begin], begin + 1
+            else:
+                length, begin = read_varint(buffer, begin, stop)
             end = begin + length
+        elif wire_type is WireType.VARINT:
+            value, end = read_varint(buffer, begin, stop)
         else:
-            end = position + (8 if wire_type is WireType.FIXED64 else 4)
+            end = begin + (8 if wire_type is WireType.FIXED64 else 4)
         if end > stop:
             raise WireError(f"field {number} ends at byte {end}, its message at byte {stop}", truncated=True)
         yield Field(number, wire_type, value, begin, end)

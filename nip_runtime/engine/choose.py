@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
@@ -123,11 +124,13 @@ class _Opener:
 
 
 def _pass_us(gated: GatedEngine[T], manifest: Manifest, runner: Runner[T]) -> float:
-    """Median time of the first pass over one row, in microseconds."""
+    """Time of the first pass over one row, in microseconds; the best of some if it is short."""
     row = runner.from_host(np.full((1, *manifest.input.shape), manifest.input.bounds[0], np.float32))
-    times = []
+    best_us = math.inf
     for _ in range(_RUNS):
         began = time.perf_counter()
         gated.first_pass(row)
-        times.append(time.perf_counter() - began)
-    return 1e6 * float(np.median(times))
+        best_us = min(best_us, 1e6 * (time.perf_counter() - began))
+        if best_us > 10 * TINY_PASS_US:  # no warm-up makes it tiny
+            break
+    return best_us

@@ -71,7 +71,7 @@ class Sliceable:
                 expected="a whole ONNX model", got=str(error), fix="get the original file"
             ) from error
 
-    @property
+    @cached_property
     def computed(self) -> frozenset[str]:
         """Names of all values that some node computes."""
         return frozenset(name for node in self._index.nodes for name in node.outputs)
