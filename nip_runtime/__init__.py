@@ -24,14 +24,18 @@ from nip_runtime.errors import (
 )
 
 if TYPE_CHECKING:
+    from nip_runtime.ceiling import rows_within
     from nip_runtime.manifest import Manifest, Policy, read_manifest
+    from nip_runtime.providers import SessionSettings
     from nip_runtime.rates import Rate
     from nip_runtime.result import Prediction, Reason
     from nip_runtime.session import DefendedSession
+    from nip_runtime.stream import Answer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "ArtifactError",
     "DefendedSession",
     "DependencyError",
@@ -44,18 +48,23 @@ __all__ = [
     "Prediction",
     "Rate",
     "Reason",
+    "SessionSettings",
     "__version__",
     "read_manifest",
+    "rows_within",
 ]
 
 _HOME: Final = {
+    "Answer": "nip_runtime.stream",
     "DefendedSession": "nip_runtime.session",
     "Manifest": "nip_runtime.manifest",
     "Policy": "nip_runtime.manifest",
     "Prediction": "nip_runtime.result",
     "Rate": "nip_runtime.rates",
     "Reason": "nip_runtime.result",
+    "SessionSettings": "nip_runtime.providers",
     "read_manifest": "nip_runtime.manifest",
+    "rows_within": "nip_runtime.ceiling",
 }
 
 

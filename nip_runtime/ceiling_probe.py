@@ -8,49 +8,15 @@ prints the peak since the line before. Text instead of a number says what went w
 from __future__ import annotations
 
 import json
-import re
 import sys
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.errors import InputError
 from nip_runtime.manifest import InputSpec, Layout
+from nip_runtime.memory import forget_peak, peak_bytes
 from nip_runtime.session import DefendedSession
-
-_STATUS: Final = Path("/proc/self/status")
-_FORGET: Final = Path("/proc/self/clear_refs")
-
-
-def peak_bytes() -> int:
-    """Peak of this process's resident memory, since :func:`forget_peak` where the system can forget.
-
-    Raises:
-        InputError: if the system does not tell.
-    """
-    with suppress(OSError):  # first, because what getrusage says survives from before this program
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(encoding="ascii"), re.MULTILINE)
-        if found is not None:
-            return int(found[1]) * 1024
-    try:
-        import resource
-    except ModuleNotFoundError as error:
-        raise InputError.mismatch(
-            expected="a system that tells a process's peak of memory",
-            got=sys.platform,
-            fix="measure on Linux or macOS",
-        ) from error
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def forget_peak() -> None:
-    """Make the next peak one of what comes from now on, where the system can (Linux, mostly)."""
-    with suppress(OSError):
-        _FORGET.write_text("5", encoding="ascii")
 
 
 def images(spec: InputSpec, rows: int) -> NDArray[Any]:

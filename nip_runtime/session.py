@@ -17,9 +17,9 @@ from nip_runtime.engine.answers import Answers, EngineKind
 from nip_runtime.engine.choose import Opened, open_engine
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import ArtifactError, InputError, NipError
-from nip_runtime.heap import trim
 from nip_runtime.inputs import check_images, to_float32
 from nip_runtime.manifest import Manifest
+from nip_runtime.memory import trim
 from nip_runtime.providers import Device, SessionSettings
 from nip_runtime.result import Prediction, explain
 from nip_runtime.runners import DeviceRunner, HostRunner, Runner, from_dlpack, to_dlpack

@@ -30,17 +30,17 @@ class Kind(StrEnum):
 
 
 class EncoderLayer(nn.Module):
-    """Pre-norm self-attention and feed-forward."""
+    """Pre-norm self-attention and feed-forward of `growth` times the width."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, growth: int = 2, eps: float = 1e-5) -> None:
         super().__init__()
         self.heads = heads
-        self.attention_norm, self.feed_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention_norm, self.feed_norm = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
         self.queries_keys_values, self.projection = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.expand, self.act, self.contract = (
-            nn.Linear(width, 2 * width),
+            nn.Linear(width, growth * width),
             nn.GELU(),
-            nn.Linear(2 * width, width),
+            nn.Linear(growth * width, width),
         )
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -1,21 +1,28 @@
 """The section on precisions of benchmarks/README.md, from benchmarks/results/precision alone.
 
-python -m benchmarks.robustness.precision_table     # prints it
+python -m benchmarks.robustness.precision_table [--check]
 """
 
 # ruff: noqa: E501 (paragraphs of Markdown)
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import table
+from benchmarks.markdown import Block, table, update
 from benchmarks.robustness.precision import PRECISION_RESULTS
 from benchmarks.robustness.tables import share
 from nip_runtime.rates import Rate
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "README.md"
+BLOCK = Block(
+    "<!-- precision tables: written by benchmarks/robustness/precision_table.py -->\n",
+    "<!-- end of precision tables -->",
+)
 
 
 def rate(stated: dict[str, Any] | None) -> Rate | None:
@@ -105,5 +112,18 @@ def section(networks: Sequence[Network]) -> list[str]:
     return lines
 
 
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if something would change"
+    )
+    options = parser.parse_args(arguments)
+    return update(
+        BLOCK, {DOCUMENT: section(read())}, check=options.check, source="benchmarks/results/precision"
+    )
+
+
 if __name__ == "__main__":
-    print("\n".join(section(read())))
+    raise SystemExit(main())

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from benchmarks.robustness import networks as fashion
 from nip_export.demo import model as demo
@@ -180,30 +179,6 @@ class MobileNetV2(nn.Module):
         return logits
 
 
-class EncoderLayer(nn.Module):
-    """Pre-norm self-attention and feed-forward of four times the width."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm, self.feed_norm = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
-        self.queries_keys_values, self.projection = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.expand, self.act, self.contract = (
-            nn.Linear(width, 4 * width),
-            nn.GELU(),
-            nn.Linear(4 * width, width),
-        )
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        rows, count, width = tokens.shape
-        mixed = self.queries_keys_values(self.attention_norm(tokens))
-        mixed = mixed.reshape(rows, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(mixed[0], mixed[1], mixed[2])
-        tokens = tokens + self.projection(attended.transpose(1, 2).reshape(rows, count, width))
-        result: Tensor = tokens + self.contract(self.act(self.expand(self.feed_norm(tokens))))
-        return result
-
-
 class TakeClassToken(nn.Module):
     """The first of the tokens (N, T, D): (N, D)."""
 
@@ -220,7 +195,7 @@ class ViTTiny(nn.Module):
         self.embed = nn.Conv2d(3, width, 16, 16)
         self.class_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.positions = nn.Parameter(0.02 * torch.randn(1, 197, width))
-        self.layers = nn.Sequential(*(EncoderLayer(width, 3) for _ in range(12)))
+        self.layers = nn.Sequential(*(fashion.EncoderLayer(width, 3, growth=4, eps=1e-6) for _ in range(12)))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.take = TakeClassToken()
         self.classifier = nn.Linear(width, CLASSES)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,36 +20,12 @@ from numpy.typing import NDArray
 from nip_runtime import providers
 from nip_runtime.bench.memory import Opener, Opening
 from nip_runtime.dependencies import load
-from nip_runtime.errors import InputError, NipError
-from nip_runtime.heap import trim
+from nip_runtime.errors import NipError
+from nip_runtime.memory import resident_bytes, trim
 from nip_runtime.session import DefendedSession
-
-_STATM: Final = Path("/proc/self/statm")
 
 Run = Callable[[int], object]
 """Runs a batch of that many rows."""
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is resident; its peak so far where the system tells nothing else.
-
-    Raises:
-        InputError: if the system tells neither.
-    """
-    try:
-        return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # not Linux
-        pass
-    try:
-        import resource
-    except ModuleNotFoundError as error:
-        raise InputError.mismatch(
-            expected="a system that tells a process's memory",
-            got=sys.platform,
-            fix="measure on Linux or macOS",
-        ) from error
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def probe(path: Path, opener: Opener, device: str, *, threads: int | None, batch: int) -> Opening:

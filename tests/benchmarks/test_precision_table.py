@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.robustness.precision import budget_of
-from benchmarks.robustness.precision_table import attacks, benign, read, section
+from benchmarks.robustness.precision_table import attacks, benign, main, read, section
 from benchmarks.robustness.tables import share
 from nip_runtime.rates import Rate
 
@@ -42,3 +42,7 @@ def test_the_section_says_what_was_not_measured() -> None:
     assert "not yet measured on a GPU" in text
     assert "4000 fresh benign images" in text
     assert section(()) == ["Not measured yet.", ""]
+
+
+def test_the_document_says_what_the_results_say() -> None:
+    assert main(["--check"]) == 0

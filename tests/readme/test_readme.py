@@ -74,3 +74,21 @@ def test_the_export_example_names_real_settings() -> None:
     config = eval(call.group(1), {"ExportConfig": ExportConfig})
     assert config.benign_budget == 0.02
     assert len(config.mean) == len(config.std) == 3
+
+
+def test_the_streaming_example_runs(tmp_path: Path) -> None:
+    example = next(text for text in EXAMPLES if "session.predict_stream(" in text)
+    (tmp_path / "model.nip.onnx").write_bytes((ROOT / "tests" / "goldens" / "guarded.onnx").read_bytes())
+    before = """
+import cv2
+import numpy as np
+from nip_runtime import DefendedSession
+paths = ["a.png", "b.png"]
+for path in paths:
+    cv2.imwrite(path, np.zeros((28, 28), np.uint8))
+tensor = np.zeros((2, 1, 28, 28), np.float32)
+session = DefendedSession("model.nip.onnx", device="cpu")
+"""
+    done = run("-c", before + example + "print(np.from_dlpack(answers.logits).shape)", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["a.png", "b.png", "(2,"]

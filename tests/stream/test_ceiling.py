@@ -24,7 +24,7 @@ MIB = 1 << 20
 SERVE = """
 import json, sys
 import numpy as np
-from nip_runtime.ceiling_probe import peak_bytes
+from nip_runtime.memory import peak_bytes
 from nip_runtime.session import DefendedSession
 session = DefendedSession(sys.argv[1], device="cpu", threads=1, max_batch=1 << 20)
 rows, rng = int(sys.argv[2]), np.random.default_rng(0)
@@ -35,7 +35,7 @@ print(json.dumps([peak_bytes()]))
 SHRINK = """
 import json, sys
 import numpy as np
-from nip_runtime.bench.probe import resident_bytes
+from nip_runtime.memory import resident_bytes
 from nip_runtime.session import DefendedSession
 session = DefendedSession(sys.argv[1], device="cpu", engine=sys.argv[2], threads=1, max_batch=1 << 20)
 with np.load(sys.argv[1].replace(".onnx", ".npz")) as stored:
