@@ -65,10 +65,12 @@ def ratios(results: Sequence[NetworkResult], pyplot: Any) -> Any:
 
 def _panel(axis: Any, result: NetworkResult) -> None:
     places = {batch: place for place, batch in enumerate(BATCHES)}
+    highest = 0.0
     for state in State:
         for engine in ENGINES:
             cells = [cell for b in BATCHES if (cell := result.cell(state, b, engine)) is not None]
             medians = [cell.ratio.median for cell in cells]
+            highest = max(highest, *medians)
             axis.errorbar(
                 [places[cell.batch] for cell in cells],
                 medians,
@@ -86,10 +88,12 @@ def _panel(axis: Any, result: NetworkResult) -> None:
             )
         for batch, limit in RATIO_LIMITS[state].items():
             place, height = places[batch], limit * state.passes
+            highest = max(highest, height)
             axis.hlines(height, place - 0.18, place + 0.18, color=COLOURS[state], linewidth=2.5, alpha=0.35)
     axis.set_title(NETWORKS[result.network].title, fontsize=8)
     axis.set_xticks(list(places.values()), [f"batch {batch}" for batch in places])
-    axis.set_ylim(bottom=0.9)
+    # Medians and targets decide the scale; an interval of few rounds may run out of the picture.
+    axis.set_ylim(0.9, 1.06 * highest)
     axis.grid(axis="y", linewidth=0.3, alpha=0.5)
 
 
