@@ -182,8 +182,8 @@ class GraphEditor:
         above = self.op("Sub", [values, self.constant(f"{label}_knots", curve.knots)])
         above = self.op("Max", [above, self.constant("zero", 0.0)])
         steps = self.op("Min", [above, self.constant(f"{label}_widths", widths)])
-        if flat:
-            rise = self.op("MatMul", [steps, self.constant(f"{label}_slopes", curve.slopes)])
-            return self.op("Add", [rise, self.constant(f"{label}_base", curve.base)], name=name)
         slopes = self.constant(f"{label}_slopes", curve.slopes[:, None])
-        return self.op("Gemm", [steps, slopes, self.constant(f"{label}_base", [curve.base])], name=name)
+        base = self.constant(f"{label}_base", [curve.base])
+        if flat:  # not a product with a vector: onnxruntime refuses that for a batch of no rows
+            return self.column(self.op("Gemm", [steps, slopes, base]), name=name)
+        return self.op("Gemm", [steps, slopes, base], name=name)
