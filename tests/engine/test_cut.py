@@ -55,6 +55,8 @@ def test_parts_share_nothing_but_the_backbone_once(policy: str) -> None:
     for model in models.values():
         onnx.checker.check_model(model)
         assert not any(node.name.startswith(names.SECOND_PASS) for node in model.graph.node)
+        used = {name for node in model.graph.node for name in node.input}
+        assert {initializer.name for initializer in model.graph.initializer} <= used
     convolutions = {name: sum(n.op_type == "Conv" for n in m.graph.node) for name, m in models.items()}
     assert convolutions == {"look": 3, "perturb": 0, "judge": 0}
     assert parts.screened == (policy != "always")
