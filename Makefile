@@ -41,7 +41,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing nip-runtime and the development tools into $(VENV) (some minutes) ..."
-	$(INSTALL) -e ".[cpu,vision,export,eval,dev]"
+	$(INSTALL) -e ".[cpu,vision,export,eval,sign,serve,scale,dev]"
 	@touch $@ $(VENV)/.installed-demo
 
 # The candidates are run, not only looked up: a version manager's shim can exist and still refuse to start.

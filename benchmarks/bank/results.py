@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nip_export.evaluate.results import Estimate
-from nip_export.writing import write_whole
+from nip_runtime.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "bank"
 

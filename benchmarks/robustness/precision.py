@@ -34,11 +34,11 @@ from nip_export.evaluate.threats import Threat
 from nip_export.pipeline import Prepared, in_precision, write_defended
 from nip_export.progress import Progress, progress_bars
 from nip_export.report import ExportReport
-from nip_export.writing import write_whole
 from nip_runtime.manifest import Precision
 from nip_runtime.manifest.model import plain
 from nip_runtime.rates import Rate
 from nip_runtime.session import DefendedSession
+from nip_runtime.writing import write_whole
 
 PRECISION_RESULTS = RESULTS.parent / "precision"
 PLAN = EvaluationPlan(

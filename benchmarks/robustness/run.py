@@ -44,7 +44,7 @@ from nip_export.evaluate.store import AttackStore
 from nip_export.evaluate.threats import Threat
 from nip_export.pipeline import Prepared, prepare_defence, write_defended
 from nip_export.progress import Progress, progress_bars
-from nip_export.writing import write_whole
+from nip_runtime.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "robustness"
 LIMITS = (0.005, 0.015, 0.035)

@@ -19,7 +19,7 @@ from benchmarks.robustness.networks import FACTORIES, Kind
 from benchmarks.robustness.splits import load_splits
 from nip_export.demo.build_assets import DATA_DIR, Labelled, accuracy
 from nip_export.demo.model import MEAN, STD
-from nip_export.writing import write_whole
+from nip_runtime.writing import write_whole
 
 EPOCHS = {Kind.VGG: 6, Kind.RESNET: 6, Kind.VIT: 10}
 ADVERSARIAL_EPOCHS = 3

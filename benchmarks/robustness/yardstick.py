@@ -30,8 +30,8 @@ from nip_export.evaluate.target import Undefended
 from nip_export.evaluate.threats import Images, Labels
 from nip_export.network import tapped_network
 from nip_export.progress import progress_bars
-from nip_export.writing import write_whole
 from nip_runtime.rates import Rate
+from nip_runtime.writing import write_whole
 
 
 def main(arguments: list[str] | None = None) -> int:

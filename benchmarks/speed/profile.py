@@ -23,7 +23,6 @@ from benchmarks.speed.networks import Images, Name
 from benchmarks.speed.results import RESULTS
 from benchmarks.speed.sessions import Session, plain_run
 from benchmarks.speed.targets import State
-from nip_export.writing import write_whole
 from nip_runtime.engine.answers import EngineKind
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.engine.fused import FusedEngine
@@ -31,6 +30,7 @@ from nip_runtime.engine.gated import GatedEngine
 from nip_runtime.manifest import Policy
 from nip_runtime.names import SECOND_PASS
 from nip_runtime.runners.host import HostRunner
+from nip_runtime.writing import write_whole
 
 RUNS: Final = 5
 WARM_UP: Final = 1

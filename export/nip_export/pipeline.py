@@ -38,9 +38,11 @@ from nip_export.spec import DefenceSpec, ReadOut
 from nip_export.verify import Comparison, DefendedTwin, verify_file
 from nip_export.verify.compare import EXACT, HALF
 from nip_export.verify.oracle import Forward
-from nip_export.writing import check_target, replacing, serialise, with_manifest, write_whole
+from nip_export.writing import serialise, with_manifest
+from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Policy, Precision
 from nip_runtime.session import DefendedSession
+from nip_runtime.writing import check_target, replacing, write_whole
 
 __all__ = [
     "Prepared",
@@ -99,9 +101,9 @@ def export_defended(
         InputError: images or labels of the wrong form.
     """
     target = Path(path)
-    check_target(target)
+    check_target(target, error=ExportError)
     if plain_path is not None:
-        check_target(Path(plain_path))
+        check_target(Path(plain_path), error=ExportError)
     prepared = prepare_defence(
         model, images, labels, calibration=calibration, config=config, progress=progress
     )
@@ -128,7 +130,7 @@ def write_defended(
     """
     began = time.perf_counter()
     target, bench = Path(path), prepared.bench
-    check_target(target)
+    check_target(target, error=ExportError)
     if benign_budget is not None:
         bench = replace(bench, config=replace(bench.config, benign_budget=benign_budget))
     config = bench.config
@@ -148,7 +150,7 @@ def write_defended(
     opset = backbone.opset
     content = serialise(attach_defence(backbone, spec, {tap.name: tap for tap in bench.plan.layers}))
     stage(1)
-    with replacing(target) as temporary:
+    with replacing(target, error=ExportError) as temporary:
         temporary.write_bytes(content)
         comparison = verify(bench, spec, temporary, prepared.perturbed, forward)
         agreement = prepared.conversion.agreement if prepared.conversion is not None else None
@@ -159,7 +161,7 @@ def write_defended(
         with DefendedSession(temporary, device="cpu") as session:
             session.predict(bench.calibration.inputs[:1])
         if plain_path is not None:
-            write_whole(Path(plain_path), plain)
+            write_whole(Path(plain_path), plain, error=ExportError)
     _log.info("wrote %s", target)
     return ExportReport(
         path=target,

@@ -1,15 +1,10 @@
-"""The finished graph as bytes, its manifest, and a file that is there whole or not at all."""
+"""The finished graph as bytes, and its manifest."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -77,57 +72,3 @@ def ort_version() -> str:
     import onnxruntime
 
     return str(onnxruntime.__version__)
-
-
-def check_target(target: Path) -> None:
-    """Refuse, before long work, a path that cannot be written.
-
-    Raises:
-        ExportError: it is a folder, or its folder does not exist or may not be written to.
-    """
-    if target.is_dir():
-        raise ExportError(f"expected a file to write, got the folder {target}; name a file in it")
-    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
-        raise ExportError(f"cannot write to the folder {target.parent}; create it or choose another")
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that takes its place if the block ends well, and goes if it does not.
-
-    Raises:
-        ExportError: the folder does not exist, cannot be written to, or `target` is a folder.
-    """
-    check_target(target)
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    except OSError as error:
-        raise ExportError(
-            f"cannot write beside {target}: {error.strerror}; create the folder or choose another"
-        ) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-    except OSError as error:
-        raise ExportError(f"cannot write {target}: {error.strerror}; the old file is as it was") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all.
-
-    Raises:
-        ExportError: as :func:`replacing`.
-    """
-    with replacing(target) as temporary:
-        temporary.write_bytes(content)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -17,8 +17,8 @@ from nip_export.evaluate.run import run_evaluation
 from nip_export.evaluate.threats import Threat
 from nip_export.pipeline import export_defended
 from nip_export.progress import Progress, silent
-from nip_export.writing import write_whole
 from nip_runtime.errors import InputError
+from nip_runtime.writing import write_whole
 
 PLAN = EvaluationPlan(
     threats=(Threat.GRAY_BOX, Threat.ADAPTIVE),

@@ -34,10 +34,10 @@ from nip_export.evaluate.subject import describe_subject
 from nip_export.evaluate.target import Target, open_target
 from nip_export.evaluate.threats import Images, Labels, Threat
 from nip_export.progress import Progress, silent
-from nip_export.writing import write_whole
 from nip_runtime.errors import InputError
 from nip_runtime.manifest import Policy
 from nip_runtime.session import DefendedSession
+from nip_runtime.writing import write_whole
 
 PARITY_IMAGES = 200
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from nip_export.evaluate.threats import AttackCase, Attacked, Images, Labels
-from nip_export.writing import write_whole
+from nip_runtime.writing import write_whole
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,89 @@
+"""What one check of the hardening counted, and its JSON form; one file per check."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from nip_runtime.bench.machine import describe
+from nip_runtime.writing import write_whole
+
+RESULTS: Final = Path(__file__).resolve().parent.parent / "results" / "hardening"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """One number that a check came to.
+
+    Attributes:
+        what: counted, in words that stand alone in a table: "bad files refused with one clear error".
+        value: how many, or how much.
+        of: out of how many tries; None where that makes no sense.
+        unit: of ``value``; "" for plain counts.
+        wanted: what it had to be, in words; "" where nothing was promised.
+        met: whether it was; None where nothing was promised.
+    """
+
+    what: str
+    value: float
+    of: int | None = None
+    unit: str = ""
+    wanted: str = ""
+    met: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One check.
+
+    Attributes:
+        name: of the check, and of its file.
+        command: that shows the numbers again.
+        counts: what it came to.
+        details: whatever else belongs to the numbers: sizes, versions, settings.
+    """
+
+    name: str
+    command: str
+    counts: tuple[Count, ...]
+    details: Mapping[str, Any]
+
+
+def save(record: Record, folder: Path = RESULTS) -> Path:
+    """Write a record with machine, versions, commit and time; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{record.name}.json"
+    content = asdict(record) | {
+        "machine": asdict(describe()),
+        "commit": _commit(),
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    return path
+
+
+def show(record: Record) -> str:
+    """The record as lines for a terminal."""
+    lines = [f"{record.name}: {record.command}"]
+    for count in record.counts:
+        of = "" if count.of is None else f" of {count.of}"
+        unit = f" {count.unit}" if count.unit else ""
+        verdict = "" if count.met is None else f" ({count.wanted}: {'met' if count.met else 'MISSED'})"
+        lines.append(f"  {count.what}: {count.value:g}{of}{unit}{verdict}")
+    return "\n".join(lines)
+
+
+def _commit() -> str:
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"
