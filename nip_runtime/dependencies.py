@@ -21,6 +21,8 @@ _EXTRAS: Final = {
     "eagerpy": ("eval",),
     "matplotlib": ("eval",),
     "jinja2": ("eval",),
+    "distributed": ("scale",),
+    "pyarrow": ("scale",),
 }
 
 

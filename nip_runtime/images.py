@@ -71,11 +71,6 @@ def read_image(path: Path, *, channels: int) -> NDArray[np.uint8]:
         InputError: if ``channels`` is neither, or OpenCV can't decode the file.
         DependencyError: if OpenCV is missing.
     """
-    cv2: Any = load("cv2")
-    if channels not in (1, 3):
-        raise InputError.mismatch(
-            expected="1 or 3 channels for image files", got=str(channels), fix="pass an .npy or .npz file"
-        )
     try:
         # Not cv2.imread: on Windows that can't open names outside the system's code page.
         encoded = np.fromfile(path, np.uint8)
@@ -83,6 +78,21 @@ def read_image(path: Path, *, channels: int) -> NDArray[np.uint8]:
         raise InputError.mismatch(
             expected=f"a readable file at {path}", got=str(error), fix="check its permissions"
         ) from error
+    return decode_image(encoded, channels=channels, origin=str(path))
+
+
+def decode_image(encoded: NDArray[np.uint8], *, channels: int, origin: str) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file, as :func:`read_image` does; ``origin`` names them in errors.
+
+    Raises:
+        InputError: if ``channels`` is neither 1 nor 3, or OpenCV can't decode the bytes.
+        DependencyError: if OpenCV is missing.
+    """
+    cv2: Any = load("cv2")
+    if channels not in (1, 3):
+        raise InputError.mismatch(
+            expected="1 or 3 channels for image files", got=str(channels), fix="pass an .npy or .npz file"
+        )
     flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     try:
         decoded = cv2.imdecode(encoded, flag) if len(encoded) else None
@@ -90,7 +100,7 @@ def read_image(path: Path, *, channels: int) -> NDArray[np.uint8]:
         decoded = None
     if decoded is None:
         raise InputError.mismatch(
-            expected=f"an image at {path}",
+            expected=f"an image at {origin}",
             got="something OpenCV can't decode",
             fix="convert it or leave it out",
         )
