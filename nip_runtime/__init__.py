@@ -21,12 +21,13 @@ from nip_runtime.errors import (
     ExportError,
     InputError,
     NipError,
+    OutOfMemoryError,
 )
 
 if TYPE_CHECKING:
     from nip_runtime.ceiling import rows_within
     from nip_runtime.manifest import Manifest, Policy, read_manifest
-    from nip_runtime.providers import SessionSettings
+    from nip_runtime.providers import OnOutOfMemory, SessionSettings
     from nip_runtime.rates import Rate
     from nip_runtime.result import Prediction, Reason
     from nip_runtime.session import DefendedSession
@@ -44,6 +45,8 @@ __all__ = [
     "InputError",
     "Manifest",
     "NipError",
+    "OnOutOfMemory",
+    "OutOfMemoryError",
     "Policy",
     "Prediction",
     "Rate",
@@ -59,6 +62,7 @@ _HOME: Final = {
     "DefendedSession": "nip_runtime.session",
     "Manifest": "nip_runtime.manifest",
     "Policy": "nip_runtime.manifest",
+    "OnOutOfMemory": "nip_runtime.providers",
     "Prediction": "nip_runtime.result",
     "Rate": "nip_runtime.rates",
     "Reason": "nip_runtime.result",

@@ -29,6 +29,10 @@ class DeviceError(NipError):
     """The device asked for cannot be had here."""
 
 
+class OutOfMemoryError(DeviceError):
+    """Memory on the device, or on the host, did not hold a run. The session stays usable."""
+
+
 class DependencyError(NipError):
     """An optional package is missing or does not load."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,6 +17,7 @@ from nip_runtime.artifact import opened
 from nip_runtime.engine.answers import Answers, EngineKind
 from nip_runtime.engine.choose import Opened, open_engine
 from nip_runtime.engine.cut import Sliceable
+from nip_runtime.engine.host import joined
 from nip_runtime.errors import ArtifactError, InputError, NipError
 from nip_runtime.inputs import check_images, to_float32
 from nip_runtime.manifest import Manifest
@@ -24,6 +26,7 @@ from nip_runtime.providers import Device, SessionSettings
 from nip_runtime.result import Prediction, explain
 from nip_runtime.runners import DeviceRunner, HostRunner, Runner, from_dlpack, to_dlpack
 from nip_runtime.runners.dlpack import DlpackTensor
+from nip_runtime.runners.memory import telling_of_memory
 from nip_runtime.splitting import buckets
 from nip_runtime.stream import Answer, OnError, image_reader, predict_stream
 
@@ -86,6 +89,7 @@ class DefendedSession:
                     device=resolved,
                     settings=settings,
                     runner=runner,
+                    open_again=partial(opened, Path(path).absolute()),
                 )
             except NipError:
                 raise
@@ -140,8 +144,14 @@ class DefendedSession:
         Raises:
             InputError: if the array is not of this kind, or holds NaN, Inf or values out of bounds; or if
                 the session is closed.
+            OutOfMemoryError: if memory does not hold the run, and ``SessionSettings.on_out_of_memory`` asks
+                for nothing else or can't help.
         """
         self._require_open()
+        with telling_of_memory():
+            return self._predict(images)
+
+    def _predict(self, images: object) -> Prediction:
         spec = self._manifest.input
         checked = check_images(images, spec)
         if 0 < len(checked) <= self._max_batch:
@@ -150,7 +160,7 @@ class DefendedSession:
         runs = [
             self._host_answers(to_float32(checked[start : start + self._max_batch], spec)) for start in starts
         ]
-        return self._prediction(_joined(runs) if runs else _nothing(self._manifest.output.classes))
+        return self._prediction(joined(runs) if runs else _nothing(self._manifest.output.classes))
 
     def predict_tensor(self, images: DlpackTensor) -> Answers[DlpackTensor]:
         """Predict N inputs that are already where this session computes, and leave the answers there.
@@ -263,8 +273,7 @@ class DefendedSession:
         return np.full((rows, *spec.shape), spec.bounds[0], np.float32)
 
     def _host_answers(self, inputs: NDArray[np.float32]) -> Answers[NDArray[Any]]:
-        answers = self._require_open().engine.run(self._runner.from_host(inputs))
-        return answers if isinstance(self._runner, HostRunner) else answers.map(self._runner.to_host)
+        return self._require_open().host.answer(inputs)
 
     def _prediction(self, answers: Answers[NDArray[Any]]) -> Prediction:
         logits, raw_logits = answers.logits, answers.raw_logits
@@ -311,13 +320,6 @@ def _runner(device: Device, settings: SessionSettings) -> Runner[Any]:
     if device.provider == providers.CPU or device.memory is None:
         return HostRunner()
     return DeviceRunner(device, capture=settings.cuda_graph)
-
-
-def _joined(runs: Sequence[Answers[NDArray[Any]]]) -> Answers[NDArray[Any]]:
-    logits, raw_logits, suspicion, flagged, candidate = (
-        np.concatenate(values) for values in zip(*(run.values for run in runs), strict=True)
-    )
-    return Answers(logits, raw_logits, suspicion, flagged, candidate)
 
 
 def _nothing(classes: int) -> Answers[NDArray[Any]]:

@@ -5,24 +5,33 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from nip_runtime.artifact import Artifact
 from nip_runtime.engine.answers import Engine, EngineKind
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.engine.fused import FusedEngine
 from nip_runtime.engine.gated import GatedEngine
+from nip_runtime.engine.host import HostAnswering
 from nip_runtime.engine.parts import can_be_cut, has_screen
-from nip_runtime.errors import DeviceError
+from nip_runtime.errors import ArtifactError, DeviceError
 from nip_runtime.manifest import Manifest
-from nip_runtime.providers import Device, DeviceKind, SessionSettings, open_session
-from nip_runtime.runners import Runner
+from nip_runtime.providers import Device, DeviceKind, OnOutOfMemory, SessionSettings, open_session
+from nip_runtime.runners import HostRunner, Runner
+from nip_runtime.runners.memory import telling_of_memory
+from nip_runtime.wire import Buffer
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+OpenAgain = Callable[[], AbstractContextManager[tuple[Artifact, Buffer]]]
 
 TINY_PASS_US: Final = 300.0
 """A backbone quicker than this spends, on a row that needs the second pass, more on the three further calls
@@ -32,10 +41,11 @@ _RUNS: Final = 7
 
 @dataclass(frozen=True)
 class Opened(Generic[T]):
-    """An engine, and why it was taken."""
+    """An engine, why it was taken, and what answers arrays of the host with it."""
 
     engine: Engine[T]
     why: str
+    host: HostAnswering[T]
 
 
 def open_engine(
@@ -46,6 +56,7 @@ def open_engine(
     device: Device,
     settings: SessionSettings,
     runner: Runner[T],
+    open_again: OpenAgain | None = None,
 ) -> Opened[T]:
     """Open a defended file.
 
@@ -60,31 +71,67 @@ def open_engine(
         device: where to run.
         settings: of the sessions.
         runner: runs the sessions.
+        open_again: opens and checks the file once more, should ``settings`` fall back on the CPU when memory
+            runs out: (its artifact, its content). None: then nothing falls back.
 
     Raises:
         ArtifactError: if GATED is asked for and an earlier version wrote the file.
-        DeviceError: as :func:`nip_runtime.providers.open_session`.
+        DeviceError: as :func:`nip_runtime.providers.open_session`; an OutOfMemoryError if memory runs out.
     """
+    with telling_of_memory():
+        engine, why = _choose(kind, model, manifest, device=device, settings=settings, runner=runner)
+    fallback = None
+    if open_again is not None and device.kind is not DeviceKind.CPU:
+        fallback = partial(_open_on_cpu, kind, manifest, settings, open_again)
+    choice = settings.on_out_of_memory
+    return Opened(engine, why, HostAnswering(engine, runner, choice, open_fallback=fallback))
+
+
+def _open_on_cpu(
+    kind: EngineKind, manifest: Manifest, settings: SessionSettings, open_again: OpenAgain
+) -> HostAnswering[NDArray[Any]]:
+    settings = replace(settings, provider_options={}, cuda_graph=False, on_out_of_memory=OnOutOfMemory.RAISE)
+    with open_again() as (artifact, content):
+        if artifact.manifest != manifest:
+            raise ArtifactError.mismatch(
+                expected=f"the model that was opened from {artifact.path}, to run it on the CPU",
+                got="another one in its place",
+                fix="open it in a new DefendedSession",
+            )
+        model, cpu = Sliceable(content), Device(DeviceKind.CPU)
+        return open_engine(kind, model, manifest, device=cpu, settings=settings, runner=HostRunner()).host
+
+
+def _choose(
+    kind: EngineKind,
+    model: Sliceable,
+    manifest: Manifest,
+    *,
+    device: Device,
+    settings: SessionSettings,
+    runner: Runner[T],
+) -> tuple[Engine[T], str]:
     opener = _Opener(device, settings)
     if kind is EngineKind.FUSED:
-        return Opened(opener.fused(model, manifest, runner), "asked for")
+        return opener.fused(model, manifest, runner), "asked for"
     if kind is EngineKind.GATED:
-        return Opened(opener.gated(model, manifest, runner), "asked for")
+        return opener.gated(model, manifest, runner), "asked for"
     if not can_be_cut(model):
-        why = "an earlier version wrote this file, and it can't be cut"
-        return Opened(opener.fused(model, manifest, runner), why)
+        return opener.fused(
+            model, manifest, runner
+        ), "an earlier version wrote this file, and it can't be cut"
     if device.kind is not DeviceKind.CPU:
         why = f"on {device} no run may be empty, and every new batch size is costly"
-        return Opened(opener.gated(model, manifest, runner), why)
+        return opener.gated(model, manifest, runner), why
     gated = opener.gated(model, manifest, runner)
     if not has_screen(model):
-        return Opened(gated, "it holds the weights once")
+        return gated, "it holds the weights once"
     pass_us = _pass_us(gated, manifest, runner)
     measured = f"a pass over one row takes {pass_us:.0f} µs"
     if pass_us >= TINY_PASS_US:
-        return Opened(gated, f"{measured}: rows that need only one cost least, and the weights are held once")
+        return gated, f"{measured}: rows that need only one cost least, and the weights are held once"
     why = f"{measured}: less than {TINY_PASS_US:.0f} µs, where further calls would cost more"
-    return Opened(opener.fused(model, manifest, runner), why)
+    return opener.fused(model, manifest, runner), why
 
 
 class _Opener:

@@ -9,7 +9,14 @@ from nip_runtime.providers.open import open_session
 from nip_runtime.providers.options import NO_GRAPH, run_options
 from nip_runtime.providers.plugins import plugin_devices, register_plugin, registered_providers
 from nip_runtime.providers.resolve import resolve
-from nip_runtime.providers.settings import ArenaExtend, ConvSearch, LogLevel, SessionSettings, Spinning
+from nip_runtime.providers.settings import (
+    ArenaExtend,
+    ConvSearch,
+    LogLevel,
+    OnOutOfMemory,
+    SessionSettings,
+    Spinning,
+)
 from nip_runtime.providers.threads import UsableCores, usable_cores
 
 __all__ = [
@@ -23,6 +30,7 @@ __all__ = [
     "Device",
     "DeviceKind",
     "LogLevel",
+    "OnOutOfMemory",
     "SessionSettings",
     "Spinning",
     "UsableCores",

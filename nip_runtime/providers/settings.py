@@ -43,6 +43,17 @@ class Spinning(StrEnum):
     NEVER = "never"
 
 
+class OnOutOfMemory(StrEnum):
+    """What a session does when memory does not hold a run."""
+
+    RAISE = "raise"
+    """Raise an OutOfMemoryError; the session stays usable."""
+    SPLIT = "split"
+    """Halve the batch and try again, down to one row. Answers do not depend on it."""
+    CPU = "cpu"
+    """Answer this batch on the CPU, from a session opened when first needed; a warning is logged once."""
+
+
 class LogLevel(StrEnum):
     """What onnxruntime itself writes to standard error."""
 
@@ -74,6 +85,7 @@ class SessionSettings:
         cuda_graph: lets `DeviceRunner` capture a run per fixed batch size and replay it. Every node must run
             on CUDA, with no control flow and no shape that depends on data.
         prepacking: lets operators reorder their weights once, at opening: faster runs, more memory.
+        on_out_of_memory: what `DefendedSession.predict` does when memory does not hold a run.
         log_level: of onnxruntime's own messages.
         profile_prefix: starts onnxruntime's profiler; it writes ``<prefix>_<time>.json`` at
             ``session.end_profiling()``. "" for none.
@@ -93,6 +105,7 @@ class SessionSettings:
     prefer_nhwc: bool = False
     cuda_graph: bool = False
     prepacking: bool = True
+    on_out_of_memory: OnOutOfMemory = OnOutOfMemory.RAISE
     log_level: LogLevel = LogLevel.ERROR
     profile_prefix: str = ""
 
@@ -113,6 +126,7 @@ class SessionSettings:
             ("spinning", Spinning),
             ("conv_search", ConvSearch),
             ("arena_extend", ArenaExtend),
+            ("on_out_of_memory", OnOutOfMemory),
             ("log_level", LogLevel),
         )
         for name, kind in choices:

@@ -13,7 +13,7 @@ from nip_runtime.dependencies import load
 from nip_runtime.errors import DeviceError, InputError
 from nip_runtime.providers import Device, DeviceKind
 from nip_runtime.runners.captured import Captured, Copier, plain_options
-from nip_runtime.runners.memory import host_view, out_of_memory
+from nip_runtime.runners.memory import host_view, telling_of_memory
 
 
 class DeviceRunner:
@@ -65,7 +65,7 @@ class DeviceRunner:
                     got=f"it on {value.device_name()}",
                     fix="bring it there with from_host",
                 )
-        try:
+        with telling_of_memory():
             if self._captured is None or options is not None or not self._captured.serves(session):
                 return self._plain(session, outputs, inputs, options or self._plain_options)
             # A captured graph, its buffers and its stream serve one run at a time.
@@ -75,19 +75,19 @@ class DeviceRunner:
                     results = self._plain(session, outputs, inputs, self._plain_options)
                     buffers = self._captured.keep(session, outputs, inputs, results)
                 return results if buffers is None else self._captured.replay(session, buffers, inputs)
-        except Exception as error:  # onnxruntime's errors share no base class of their own
-            short = out_of_memory(error)
-            if short is None:
-                raise
-            raise short from error
 
     def from_host(self, array: NDArray[Any]) -> Any:
         """See `Runner.from_host`. From `pinned_empty` the copy is quickest."""
-        return self._ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), *self._memory)
+        with telling_of_memory():
+            return self._ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), *self._memory)
 
     def to_host(self, tensor: Any) -> NDArray[Any]:
         """See `Runner.to_host`."""
-        return host_view(tensor) if tensor.device_name() == "cpu" else tensor.numpy()
+        if tensor.device_name() == "cpu":
+            return host_view(tensor)
+        with telling_of_memory():
+            array: NDArray[Any] = tensor.numpy()
+        return array
 
     def _plain(
         self, session: Any, outputs: Sequence[str], inputs: Mapping[str, Any], options: Any

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from nip_runtime.runners.memory import out_of_memory
+from nip_runtime.runners.memory import telling_of_memory
 
 
 class HostRunner:
@@ -25,13 +25,8 @@ class HostRunner:
         options: Any = None,
     ) -> list[NDArray[Any]]:
         """See `Runner.run`."""
-        try:
+        with telling_of_memory():
             results: list[NDArray[Any]] = session.run(list(outputs), dict(inputs), options)
-        except Exception as error:  # onnxruntime's errors share no base class of their own
-            short = out_of_memory(error)
-            if short is None:
-                raise
-            raise short from error
         return results
 
     def from_host(self, array: NDArray[Any]) -> NDArray[Any]:

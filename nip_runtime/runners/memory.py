@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.errors import DeviceError
+from nip_runtime.errors import NipError, OutOfMemoryError
 
-# Of onnxruntime's arena (without and with a limit), CUDA, cuDNN, cuBLAS and C++.
+# Of onnxruntime's arena (without and with a limit), CUDA (text and name), cuBLAS and cuDNN 8, cuDNN 9,
+# TensorRT, and C++ (glibc and MSVC).
 _SIGNS: Final = (
     "failed to allocate memory",
     "is smaller than requested bytes",
     "out of memory",
+    "cudaerrormemoryallocation",
     "alloc_failed",
+    "allocation_failed",
+    "outofmemory",
     "bad_alloc",
+    "bad allocation",
 )
+_PLACES: Final = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S+\.(?:cc|cpp|h|cu):\d+ .*?\) (?=\S)")
 
 DTYPES: Final = {
     "tensor(float)": "float32",
@@ -65,13 +74,31 @@ def host_view(value: Any) -> NDArray[Any]:
     return lend(value, value.data_ptr(), tuple(value.shape()), dtype)
 
 
-def out_of_memory(error: Exception) -> DeviceError | None:
-    """The error to raise instead, if ``error`` says that memory ran out."""
+def out_of_memory(error: Exception) -> OutOfMemoryError | None:
+    """The error to raise instead, if onnxruntime's, Python's or numpy's ``error`` is that memory ran out."""
     text = " ".join(str(error).split())
-    if not any(sign in text.lower() for sign in _SIGNS):
+    if not isinstance(error, MemoryError) and not any(sign in text.lower() for sign in _SIGNS):
         return None
-    return DeviceError.mismatch(
-        expected="memory for this run on the device",
-        got=text,
-        fix="lower max_batch, or run on a device with more free memory",
+    return OutOfMemoryError.mismatch(
+        expected="memory for this run",
+        got=_PLACES.sub("", text) or "none left",
+        fix="lower max_batch, choose on_out_of_memory in SessionSettings, or free memory on the device",
     )
+
+
+@contextmanager
+def telling_of_memory() -> Iterator[None]:
+    """Raise our own error for whatever says in the block that memory ran out.
+
+    Raises:
+        OutOfMemoryError: if it did.
+    """
+    try:
+        yield
+    except NipError:
+        raise
+    except Exception as error:  # onnxruntime's errors share no base class of their own
+        short = out_of_memory(error)
+        if short is None:
+            raise
+        raise short from error

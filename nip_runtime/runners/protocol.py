@@ -29,7 +29,7 @@ class Runner(Protocol[T]):
             options: an onnxruntime.RunOptions for this run, such as ``providers.run_options`` makes.
 
         Raises:
-            DeviceError: if the device's memory does not hold the run.
+            OutOfMemoryError: if memory, on the device or the host, does not hold the run.
             InputError: if a tensor is not on the device that the runner serves.
         """
         ...

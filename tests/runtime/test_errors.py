@@ -13,6 +13,7 @@ from nip_runtime import errors
         errors.ArtifactError,
         errors.InputError,
         errors.DeviceError,
+        errors.OutOfMemoryError,
         errors.DependencyError,
         errors.ExportError,
     ],
