@@ -21,6 +21,7 @@ _EXTRAS: Final = {
     "eagerpy": ("eval",),
     "matplotlib": ("eval",),
     "jinja2": ("eval",),
+    "prometheus_client": ("serve",),
     "cryptography": ("sign",),
     "distributed": ("scale",),
     "pyarrow": ("scale",),

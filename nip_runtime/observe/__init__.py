@@ -1,0 +1,52 @@
+"""What a session does, for those who run it: counts, an audit of flagged rows, a warning when traffic drifts.
+
+    from nip_runtime import DefendedSession, read_manifest
+    from nip_runtime.observe import AuditFile, Counters, DriftWatch, Expected, compose
+
+    counters = Counters()
+    drift = DriftWatch(Expected.from_manifest(read_manifest("model.nip.onnx")))
+    observer = compose(counters, drift, AuditFile("flagged.jsonl"))
+    session = DefendedSession("model.nip.onnx", observer=observer)
+
+Observers hear of every ``predict``, and of ``predict_stream``, which predicts batch by batch. They hear
+nothing of ``predict_tensor``: its answers stay on the device, and looking at them would bring them to the
+host. Hand flags over yourself where you have them: :meth:`DriftWatch.see`.
+
+A session that is pickled takes its observer along by the observer's own rule, and fails to pickle if that one
+cannot. Those of this package start anew in the other process, and in a forked child: each process counts what
+it did itself, and snapshots are added where they come together. :mod:`nip_runtime.observe.prometheus` exports
+to Prometheus.
+"""
+
+from nip_runtime.observe.audit import Audit, FlaggedRow
+from nip_runtime.observe.audit_file import AuditFile
+from nip_runtime.observe.counters import Counters
+from nip_runtime.observe.drift import Alarm, Direction, DriftState, DriftWatch
+from nip_runtime.observe.expected import Expected, Learned
+from nip_runtime.observe.guard import Composed, Guarded, compose, guarded
+from nip_runtime.observe.latency import BOUNDS_S, Latency
+from nip_runtime.observe.protocol import ErrorObserver, Observer
+from nip_runtime.observe.totals import Totals, merged
+
+__all__ = [
+    "BOUNDS_S",
+    "Alarm",
+    "Audit",
+    "AuditFile",
+    "Composed",
+    "Counters",
+    "Direction",
+    "DriftState",
+    "DriftWatch",
+    "ErrorObserver",
+    "Expected",
+    "FlaggedRow",
+    "Guarded",
+    "Latency",
+    "Learned",
+    "Observer",
+    "Totals",
+    "compose",
+    "guarded",
+    "merged",
+]
