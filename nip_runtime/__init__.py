@@ -26,10 +26,11 @@ from nip_runtime.errors import (
 
 if TYPE_CHECKING:
     from nip_runtime.ceiling import rows_within
+    from nip_runtime.inputs import OnBadRow
     from nip_runtime.manifest import Manifest, Policy, read_manifest
     from nip_runtime.providers import OnOutOfMemory, SessionSettings
     from nip_runtime.rates import Rate
-    from nip_runtime.result import Prediction, Reason
+    from nip_runtime.result import Prediction, Reason, RefusedRow
     from nip_runtime.session import DefendedSession
     from nip_runtime.stream import Answer
 
@@ -45,12 +46,14 @@ __all__ = [
     "InputError",
     "Manifest",
     "NipError",
+    "OnBadRow",
     "OnOutOfMemory",
     "OutOfMemoryError",
     "Policy",
     "Prediction",
     "Rate",
     "Reason",
+    "RefusedRow",
     "SessionSettings",
     "__version__",
     "read_manifest",
@@ -62,10 +65,12 @@ _HOME: Final = {
     "DefendedSession": "nip_runtime.session",
     "Manifest": "nip_runtime.manifest",
     "Policy": "nip_runtime.manifest",
+    "OnBadRow": "nip_runtime.inputs",
     "OnOutOfMemory": "nip_runtime.providers",
     "Prediction": "nip_runtime.result",
     "Rate": "nip_runtime.rates",
     "Reason": "nip_runtime.result",
+    "RefusedRow": "nip_runtime.result",
     "SessionSettings": "nip_runtime.providers",
     "read_manifest": "nip_runtime.manifest",
     "rows_within": "nip_runtime.ceiling",

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from enum import StrEnum
+from functools import lru_cache
+from math import isfinite, isnan
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
 from nip_runtime.manifest import InputSpec, Layout
+from nip_runtime.result import RefusedRow
 
 Images = NDArray[np.uint8 | np.float32]
 """What a defended file takes."""
+_FLOAT32: Final = np.dtype(np.float32)
+_UINT8: Final = np.dtype(np.uint8)
+_REPAIR: Final = "drop or repair such rows first"
+
+
+class OnBadRow(StrEnum):
+    """What ``predict`` does with a row that can't be answered."""
+
+    RAISE = "raise"
+    """Raises an error that names the first one; no row is answered."""
+    SKIP = "skip"
+    """Answers the others; the row keeps its place, without a label and flagged."""
 
 
 def check_images(images: object, spec: InputSpec) -> Images:
@@ -20,31 +35,75 @@ def check_images(images: object, spec: InputSpec) -> Images:
 
     Args:
         images: for layout NCHW uint8 (N, H, W, C), or (N, H, W) for one channel; for every layout float32
-            (N, *shape) within ``spec.bounds``. N may be 0; strides may be anything.
+            (N, *shape) within ``spec.bounds``. N may be 0; strides may be anything. −0.0 and subnormal
+            values are values like any other.
         spec: the manifest's input.
 
     Raises:
         InputError: for anything else; says what was expected, what came and how to convert it.
     """
-    if not isinstance(images, np.ndarray) or isinstance(images, np.ma.MaskedArray):
-        raise _mismatch(spec, _type_name(images), _cure_for_object(images))
-    if images.dtype != np.float32 and not (images.dtype == np.uint8 and spec.layout is Layout.NCHW):
+    checked = check_kind(images, spec)
+    check_values(checked, spec)
+    return checked
+
+
+def check_kind(images: object, spec: InputSpec) -> Images:
+    """Check the array as a whole, type, dtype and shape, but none of its values.
+
+    Raises:
+        InputError: see :func:`check_images`.
+    """
+    if type(images) is not np.ndarray:
+        images = _plain(images, spec)
+    is_uint8 = images.dtype == _UINT8
+    if images.dtype != _FLOAT32 and not (is_uint8 and spec.layout is Layout.NCHW):
         raise _mismatch(spec, f"dtype {images.dtype}", _cure_for_dtype(images, spec))
-    if images.shape[1:] not in _accepted_shapes(images.dtype == np.uint8, spec) or images.ndim == 0:
+    if images.shape[1:] not in _accepted_shapes(is_uint8, spec) or images.ndim == 0:
         raise _mismatch(spec, f"{images.dtype} {images.shape}", _cure_for_shape(images, spec))
-    if images.dtype == np.float32 and images.shape[0] > 0:
-        _check_values(images, spec)
     return images
+
+
+def check_values(images: Images, spec: InputSpec) -> None:
+    """Look at every value of an array of the right kind.
+
+    Raises:
+        InputError: names the first row with NaN or Inf, else the first one out of bounds.
+    """
+    if _is_within(images, spec):
+        return
+    lowest, highest = _extremes(images)
+    rows = _outside(lowest, highest, spec)
+    if len(rows) == 0:  # another thread has put it right meanwhile
+        return
+    endless = np.flatnonzero(~(np.isfinite(lowest) & np.isfinite(highest)))
+    if len(endless):
+        row = endless[0]
+        raise _mismatch(spec, f"{_endless(float(lowest[row]))} in row {row}", _REPAIR)
+    least, most = float(lowest.min()), float(highest.max())
+    got = f"values from {least:.6g} to {most:.6g} (first outside in row {rows[0]})"
+    raise _mismatch(spec, got, _cure_for_range(least, most, spec))
+
+
+def bad_rows(images: Images, spec: InputSpec) -> tuple[RefusedRow, ...]:
+    """The rows of an array of the right kind that hold NaN, Inf or values out of bounds, ascending."""
+    if _is_within(images, spec):
+        return ()
+    lowest, highest = _extremes(images)
+    return tuple(
+        RefusedRow(int(row), _why(float(lowest[row]), float(highest[row]), spec))
+        for row in _outside(lowest, highest, spec)
+    )
 
 
 def to_float32(images: Images, spec: InputSpec) -> NDArray[np.float32]:
     """Turn checked images into a contiguous float32 (N, *shape) array.
 
     uint8 0…255 is stretched linearly over ``spec.bounds``: for [0, 1] it is divided by 255. float32 passes as
-    it is.
+    it is, uncopied if it is contiguous and aligned.
     """
-    if images.dtype == np.float32:
-        return np.ascontiguousarray(images, dtype=np.float32)
+    if images.dtype == _FLOAT32:
+        floats = np.ascontiguousarray(images, dtype=np.float32)
+        return floats if floats.flags.aligned else floats.copy()
     channels, height, width = spec.shape
     low, high = spec.bounds
     channels_last = images.reshape(len(images), height, width, channels)
@@ -55,6 +114,13 @@ def to_float32(images: Images, spec: InputSpec) -> NDArray[np.float32]:
         floats += np.float32(low)
         np.clip(floats, np.float32(low), np.float32(high), out=floats)
     return floats
+
+
+def _plain(images: object, spec: InputSpec) -> NDArray[Any]:
+    """A subclass as what it holds: its own methods are not asked, for they may say anything."""
+    if not issubclass(type(images), np.ndarray) or isinstance(images, np.ma.MaskedArray):
+        raise _mismatch(spec, _type_name(images), _cure_for_object(images))
+    return np.asarray(images)
 
 
 def describe(spec: InputSpec) -> str:
@@ -125,23 +191,45 @@ def _cure_for_shape(images: NDArray[Any], spec: InputSpec) -> str:
     return "bring every item to this shape, and put the batch axis first"
 
 
-def _check_values(images: NDArray[Any], spec: InputSpec) -> None:
+def _is_within(images: Images, spec: InputSpec) -> bool:
+    if images.dtype != _FLOAT32 or images.shape[0] == 0:
+        return True
     low, high = spec.bounds
     # Bits of floats from 0 up rise as their values do; those of negative ones, Inf and NaN lie above all.
     rising = low == 0 and images.flags.c_contiguous
-    if rising and images.view(np.uint32).max() <= np.float32(high).view(np.uint32):
-        return
-    # min and max carry a NaN through and make no copy; rows are looked at only when something is wrong.
-    lowest, highest = float(images.min()), float(images.max())
-    if np.float32(low) <= lowest and highest <= np.float32(high):
-        return
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
-        row = _first_row(images, lambda values: not np.isfinite(values).all())
-        kind = "NaN" if np.isnan(images[row]).any() else "Inf"
-        raise _mismatch(spec, f"{kind} in row {row}", "drop or repair such rows first")
-    row = _first_row(images, lambda values: values.min() < low or values.max() > high)
-    got = f"values from {lowest:.6g} to {highest:.6g} (first outside in row {row})"
-    raise _mismatch(spec, got, _cure_for_range(lowest, highest, spec))
+    if rising and images.view(np.uint32).max() <= _bits(high):
+        return True
+    with np.errstate(invalid="ignore"):  # what a signalling NaN sets off
+        # They carry a NaN through and make no copy; rows are looked at only when something is wrong.
+        return bool(np.float32(low) <= images.min() and images.max() <= np.float32(high))
+
+
+@lru_cache
+def _bits(value: float) -> np.uint32:
+    return np.float32(value).view(np.uint32)
+
+
+def _extremes(images: Images) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Lowest and highest value of every row, NaN where it holds one."""
+    axes = tuple(range(1, images.ndim))
+    with np.errstate(invalid="ignore"):
+        return images.min(axis=axes), images.max(axis=axes)
+
+
+def _outside(lowest: NDArray[Any], highest: NDArray[Any], spec: InputSpec) -> NDArray[np.intp]:
+    low, high = map(np.float32, spec.bounds)
+    return np.flatnonzero(~((low <= lowest) & (highest <= high)))
+
+
+def _why(lowest: float, highest: float, spec: InputSpec) -> str:
+    if not (isfinite(lowest) and isfinite(highest)):
+        return str(_mismatch(spec, _endless(lowest), _REPAIR))
+    got = f"values from {lowest:.6g} to {highest:.6g}"
+    return str(_mismatch(spec, got, _cure_for_range(lowest, highest, spec)))
+
+
+def _endless(lowest: float) -> str:
+    return "NaN" if isnan(lowest) else "Inf"
 
 
 def _cure_for_range(lowest: float, highest: float, spec: InputSpec) -> str:
@@ -152,7 +240,3 @@ def _cure_for_range(lowest: float, highest: float, spec: InputSpec) -> str:
             return "pass plain pixels: the file normalises them itself"
     low, high = spec.bounds
     return f"scale them, or clip small excess: images.clip({low:g}, {high:g})"
-
-
-def _first_row(images: NDArray[Any], is_bad: Callable[[NDArray[Any]], Any]) -> int:
-    return next(row for row, values in enumerate(images) if is_bad(values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -23,11 +24,29 @@ class Reason(StrEnum):
     """The defence looked at it (flagged, or policy always) and kept the label."""
     DETECTED = "detected"
     """Policy detect: flagged, and left as it is."""
+    REFUSED = "refused"
+    """There is no label: see ``Prediction.refused``."""
+
+
+@dataclass(frozen=True)
+class RefusedRow:
+    """A row without an answer.
+
+    Attributes:
+        row: its place among the N, from 0.
+        why: in the words of the error that it would be on its own.
+    """
+
+    row: int
+    why: str
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prediction:
     """Answers for N inputs and C classes, row by row.
+
+    A refused row keeps its place: labels and candidate −1, logits and suspicion NaN, flagged True, so that
+    whoever looks at the flag alone does not trust it.
 
     Attributes:
         labels: (N,) int64, argmax of ``logits``.
@@ -38,6 +57,7 @@ class Prediction:
         flagged: (N,) bool, the gate holds the row for attacked.
         candidate: (N,) int64, class hypothesis of the early read-outs.
         reason: N reasons.
+        refused: rows without an answer, ascending; empty unless ``on_bad_row="skip"`` was asked for.
     """
 
     labels: NDArray[np.int64]
@@ -48,18 +68,24 @@ class Prediction:
     flagged: NDArray[np.bool_]
     candidate: NDArray[np.int64]
     reason: tuple[Reason, ...]
+    refused: tuple[RefusedRow, ...] = ()
 
     def __post_init__(self) -> None:
         rows = len(self.labels)
-        for name in _FIELDS:
-            if len(getattr(self, name)) != rows:
-                raise ValueError(f"{name}: expected {rows} rows, got another number")
+        lengths = list(map(len, _columns(self)))
+        if lengths.count(rows) != len(lengths):
+            name = next(name for name, length in zip(_COLUMNS, lengths, strict=True) if length != rows)
+            raise ValueError(f"{name}: expected {rows} rows, got another number")
+        places = [refused.row for refused in self.refused]
+        if places and (places != sorted(set(places)) or not 0 <= places[0] <= places[-1] < rows):
+            raise ValueError(f"refused: expected rows from 0 to {rows - 1}, ascending, got {places[:9]}")
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-_FIELDS: Final = tuple(field.name for field in fields(Prediction))
+_COLUMNS: Final = tuple(field.name for field in fields(Prediction) if field.name != "refused")
+_columns: Final = attrgetter(*_COLUMNS)
 
 
 def explain(

@@ -17,13 +17,13 @@ from nip_runtime.artifact import opened
 from nip_runtime.engine.answers import Answers, EngineKind
 from nip_runtime.engine.choose import Opened, open_engine
 from nip_runtime.engine.cut import Sliceable
-from nip_runtime.engine.host import joined
 from nip_runtime.errors import ArtifactError, InputError, NipError
-from nip_runtime.inputs import check_images, to_float32
+from nip_runtime.inputs import OnBadRow
 from nip_runtime.manifest import Manifest
 from nip_runtime.memory import trim
+from nip_runtime.predicting import predict
 from nip_runtime.providers import Device, SessionSettings
-from nip_runtime.result import Prediction, explain
+from nip_runtime.result import Prediction
 from nip_runtime.runners import DeviceRunner, HostRunner, Runner, from_dlpack, to_dlpack
 from nip_runtime.runners.dlpack import DlpackTensor
 from nip_runtime.runners.memory import telling_of_memory
@@ -134,39 +134,35 @@ class DefendedSession:
         """Why this engine was taken."""
         return self._require_open().why
 
-    def predict(self, images: object) -> Prediction:
+    def predict(self, images: object, *, on_bad_row: str = OnBadRow.RAISE) -> Prediction:
         """Predict N inputs, N ≥ 0.
 
         Args:
             images: numpy array. For image models uint8 (N, H, W, C), or (N, H, W) for one channel; for all
-                models float32 (N, *shape), (N, C, H, W) for images, within the manifest's bounds.
+                models float32 (N, *shape), (N, C, H, W) for images, within the manifest's bounds. Read in
+                place: what another thread writes to it meanwhile may reach the model unchecked, and changes
+                the answers to the rows written to, no others.
+            on_bad_row: "raise", or "skip" rows that hold NaN, Inf or values out of bounds, or for which the
+                model has no finite answer: see ``refused`` of the prediction.
 
         Raises:
-            InputError: if the array is not of this kind, or holds NaN, Inf or values out of bounds; or if
-                the session is closed.
+            InputError: if the array is not of this kind, or has more rows than answers fit in memory; with
+                "raise" if there is a bad row; or if the session is closed.
             OutOfMemoryError: if memory does not hold the run, and ``SessionSettings.on_out_of_memory`` asks
                 for nothing else or can't help.
         """
         self._require_open()
         with telling_of_memory():
-            return self._predict(images)
-
-    def _predict(self, images: object) -> Prediction:
-        spec = self._manifest.input
-        checked = check_images(images, spec)
-        if 0 < len(checked) <= self._max_batch:
-            return self._prediction(self._host_answers(to_float32(checked, spec)))
-        starts = range(0, len(checked), self._max_batch)
-        runs = [
-            self._host_answers(to_float32(checked[start : start + self._max_batch], spec)) for start in starts
-        ]
-        return self._prediction(joined(runs) if runs else _nothing(self._manifest.output.classes))
+            return predict(
+                images, self._host_answers, self._manifest, max_batch=self._max_batch, on_bad_row=on_bad_row
+            )
 
     def predict_tensor(self, images: DlpackTensor) -> Answers[DlpackTensor]:
         """Predict N inputs that are already where this session computes, and leave the answers there.
 
         Nothing passes through the host but one flag per row. Values are *not* checked: looking at them would
-        bring them to the host. Rows with NaN or values out of bounds get answers without meaning.
+        bring them to the host. Rows with NaN or values out of bounds get answers without meaning: they may
+        be NaN, and not flagged. The other rows keep theirs.
 
         Args:
             images: float32 (N, *shape), 1 ≤ N ≤ ``max_batch``, C-contiguous, on this session's device: a
@@ -213,7 +209,7 @@ class DefendedSession:
         """
         self._require_open()
         return predict_stream(
-            self.predict,
+            partial(self.predict, on_bad_row=OnBadRow.SKIP),
             items,
             decode=image_reader(self._manifest.input) if decode is None else decode,
             batch=batch,
@@ -275,24 +271,6 @@ class DefendedSession:
     def _host_answers(self, inputs: NDArray[np.float32]) -> Answers[NDArray[Any]]:
         return self._require_open().host.answer(inputs)
 
-    def _prediction(self, answers: Answers[NDArray[Any]]) -> Prediction:
-        logits, raw_logits = answers.logits, answers.raw_logits
-        raw_labels = raw_logits.argmax(axis=1)
-        if logits is raw_logits:  # nothing was changed; but each array is the caller's to write to
-            labels, logits = raw_labels.copy(), logits.copy()
-        else:
-            labels = logits.argmax(axis=1)
-        return Prediction(
-            labels=labels,
-            logits=logits,
-            raw_labels=raw_labels,
-            raw_logits=raw_logits,
-            suspicion=answers.suspicion,
-            flagged=answers.flagged,
-            candidate=answers.candidate,
-            reason=explain(self._manifest.policy, labels, raw_labels, answers.flagged),
-        )
-
     def __enter__(self) -> Self:
         return self
 
@@ -320,12 +298,6 @@ def _runner(device: Device, settings: SessionSettings) -> Runner[Any]:
     if device.provider == providers.CPU or device.memory is None:
         return HostRunner()
     return DeviceRunner(device, capture=settings.cuda_graph)
-
-
-def _nothing(classes: int) -> Answers[NDArray[Any]]:
-    logits = np.empty((0, classes), np.float32)
-    none = np.empty(0, np.bool_)
-    return Answers(logits, logits, none.astype(np.float32), none, none.astype(np.int64))
 
 
 def _check_positive(name: str, value: object) -> None:

@@ -60,6 +60,7 @@ def answer(slots: Sequence[Slot[Any]], predict: Predict) -> None:
     """Give every slot that has an image its row, or its own error.
 
     A batch that fails is run again row by row, for one bad image must not cost its neighbours their answers.
+    A row that the prediction refuses is an error of its item alone.
     """
     good = [slot for slot in slots if slot.image is not None]
     if not good:
@@ -83,3 +84,5 @@ def _answer_together(slots: Sequence[Slot[Any]], predict: Predict) -> None:
         raise ValueError(f"predict: expected one row per image ({len(slots)}), got {len(prediction)}")
     for row, slot in enumerate(slots):
         slot.prediction, slot.row = prediction, row
+    for refused in prediction.refused:
+        slots[refused.row].error = InputError(refused.why)

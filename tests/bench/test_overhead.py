@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_runtime import inputs
+from nip_runtime import inputs, predicting
 from nip_runtime import session as front_door
 from nip_runtime.artifact import read_artifact
 from nip_runtime.bench import overhead
@@ -28,13 +28,13 @@ def _measure(path: Path, rounds: int | None = 3) -> Overhead:
 
 
 def test_work_of_predict_counts(guarded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = inputs.check_images
+    checked = inputs.check_kind
 
     def slowly(images: object, spec: object) -> object:
         time.sleep(SLOW_S)
         return checked(images, spec)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(front_door, "check_images", slowly)
+    monkeypatch.setattr(predicting, "check_kind", slowly)
     found = _measure(guarded)
     assert found.rounds == 3
     assert found.added_us.low >= SLOW_S * 1e6
