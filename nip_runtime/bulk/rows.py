@@ -1,0 +1,136 @@
+"""Reads the rows of a shard; a row that can't be read carries its error instead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nip_runtime.bulk.arrow import open_parquet
+from nip_runtime.bulk.columns import Form, find_column, to_input
+from nip_runtime.bulk.plan import Kind, Piece
+from nip_runtime.bulk.sources import changed, open_array
+from nip_runtime.errors import InputError
+from nip_runtime.images import read_file
+from nip_runtime.inputs import Images, check_kind
+from nip_runtime.manifest import InputSpec
+
+_Read = tuple[int, Images | None, str]
+"""Index within the file, and the image or the error."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Row:
+    """One row of an input file.
+
+    Attributes:
+        source: absolute path; bytes that are no UTF-8 are written as \\xNN.
+        index: within the file, from 0.
+        image: (1, …), as the file holds it; None if it can't be read.
+        error: why it can't.
+    """
+
+    source: str
+    index: int
+    image: Images | None
+    error: str = ""
+
+
+def read_piece(piece: Piece, spec: InputSpec, *, column: str, block: int) -> Iterator[Row]:
+    """Read rows in order, exactly one :class:`Row` for each that the piece names.
+
+    Args:
+        piece: rows of one file.
+        spec: the model's input.
+        column: of Parquet files; "" for the default.
+        block: rows held at a time.
+
+    Raises:
+        DependencyError: if OpenCV is missing and needed.
+    """
+    source = piece.source
+    name = printable(source.path)
+    done = piece.start
+    try:
+        problem = source.problem or changed(source)
+        if problem:
+            raise InputError(problem)
+        rows: Iterator[_Read]
+        if source.kind is Kind.IMAGE:
+            rows = iter([(0, read_file(Path(source.path), spec), "")])
+        elif source.kind is Kind.ARRAY:
+            rows = _array_rows(piece, spec)
+        else:
+            rows = _parquet_rows(piece, spec, column, block)
+        for index, image, error in rows:
+            yield Row(name, index, image, printable(error))
+            done = index + 1
+    except InputError as error:
+        for index in range(done, piece.stop):
+            yield Row(name, index, None, printable(str(error)))
+
+
+def printable(text: str) -> str:
+    """The text as valid UTF-8: file names may be any bytes."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def _array_rows(piece: Piece, spec: InputSpec) -> Iterator[_Read]:
+    array = open_array(Path(piece.source.path))
+    if len(array) != piece.source.rows:
+        raise InputError.mismatch(
+            expected=f"{piece.source.rows} rows in {piece.source.path}", got=str(len(array)), fix="start anew"
+        )
+    images = check_kind(array, spec)
+    for index in range(piece.start, piece.stop):
+        yield index, np.array(images[index : index + 1]), ""  # a copy: the file may be a mapped one
+
+
+def _parquet_rows(piece: Piece, spec: InputSpec, column: str, block: int) -> Iterator[_Read]:
+    path = piece.source.path
+    try:
+        file = open_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a Parquet file at {path}, got {_one_line(error)}") from error
+    with file:
+        chosen = find_column(file.schema_arrow, column, origin=path)
+        first = 0
+        for group in range(file.metadata.num_row_groups):
+            last = first + file.metadata.row_group(group).num_rows
+            index, stop = max(first, piece.start), min(last, piece.stop)
+            try:
+                for value in _values(file, group, chosen.name, index - first, stop - first, block):
+                    yield index, *_image(value, chosen.form, spec, f"{path}[{index}]")
+                    index += 1
+            except (OSError, ValueError) as error:  # a damaged group costs its own rows only
+                for lost in range(index, stop):
+                    yield lost, None, f"expected a row at {path}[{lost}], got {_one_line(error)}"
+            first = last
+
+
+def _values(file: Any, group: int, name: str, start: int, stop: int, block: int) -> Iterator[Any]:
+    """Values ``start`` to ``stop`` of one row group's column, as pyarrow scalars."""
+    if start >= stop:
+        return
+    passed = 0
+    for batch in file.iter_batches(batch_size=block, row_groups=[group], columns=[name], use_threads=False):
+        for index in range(max(start - passed, 0), min(stop - passed, len(batch))):
+            yield batch.column(0)[index]
+        passed += len(batch)
+        if passed >= stop:
+            return
+
+
+def _image(value: Any, form: Form, spec: InputSpec, origin: str) -> tuple[Images | None, str]:
+    try:
+        return to_input(value, form, spec, origin=origin, folder=Path(origin).parent), ""
+    except InputError as error:
+        return None, str(error)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

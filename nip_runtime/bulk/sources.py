@@ -1,0 +1,172 @@
+"""Finds the input files and counts their rows."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_runtime.bulk.arrow import open_parquet
+from nip_runtime.bulk.columns import find_column
+from nip_runtime.bulk.plan import Kind, Source
+from nip_runtime.errors import InputError
+from nip_runtime.images import ARRAY_SUFFIXES, IMAGE_SUFFIXES, read_array
+
+PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
+_KNOWN: Final = ARRAY_SUFFIXES | IMAGE_SUFFIXES | PARQUET_SUFFIXES
+
+
+def find_sources(inputs: Iterable[str], *, column: str, out: Path) -> tuple[Source, ...]:
+    """List the input files in a fixed order: as named, and sorted by path within a folder.
+
+    A file that can't be read is listed as one row with its problem.
+
+    Args:
+        inputs: folders, searched recursively without following links to folders, and files.
+        column: of Parquet files; "" for the default.
+        out: the output folder, which may not be searched.
+
+    Raises:
+        InputError: if an input does not exist, a folder can't be searched or holds nothing to predict, a file
+            is named twice, or a Parquet file lacks the column.
+        DependencyError: if there is a Parquet file and pyarrow is missing.
+    """
+    paths: dict[Path, None] = {}
+    for path in _listed(inputs, out):
+        if path in paths:
+            raise InputError.mismatch(
+                expected="every input once", got=f"{path} twice", fix="name no file beside its folder"
+            )
+        paths[path] = None
+    sources = tuple(_look_at(path, column) for path in paths)
+    if not any(source.rows for source in sources):
+        raise InputError.mismatch(
+            expected="rows to predict", got=f"none in {len(sources)} files", fix="name other files"
+        )
+    return sources
+
+
+def changed(source: Source) -> str:
+    """Why a file is no longer what was planned; "" if it is."""
+    try:
+        status = Path(source.path).stat()
+    except OSError as error:
+        got = error.strerror or "an error"
+    else:
+        if (status.st_size, status.st_mtime_ns) == (source.size_bytes, source.mtime_ns):
+            return ""
+        got = "another size or time of change"
+    return f"expected {source.path} as it was planned, got {got}; start anew with another --out"
+
+
+def _listed(inputs: Iterable[str], out: Path) -> Iterator[Path]:
+    for path in (Path(path).absolute() for path in inputs):
+        if path.is_dir():
+            yield from _inside(path, out)
+        elif os.path.lexists(path):
+            yield path
+        else:
+            raise InputError.mismatch(
+                expected=f"a file or folder at {path}", got="nothing there", fix="check the path"
+            )
+
+
+def _inside(folder: Path, out: Path) -> list[Path]:
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError.mismatch(
+            expected=f"an output folder outside of the input folder {folder}",
+            got=str(out),
+            fix="name another one with --out",
+        )
+
+    def refuse(error: OSError) -> None:  # os.walk would leave such a folder out without a word
+        raise InputError.mismatch(
+            expected=f"to read the folder {error.filename}",
+            got=error.strerror or "an error",
+            fix="check its permissions",
+        ) from error
+
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, onerror=refuse)
+        for name in names
+        if Path(name).suffix.lower() in _KNOWN
+    ]
+    if not found:
+        raise InputError.mismatch(
+            expected=f"images, .npy, .npz or .parquet files in folder {folder}",
+            got="none",
+            fix="name another folder",
+        )
+    return sorted(found, key=str)
+
+
+def _look_at(path: Path, column: str) -> Source:
+    suffix, name = path.suffix.lower(), str(path)
+    kind = (
+        Kind.PARQUET if suffix in PARQUET_SUFFIXES else Kind.ARRAY if suffix in ARRAY_SUFFIXES else Kind.IMAGE
+    )
+    try:
+        status = path.stat()
+    except OSError as error:
+        return Source(name, kind, 1, -1, -1, f"expected a readable file at {path}, got {error.strerror}")
+    size, mtime = status.st_size, status.st_mtime_ns
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+        return Source(name, kind, 1, size, mtime, f"expected a file at {path}, got something else")
+    try:
+        return Source(name, kind, _count(path, kind, column), size, mtime)
+    except _UnreadableError as error:
+        return Source(name, kind, 1, size, mtime, str(error))
+
+
+class _UnreadableError(Exception):
+    """The file is damaged, and its message says how."""
+
+
+def _count(path: Path, kind: Kind, column: str) -> int:
+    if kind is Kind.IMAGE:
+        return 1
+    if kind is Kind.ARRAY:
+        return _count_array(path)
+    try:
+        with open_parquet(str(path)) as file:
+            schema, rows = file.schema_arrow, int(file.metadata.num_rows)
+    except (OSError, ValueError) as error:
+        raise _UnreadableError(f"expected a Parquet file at {path}, got {_one_line(error)}") from error
+    if rows:
+        find_column(schema, column, origin=str(path))
+    return rows
+
+
+def _count_array(path: Path) -> int:
+    try:
+        array = open_array(path)
+    except InputError as error:
+        raise _UnreadableError(str(error)) from error
+    if array.ndim == 0:
+        raise _UnreadableError(f"expected rows at {path}, got a single number")
+    return len(array)
+
+
+def open_array(path: Path) -> NDArray[Any]:
+    """The array of a file; that of an ``.npy`` stays on the disk until its rows are asked for.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if path.suffix.lower() == ".npy":
+        try:
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            return array
+        except (OSError, ValueError, EOFError):
+            pass  # an array without values can't be mapped; and all else is for read_array to word
+    return read_array(path)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
