@@ -22,7 +22,7 @@ from typing import IO, Final, cast
 
 import numpy as np
 
-from nip_runtime.artifact import read_artifact
+from nip_runtime.artifact import opened
 from nip_runtime.container import encode_metadata_entry, parse_container
 from nip_runtime.engine.answers import EngineKind
 from nip_runtime.engine.cut import Sliceable
@@ -99,14 +99,16 @@ def all_rows_twice(path: Path) -> bytes:
     Raises:
         ArtifactError: if the file is not a defended one.
     """
-    manifest = read_artifact(path).manifest
-    content = path.read_bytes()
-    model = Sliceable(content)
+    with opened(path) as (artifact, content):
+        model, manifest = Sliceable(content), artifact.manifest
     if not has_screen(model):
         return content
-    changed = model.with_constant(SCREEN_THRESHOLD, np.array(-np.inf, np.float32))
+    lowest = np.finfo(np.float32).min  # not -Inf, which no file may have
+    changed = model.with_constant(SCREEN_THRESHOLD, np.array(lowest, np.float32))
     digests = replace(manifest.digests, graph=parse_container(changed).graph_digest)
-    return changed + encode_metadata_entry(MANIFEST_KEY, replace(manifest, digests=digests).to_json())
+    defence = replace(manifest.defence, screen_threshold=float(lowest))
+    manifest = replace(manifest, digests=digests, defence=defence)
+    return changed + encode_metadata_entry(MANIFEST_KEY, manifest.to_json())
 
 
 def search(open_it: Callable[[], AbstractContextManager[Opened]], ceiling_bytes: int, *, most: int) -> int:

@@ -6,21 +6,22 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 from __future__ import annotations
 
 import hashlib
-import mmap
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from nip_runtime import wire
+from nip_runtime import messages, wire
 from nip_runtime.errors import ArtifactError
-from nip_runtime.graph import Graph, InitializerInfo, TensorInfo, inside
-from nip_runtime.wire import Buffer, Field, WireError, WireType
+from nip_runtime.graph import Graph, InitializerInfo, NodeInfo, TensorInfo
+from nip_runtime.names import MANIFEST_KEY
+from nip_runtime.profile import LIMITS, Limits
+from nip_runtime.reader import LimitError, Reader, printable
+from nip_runtime.wholefile import read_whole
+from nip_runtime.wire import Buffer, Field, WireError
 
 _METADATA_FIELD: Final = 14
-_HASH_BLOCK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,13 @@ class Container:
         inputs: graph inputs that are no initializers, in order.
         outputs: graph outputs, in order.
         operators: node count by operator, subgraphs included; "domain.Operator" outside the standard domain.
+        nodes: operators of the main graph, in file order.
         initializers: stored weights of the main graph, in file order.
+        attribute_tensors: constants that stand in attributes.
         functions: number of model-local functions.
         graph_range: byte range [start, stop) of the GraphProto.
         graph_digest: "sha256:…" of these bytes. Metadata stands outside them, so the manifest can hold it.
+        foreign: the first few things in it that the artefact profile does not know, in words.
     """
 
     size_bytes: int
@@ -50,10 +54,13 @@ class Container:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     operators: Mapping[str, int]
+    nodes: tuple[NodeInfo, ...]
     initializers: tuple[InitializerInfo, ...]
+    attribute_tensors: tuple[InitializerInfo, ...]
     functions: int
     graph_range: tuple[int, int]
     graph_digest: str
+    foreign: tuple[str, ...]
 
     @property
     def weights_size_bytes(self) -> int:
@@ -61,47 +68,20 @@ class Container:
         return sum(initializer.size_bytes for initializer in self.initializers)
 
 
-def read_container(path: str | Path) -> Container:
-    """Describe the ONNX file at ``path``. It is mapped, not loaded; its graph is read once for the digest.
+def read_container(path: str | Path, limits: Limits = LIMITS) -> Container:
+    """Describe the ONNX file at ``path``.
 
     Raises:
-        ArtifactError: if there is no such file, or it is not a whole ONNX file.
+        ArtifactError: if there is no such file, or it is not a whole ONNX file, or beyond the limits.
     """
-    with mapped(path) as buffer:
-        return parse_container(buffer, origin=str(path))
+    return parse_container(read_whole(path, limits.file_bytes), origin=str(path), limits=limits)
 
 
-@contextmanager
-def mapped(path: str | Path) -> Iterator[Buffer]:
-    """The bytes of the file at ``path``, mapped rather than loaded, while the block runs.
-
-    Raises:
-        ArtifactError: if there is no such file, or it can't be read.
-    """
-    path = Path(path)
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "nothing there"
-        raise ArtifactError.mismatch(expected=f"an ONNX file at {path}", got=got, fix="check the path")
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(path.open("rb"))
-            # A mapping of nothing can't be made.
-            empty = path.stat().st_size == 0
-            buffer = (
-                b"" if empty else stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            )
-        except OSError as error:
-            raise ArtifactError.mismatch(
-                expected=f"a readable file at {path}", got=str(error), fix="check its permissions"
-            ) from error
-        yield buffer
-
-
-def parse_container(buffer: Buffer, *, origin: str = "these bytes") -> Container:
+def parse_container(buffer: Buffer, *, origin: str = "these bytes", limits: Limits = LIMITS) -> Container:
     """Describe a serialised ModelProto. ``origin`` names it in errors.
 
     Raises:
-        ArtifactError: if the bytes are not one whole ONNX model.
+        ArtifactError: if the bytes are not one whole ONNX model, or beyond the limits.
     """
     if len(buffer) == 0:
         raise ArtifactError.mismatch(
@@ -109,12 +89,16 @@ def parse_container(buffer: Buffer, *, origin: str = "these bytes") -> Container
         )
     started = False
     try:
-        model = _Model()
-        for field in wire.fields(buffer, 0, len(buffer)):
-            model.take(buffer, field)
+        model = _Model(Reader(buffer, limits))
+        for field in model.reader.fields(0, len(buffer), messages.MODEL):
+            model.take(field)
             started = model.ir_version > 0
         started = False  # whole on the outside: what is wrong from here on is damage, not a cut
-        return model.finish(buffer)
+        return model.finish()
+    except LimitError as error:
+        raise ArtifactError.mismatch(
+            expected=f"{error.expected} in {origin}", got=error.got, fix="check which file this is"
+        ) from error
     except WireError as error:
         # A model starts with its IR version; whatever runs past its end without one was never a model.
         if error.truncated and started:
@@ -140,22 +124,15 @@ def encode_metadata_entry(key: str, value: str) -> bytes:
 
 
 def _digest(buffer: Buffer, start: int, stop: int) -> str:
-    sha256 = hashlib.sha256()
-    for begin in range(start, stop, _HASH_BLOCK_BYTES):
-        sha256.update(buffer[begin : min(begin + _HASH_BLOCK_BYTES, stop)])
-    return f"sha256:{sha256.hexdigest()}"
-
-
-def _pair(buffer: Buffer, field: Field) -> tuple[str, str]:
-    """A StringStringEntryProto."""
-    found = {part.number: wire.text(buffer, part) for part in inside(buffer, field) if part.number in (1, 2)}
-    return found.get(1, ""), found.get(2, "")
+    with memoryview(buffer) as view:
+        return f"sha256:{hashlib.sha256(view[start:stop]).hexdigest()}"
 
 
 class _Model:
     """Collects the fields of a ModelProto."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
         self.ir_version = 0
         self.producer = ""
         self.opsets: dict[str, int] = {}
@@ -163,41 +140,65 @@ class _Model:
         self.functions = 0
         self.graph: Field | None = None
 
-    def take(self, buffer: Buffer, field: Field) -> None:
+    def take(self, field: Field) -> None:
+        reader = self.reader
         match field.number:
-            case 1 if field.wire_type is WireType.VARINT:
+            case 1:
                 self.ir_version = wire.signed(field.value)
             case 2 | 3:
-                self.producer = f"{self.producer} {wire.text(buffer, field)}".strip()
+                self.producer = f"{self.producer} {reader.name(field)}".strip()
             case 7:
                 # Protobuf would merge two graphs into one that neither digest nor reader has seen.
                 if self.graph is not None:
                     raise WireError("two graphs in one file")
                 self.graph = field
             case 8:
-                parts = {part.number: part for part in inside(buffer, field)}
-                domain = wire.text(buffer, parts[1]) if 1 in parts else ""
-                self.opsets["" if domain == "ai.onnx" else domain] = (
-                    wire.signed(parts[2].value) if 2 in parts else 0
-                )
+                self._operator_set(field)
             case 14:
-                key, value = _pair(buffer, field)
-                if key in self.metadata:
-                    raise WireError(f"metadata key {key!r} stands twice")
-                self.metadata[key] = value
+                self._entry(field)
             case 25:
                 self.functions += 1
 
-    def finish(self, buffer: Buffer) -> Container:
+    def _operator_set(self, field: Field) -> None:
+        domain, version = "", 0
+        for part in self.reader.inside(field, messages.OPERATOR_SET):
+            if part.number == 1:
+                domain = self.reader.name(part)
+            else:
+                version = wire.signed(part.value)
+        domain = "" if domain == "ai.onnx" else domain
+        if domain in self.opsets:
+            self.reader.note("two versions of one operator set")
+        self.opsets[domain] = version
+        self.reader.limit("operator sets", len(self.opsets), self.reader.limits.metadata_entries)
+
+    def _entry(self, field: Field) -> None:
+        """Take a StringStringEntryProto."""
+        reader, key, value = self.reader, "", ""
+        for part in reader.inside(field, messages.ENTRY):
+            if part.number == 1:
+                key = reader.name(part)
+            else:
+                size, most = part.stop - part.start, reader.limits.manifest_bytes
+                if size > most:
+                    what = "a manifest" if key == MANIFEST_KEY else "metadata entries"
+                    raise LimitError(f"{what} of at most {most} bytes", f"{size} bytes")
+                value = wire.text(reader.buffer, part)
+        if key in self.metadata:
+            raise WireError(f"metadata key {printable(key)!r} stands twice")
+        self.metadata[key] = value
+        reader.limit("metadata entries", len(self.metadata), reader.limits.metadata_entries)
+
+    def finish(self) -> Container:
         if self.ir_version <= 0 or self.graph is None or not self.opsets:
             missing = "graph" if self.graph is None else "IR or operator-set version"
             raise WireError(f"no {missing} in it")
-        graph = Graph()
-        for field in inside(buffer, self.graph):
-            graph.take(buffer, field)
+        reader, graph = self.reader, Graph(self.reader, self.graph)
         weights = {initializer.name for initializer in graph.initializers}
+        if any(value.name in weights for value in graph.inputs):
+            reader.note("a weight that is also an input")
         return Container(
-            size_bytes=len(buffer),
+            size_bytes=len(reader.buffer),
             ir_version=self.ir_version,
             producer=self.producer,
             opsets=MappingProxyType(self.opsets),
@@ -205,8 +206,11 @@ class _Model:
             inputs=tuple(value for value in graph.inputs if value.name not in weights),
             outputs=tuple(graph.outputs),
             operators=MappingProxyType(dict(sorted(graph.operators.items()))),
+            nodes=tuple(graph.nodes),
             initializers=tuple(graph.initializers),
+            attribute_tensors=tuple(graph.tensors),
             functions=self.functions,
             graph_range=(self.graph.start, self.graph.stop),
-            graph_digest=_digest(buffer, self.graph.start, self.graph.stop),
+            graph_digest=_digest(reader.buffer, self.graph.start, self.graph.stop),
+            foreign=tuple(reader.foreign),
         )

@@ -1,4 +1,4 @@
-"""Reads a GraphProto: values, weights and operator counts, never the weights themselves.
+"""Reads a GraphProto: values, nodes, and where the weights are; never the weights themselves.
 
 Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
@@ -6,22 +6,40 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 from __future__ import annotations
 
 import math
+import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from nip_runtime import wire
+from nip_runtime import messages, wire
+from nip_runtime.profile import DTYPES
+from nip_runtime.reader import LimitError, Reader, printable
 from nip_runtime.wire import Buffer, Field, WireError, WireType
 
-_MAX_SUBGRAPH_DEPTH: Final = 16
-_EXTERNAL: Final = 1
 _DTYPES: Final = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string",
     9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128",
     16: "bfloat16",
 }  # fmt: skip
+_RAW: Final = 9
 # Fields of a TensorProto that hold values: what they take up in the file is the size of the weight.
 _TENSOR_DATA_FIELDS: Final = frozenset({4, 5, 6, 7, 9, 10, 11})
+_TYPED_DATA: Final = {
+    "float32": 4, "int32": 5, "uint8": 5, "int8": 5, "uint16": 5, "int16": 5, "bool": 5, "float16": 5,
+    "int64": 7, "float64": 10, "uint32": 11, "uint64": 11,
+}  # fmt: skip
+_CONTINUED: Final = bytes(range(0x80, 0x100))
+"""Bytes of a base-128 number that another byte follows."""
+
+# What a field of an AttributeProto holds, as 1 << the type that the attribute then states.
+_ATTRIBUTE_KINDS: Final = {
+    number: 1 << kind
+    for number, kind in ((2, 1), (3, 2), (4, 3), (5, 4), (6, 5), (7, 6), (8, 7), (9, 8), (11, 10))
+}
+
+Attribute = int | float | bytes | tuple[int, ...] | None
+"""A number, a text, whole numbers; None for anything else: a tensor, a list of floats or texts."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +57,34 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class InitializerInfo:
-    """A stored weight. ``size_bytes`` is its payload in this file: 0 where ``external``."""
+    """A stored weight.
+
+    ``size_bytes`` is its payload in this file: 0 where ``external``. ``raw`` bounds it [start, stop) where it
+    is stored as raw bytes, which all but a few of a quantised network's scales are. ``stored`` is the number
+    of values that the payload holds, None where that can't be told from its size.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     size_bytes: int
     external: bool
+    raw: tuple[int, int] | None = None
+    stored: float | None = None
 
     @property
     def elements(self) -> int:
         """Number of values."""
         return math.prod(self.shape)
+
+
+class NodeInfo(NamedTuple):
+    """An operator of the graph; inputs that are left out are ""."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
 
 
 def inside(buffer: Buffer, field: Field) -> list[Field]:
@@ -61,88 +95,180 @@ def inside(buffer: Buffer, field: Field) -> list[Field]:
 
 
 class Graph:
-    """Collects the fields of a GraphProto."""
+    """Reads the graph that ``field`` of a ModelProto holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: Reader, field: Field) -> None:
         self.inputs: list[TensorInfo] = []
         self.outputs: list[TensorInfo] = []
         self.initializers: list[InitializerInfo] = []
+        self.tensors: list[InitializerInfo] = []
+        """Those in attributes."""
+        self.nodes: list[NodeInfo] = []
         self.operators: Counter[str] = Counter()
+        self._reader = reader
+        for part in reader.inside(field, messages.GRAPH):
+            match part.number:
+                case 1:
+                    self._node(part, depth=0)
+                    reader.limit("nodes", len(self.nodes), reader.limits.nodes)
+                case 5:
+                    self.initializers.append(self._tensor(part))
+                    reader.limit("initializers", len(self.initializers), reader.limits.initializers)
+                case 11:
+                    self.inputs.append(self._value(part))
+                case 12:
+                    self.outputs.append(self._value(part))
+                case 13:
+                    self._value(part)
 
-    def take(self, buffer: Buffer, field: Field) -> None:
-        """Note what ``field`` says."""
-        match field.number:
-            case 1:
-                _count_node(buffer, field, self.operators, depth=0)
-            case 5:
-                self.initializers.append(_initializer(buffer, field))
-            case 11:
-                self.inputs.append(_value_info(buffer, field))
-            case 12:
-                self.outputs.append(_value_info(buffer, field))
-
-
-def _count_node(buffer: Buffer, node: Field, counts: Counter[str], *, depth: int) -> None:
-    if depth > _MAX_SUBGRAPH_DEPTH:
-        raise WireError(f"subgraphs nested more than {_MAX_SUBGRAPH_DEPTH} deep")
-    operator = domain = ""
-    for part in inside(buffer, node):
-        match part.number:
-            case 4:
-                operator = wire.text(buffer, part)
-            case 7:
-                domain = wire.text(buffer, part)
-            case 5:
-                for attribute in inside(buffer, part):
-                    if attribute.number in (6, 11):  # one graph, or a list of them
-                        for inner in inside(buffer, attribute):
-                            if inner.number == 1:
-                                _count_node(buffer, inner, counts, depth=depth + 1)
-    counts[f"{domain}.{operator}" if domain not in ("", "ai.onnx") else operator] += 1
-
-
-def _initializer(buffer: Buffer, field: Field) -> InitializerInfo:
-    shape: list[int] = []
-    name, dtype, size_bytes, location = "", 0, 0, 0
-    for part in inside(buffer, field):
-        if part.number == 1:
-            shape.extend(wire.integers(buffer, part))
-        elif part.number == 2:
-            dtype = part.value
-        elif part.number == 8:
-            name = wire.text(buffer, part)
-        elif part.number == 14:
-            location = part.value
-        elif part.number in _TENSOR_DATA_FIELDS:
-            size_bytes += part.stop - part.start
-    return InitializerInfo(name, _dtype(dtype), tuple(shape), size_bytes, location == _EXTERNAL)
-
-
-def _value_info(buffer: Buffer, field: Field) -> TensorInfo:
-    name, dtype = "", "unknown"
-    shape: tuple[int | str | None, ...] | None = None
-    for part in inside(buffer, field):
-        if part.number == 1:
-            name = wire.text(buffer, part)
-        elif part.number == 2:
-            for kind in inside(buffer, part):
-                if kind.number != 1:  # a sequence, map or optional: named, not described
+    def _node(self, field: Field, *, depth: int) -> None:
+        reader = self._reader
+        if depth > reader.limits.subgraph_depth:
+            raise LimitError(f"subgraphs nested at most {reader.limits.subgraph_depth} deep", "more")
+        operator = domain = ""
+        inputs, outputs = list[str](), list[str]()
+        attributes = dict[str, Attribute]()
+        for part in reader.inside(field, messages.NODE):
+            match part.number:
+                case 1:
+                    inputs.append(reader.name(part))
+                case 2:
+                    outputs.append(reader.name(part))
+                case 3 | 6:
                     continue
-                for detail in inside(buffer, kind):
-                    if detail.number == 1:
-                        dtype = _dtype(detail.value)
-                    elif detail.number == 2:
-                        shape = tuple(_dimension(buffer, d) for d in inside(buffer, detail) if d.number == 1)
-    return TensorInfo(name, dtype, shape)
+                case 4:
+                    operator = reader.name(part)
+                case 7:
+                    domain = reader.name(part)
+                case 5:
+                    name, value = self._attribute(part, depth=depth)
+                    if name in attributes:
+                        reader.note(f"two attributes {printable(name)} of one {printable(operator)}")
+                    attributes[name] = value
+        reader.limit("inputs of a node", len(inputs), reader.limits.node_values)
+        reader.limit("outputs of a node", len(outputs), reader.limits.node_values)
+        reader.limit("attributes of a node", len(attributes), reader.limits.attributes)
+        full = f"{domain}.{operator}" if domain not in ("", "ai.onnx") else operator
+        self.operators[full] += 1
+        if depth == 0:
+            self.nodes.append(NodeInfo(full, tuple(inputs), tuple(outputs), attributes))
+
+    def _attribute(self, field: Field, *, depth: int) -> tuple[str, Attribute]:
+        reader = self._reader
+        name, numbers = "", list[int]()
+        found: Attribute = None
+        count, stated, kinds = 0, 0, 0
+        for part in reader.inside(field, messages.ATTRIBUTE):
+            number = part.number
+            kinds |= _ATTRIBUTE_KINDS.get(number, 0)
+            if number == 1:
+                name = reader.name(part)
+            elif number == 3:
+                found = wire.signed(part.value)
+            elif number == 8:
+                numbers += wire.integers(reader.buffer, part, reader.limits.attribute_numbers)
+            elif number == 2:
+                (found,) = struct.unpack("<f", reader.buffer[part.start : part.stop])
+            elif number == 4:
+                found = reader.name(part).encode()
+            elif number == 5:
+                self.tensors.append(self._tensor(part))
+            elif number in (7, 9):
+                count += max(1, (part.stop - part.start) // 4) if number == 7 else 1
+            elif number in (6, 11):
+                self._subgraph(part, depth=depth)
+            elif number == 20:
+                stated = part.value
+        if stated > 15 or kinds & ~(1 << stated):  # an empty list stands for itself
+            reader.note(f"an attribute {printable(name)} whose type and value differ")
+        reader.limit("numbers in an attribute", len(numbers) + count, reader.limits.attribute_numbers)
+        return name, tuple(numbers) if numbers else found
+
+    def _subgraph(self, field: Field, *, depth: int) -> None:
+        for part in self._reader.inside(field, messages.GRAPH):
+            if part.number == 1:
+                self._node(part, depth=depth + 1)
+
+    def _tensor(self, field: Field) -> InitializerInfo:
+        reader = self._reader
+        shape: list[int] = []
+        name, dtype, size_bytes, external = "", 0, 0, False
+        raw: tuple[int, int] | None = None
+        data: list[Field] = []
+        for part in reader.inside(field, messages.TENSOR):
+            number = part.number
+            if number == 1:
+                shape += wire.integers(reader.buffer, part, reader.limits.rank)
+            elif number == 2:
+                dtype = part.value
+            elif number == 8:
+                name = reader.name(part)
+            elif number == _RAW:
+                raw = (part.start, part.stop)
+            elif number == 14:
+                external = external or part.value != 0
+            elif number == 13:
+                external = True
+            elif number in _TENSOR_DATA_FIELDS:
+                data.append(part)
+        reader.limit("dimensions of a tensor", len(shape), reader.limits.rank)
+        size_bytes = sum(part.stop - part.start for part in data) + (raw[1] - raw[0] if raw else 0)
+        kind = _dtype(dtype)
+        stored = _stored(reader.buffer, kind, raw, data)
+        return InitializerInfo(name, kind, tuple(shape), size_bytes, external, raw, stored)
+
+    def _value(self, field: Field) -> TensorInfo:
+        reader = self._reader
+        name, dtype = "", "unknown"
+        shape: tuple[int | str | None, ...] | None = None
+        for part in reader.inside(field, messages.VALUE):
+            if part.number == 1:
+                name = reader.name(part)
+            elif part.number == 2:
+                for kind in reader.inside(part, messages.TYPE):
+                    if kind.number != 1:  # a sequence, map or optional: named, not described
+                        continue
+                    for detail in reader.inside(kind, messages.TENSOR_TYPE):
+                        if detail.number == 1:
+                            dtype = _dtype(detail.value)
+                        else:
+                            shape = self._shape(detail)
+        return TensorInfo(name, dtype, shape)
+
+    def _shape(self, field: Field) -> tuple[int | str | None, ...]:
+        reader = self._reader
+        shape: list[int | str | None] = []
+        for dimension in reader.inside(field, messages.SHAPE):
+            size: int | str | None = None
+            for part in reader.inside(dimension, messages.DIMENSION):
+                if part.number == 3:
+                    continue
+                if size is not None:
+                    reader.note("a dimension of two sizes")
+                size = wire.signed(part.value) if part.number == 1 else reader.name(part)
+            shape.append(size)
+        reader.limit("dimensions of a value", len(shape), reader.limits.rank)
+        return tuple(shape)
 
 
-def _dimension(buffer: Buffer, field: Field) -> int | str | None:
-    for part in inside(buffer, field):
-        if part.number == 1:
-            return wire.signed(part.value)
-        if part.number == 2:
-            return wire.text(buffer, part)
-    return None
+def _stored(buffer: Buffer, dtype: str, raw: tuple[int, int] | None, data: list[Field]) -> float | None:
+    """Number of values in a tensor's payload, whole unless the payload is cut."""
+    if raw is not None:
+        return None if data or dtype not in DTYPES else (raw[1] - raw[0]) / DTYPES[dtype]
+    if not data:
+        return 0
+    wanted = _TYPED_DATA.get(dtype)
+    if any(part.number != wanted for part in data):
+        return None
+    count = 0.0
+    for part in data:
+        if part.wire_type is not WireType.BYTES:
+            count += 1
+        elif part.number in (4, 10):
+            count += (part.stop - part.start) / (4 if part.number == 4 else 8)
+        else:  # as many base-128 numbers as bytes that end one
+            count += len(buffer[part.start : part.stop].translate(None, _CONTINUED))
+    return count
 
 
 def _dtype(code: int) -> str:

@@ -69,3 +69,9 @@ SECOND_LOGITS: Final = SECOND_PASS + RAW_LOGITS
 
 SCREEN_THRESHOLD: Final = "nip/screen_threshold"
 """The screen's cut on the disagreement, a float32 scalar. Only in files with a screen."""
+
+FLAG_THRESHOLD: Final = "nip/flag_threshold"
+"""The gate's cut on the combined score, a float32 scalar."""
+
+DEFENCE: Final = "nip/"
+"""Start of the name of every constant of the defence."""

@@ -5,13 +5,12 @@ Source: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-Buffer = bytes | mmap.mmap
-"""Indexing gives an int, slicing gives bytes: all the reader needs, and no view that outlives the file."""
+Buffer = bytes
+"""A file's bytes, in memory: nobody can change or cut them between the check and the run."""
 
 _MAX_VARINT_BYTES = 10
 
@@ -106,15 +105,21 @@ def fields(buffer: Buffer, start: int, stop: int) -> Iterator[Field]:
         position = end
 
 
-def integers(buffer: Buffer, field: Field) -> list[int]:
-    """Values of a repeated int64 field, packed or not."""
+def integers(buffer: Buffer, field: Field, most: int) -> list[int]:
+    """Values of a repeated int64 field, packed or not.
+
+    Raises:
+        WireError: if there are more than ``most``, or they are cut off.
+    """
     if field.wire_type is WireType.VARINT:
         return [signed(field.value)]
-    values = []
+    values: list[int] = []
     position = field.start
     while position < field.stop:
         value, position = read_varint(buffer, position, field.stop)
         values.append(signed(value))
+        if len(values) > most:
+            raise WireError(f"more than {most} numbers in field {field.number}")
     return values
 
 

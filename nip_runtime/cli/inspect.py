@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from nip_runtime.artifact import check_container
-from nip_runtime.container import Container, read_container
+from nip_runtime.container import Container, parse_container
 from nip_runtime.errors import ArtifactError
 from nip_runtime.graph import TensorInfo
 from nip_runtime.manifest import Manifest, read_manifest
 from nip_runtime.manifest.model import plain
 from nip_runtime.names import MANIFEST_KEY
+from nip_runtime.profile import LIMITS
+from nip_runtime.reader import printable
+from nip_runtime.wholefile import read_whole
+from nip_runtime.wire import Buffer
 
 NAME: Final = "inspect"
 HELP: Final = "show an ONNX file's manifest, outputs, operators, sizes and digests"
 _BAD_INPUT: Final = 2
+_LONGEST_LINE: Final = 2000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,25 +64,27 @@ class _Findings:
 def run(args: argparse.Namespace) -> int:
     """Print the findings."""
     path = Path(args.model)
-    found = _examine(path, read_container(path))
+    found = _examine(path, read_whole(path, LIMITS.file_bytes))
     if args.json:
         print(json.dumps(_as_json(found), ensure_ascii=False))
     else:
-        print("\n".join(_lines(found)))
+        # Names are the file's own words: no control characters of theirs reach the terminal.
+        print("\n".join(printable(line, _LONGEST_LINE) for line in _lines(found)))
     if found.problem is not None:
         print(f"nip: error: {path}: {found.problem}", file=sys.stderr)
         return _BAD_INPUT
     return 0
 
 
-def _examine(path: Path, container: Container) -> _Findings:
+def _examine(path: Path, content: Buffer) -> _Findings:
+    container = parse_container(content, origin=str(path))
     text = container.metadata.get(MANIFEST_KEY)
     if text is None:
         return _Findings(path, container, None, None)
     manifest: Manifest | None = None
     try:
         manifest = read_manifest(text)
-        check_container(container)
+        check_container(container, content)
     except ArtifactError as error:
         return _Findings(path, container, manifest, str(error))
     return _Findings(path, container, manifest, None)

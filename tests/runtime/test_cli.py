@@ -155,7 +155,7 @@ def test_inspect_shows_a_defended_file(toy_path: Path, capsys: Capture) -> None:
         "3: shirt, bag, boot",
         "1.8% [1.2%, 2.6%] (27/1500)",
         "known limit   figures of a toy",
-        "64 B (int8)",
+        "16 B (int8)",
     ):
         assert part in text
 

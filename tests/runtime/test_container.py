@@ -28,7 +28,7 @@ def test_describes_a_model() -> None:
     ]
     assert container.outputs[0].name == "logits"
     assert container.operators["MatMul"] == 3
-    assert container.weights_size_bytes == (16 * 3 * 2 + 3 + 16 + 3) * 4 + 8
+    assert container.weights_size_bytes == (16 * 3 * 2 + 3 + 16 + 5) * 4 + 8 + 16
     assert container.functions == 0
 
 
@@ -215,7 +215,7 @@ def _deep(depth: int) -> bytes:
             "metadata key 'a' stands twice",
         ),
         (MODEL + encode_bytes(14, encode_bytes(1, b"\xff")), "not UTF-8"),
-        (_deep(200), "nested more than 16 deep"),
+        (_deep(200), "expected subgraphs nested at most 16 deep in these bytes, got more"),
     ],
 )
 def test_says_what_is_wrong(data: bytes, message: str) -> None:

@@ -41,8 +41,15 @@ def test_packed_and_unpacked_integers_agree() -> None:
     unpacked = wire.encode_int(1, 3) + wire.encode_int(1, -4)
     packed = wire.encode_bytes(1, wire.encode_varint(3) + wire.encode_varint(-4))
     for buffer in (unpacked, packed):
-        found = [v for field in wire.fields(buffer, 0, len(buffer)) for v in wire.integers(buffer, field)]
+        found = [v for field in wire.fields(buffer, 0, len(buffer)) for v in wire.integers(buffer, field, 2)]
         assert found == [3, -4]
+
+
+def test_more_packed_integers_than_allowed_are_refused() -> None:
+    buffer = wire.encode_bytes(1, b"\x00" * 1000)
+    (field,) = wire.fields(buffer, 0, len(buffer))
+    with pytest.raises(wire.WireError, match="more than 999 numbers in field 1"):
+        wire.integers(buffer, field, 999)
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,18 @@ from nip_runtime.manifest import (
     TapInfo,
     VerificationInfo,
 )
-from nip_runtime.names import CANDIDATE, FLAGGED, MANIFEST_KEY, RAW_LOGITS, SUSPICION
+from nip_runtime.names import (
+    CANDIDATE,
+    FLAG_THRESHOLD,
+    FLAGGED,
+    MANIFEST_KEY,
+    PERTURBED,
+    RAW_LOGITS,
+    SUSPICION,
+)
 from nip_runtime.rates import Rate
 from nip_runtime.session import DefendedSession
+from nip_runtime.wire import encode_bytes, encode_int
 
 SHAPE: Final = (1, 4, 4)
 CLASSES: Final = 3
@@ -44,6 +53,8 @@ WEIGHTS: Final = np.stack([_RNG.permutation(_LEVELS) for _ in range(CLASSES)], a
 BIAS: Final = np.array([0.25, 0, -0.25], np.float32)
 EVIDENCE: Final = np.concatenate([WEIGHTS[:10], np.roll(WEIGHTS[10:], 1, axis=1)])  # agrees often, not always
 MEAN: Final = np.full(16, 1 / 16, np.float32)
+EPS: Final = 8 / 255
+STEPS: Final = np.where(_RNG.random(16) < 0.5, -127, 127).astype(np.int8)
 
 
 @dataclass(frozen=True)
@@ -82,16 +93,23 @@ def random_images(count: int, seed: int = 0) -> NDArray[np.float32]:
 def graph_bytes(
     policy: Policy = Policy.GUARDED,
     *,
+    shape: tuple[int, ...] = SHAPE,
+    lowest: float = 0,
+    steps: NDArray[np.int8] = STEPS,
     input_value: bytes | None = None,
     outputs: list[bytes] | None = None,
     extra_nodes: list[bytes] | None = None,
 ) -> bytes:
-    """The model without a manifest; parts may be replaced to make wrong ones."""
+    """The model without a manifest; parts may be replaced to make wrong ones.
+
+    It perturbs its input as a defended file must, and does not look at what comes of it.
+    """
     last = {
         Policy.GUARDED: encode_node("Where", ["flagged_column", "evidence", RAW_LOGITS], ["logits"]),
         Policy.ALWAYS: encode_node("Identity", ["evidence"], ["logits"]),
         Policy.DETECT: encode_node("Identity", [RAW_LOGITS], ["logits"]),
     }[policy]
+    to_float = encode_bytes(5, encode_bytes(1, "to") + encode_int(3, 1) + encode_int(20, 2))
     return encode_model(
         nodes=[
             encode_node("Flatten", ["input"], ["flat"]),
@@ -102,12 +120,17 @@ def graph_bytes(
             encode_node("Squeeze", ["best_index", "one"], [CANDIDATE]),
             encode_node("MatMul", ["flat", "mean"], ["brightness"]),
             encode_node("Clip", ["brightness", "zero_level", "one_level"], [SUSPICION]),
-            encode_node("Greater", [SUSPICION, "threshold"], [FLAGGED]),
+            encode_node("LessOrEqual", [SUSPICION, FLAG_THRESHOLD], ["calm"]),
+            encode_node("Not", ["calm"], [FLAGGED]),
             encode_node("Unsqueeze", [FLAGGED, "one"], ["flagged_column"]),
             last,
+            encode_node("Cast", ["nip/bank"], ["bank"]) + to_float,
+            encode_node("Mul", ["bank", "nip/bank_step_size"], ["perturbation"]),
+            encode_node("Add", ["input", "perturbation"], ["moved"]),
+            encode_node("Clip", ["moved", "lowest", "one_level"], [PERTURBED]),
             *(extra_nodes or []),
         ],
-        inputs=[input_value or encode_value("input", "float32", ["N", *SHAPE])],
+        inputs=[input_value or encode_value("input", "float32", ["N", *shape])],
         outputs=outputs or output_values(),
         initializers=[
             encode_tensor("weights", WEIGHTS),
@@ -117,7 +140,10 @@ def graph_bytes(
             encode_tensor("one", np.array([1], np.int64)),
             encode_tensor("zero_level", np.array(0, np.float32)),
             encode_tensor("one_level", np.array(1, np.float32)),
-            encode_tensor("threshold", np.array(THRESHOLD, np.float32)),
+            encode_tensor("lowest", np.array(lowest, np.float32)),
+            encode_tensor(FLAG_THRESHOLD, np.array(THRESHOLD, np.float32)),
+            encode_tensor("nip/bank", steps.reshape(1, *shape)),
+            encode_tensor("nip/bank_step_size", np.array(EPS / 127, np.float32)),
         ],
     )
 
@@ -156,8 +182,8 @@ def manifest_for(model: bytes, policy: Policy = Policy.GUARDED) -> Manifest:
             ),
             influence_layer="flatten",
             top_k=5,
-            eps_pixel=8 / 255,
-            bank=BankInfo(rows=4, shape=SHAPE, storage=BankStorage.INT8, size_bytes=64),
+            eps_pixel=EPS,
+            bank=BankInfo(rows=1, shape=SHAPE, storage=BankStorage.INT8, size_bytes=16),
             readout_size_bytes=192,
             tests=("shift", "early_evidence"),
             screen_threshold=None,
@@ -209,12 +235,14 @@ def write_toy(folder: Path, policy: Policy = Policy.GUARDED) -> Path:
 
 def vector_model() -> bytes:
     """The toy graph for an input of rank 2: (N, 16), within [-1, 1], no image."""
-    model = graph_bytes(input_value=encode_value("input", "float32", ["N", 16]))
+    model = graph_bytes(shape=(16,), lowest=-1)
     manifest = manifest_for(model)
+    bank = replace(manifest.defence.bank, shape=(16,))
     spec = replace(
         manifest.input, shape=(16,), layout=Layout.ANY, bounds=(-1.0, 1.0), mean=None, std=None, resize=None
     )
-    return with_manifest(model, replace(manifest, input=spec))
+    defence = replace(manifest.defence, bank=bank)
+    return with_manifest(model, replace(manifest, input=spec, defence=defence))
 
 
 def pixels(session: DefendedSession, count: int, seed: int = 3) -> NDArray[np.uint8]:

@@ -1,0 +1,5 @@
+"""The door for files: what passes it is what its manifest says, and all that onnxruntime ever sees."""
+
+from nip_runtime.artifact.opening import Artifact, check_container, check_content, opened, read_artifact
+
+__all__ = ["Artifact", "check_container", "check_content", "opened", "read_artifact"]

@@ -1,0 +1,181 @@
+"""Compares the defence's own numbers in a graph with what the manifest says of them.
+
+The perturbation is followed back from the second pass's input: whatever the values are called, what is added
+to an input is a stored int8 bank times its step, and what comes of it is cut at the input's bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_runtime.artifact.agreement import AGAIN
+from nip_runtime.container import Container
+from nip_runtime.errors import ArtifactError
+from nip_runtime.graph import InitializerInfo, NodeInfo
+from nip_runtime.manifest import Manifest
+from nip_runtime.names import DEFENCE, FLAG_THRESHOLD, PERTURBED, SCREEN_THRESHOLD
+from nip_runtime.reader import printable
+from nip_runtime.wire import Buffer
+
+_NUMPY: Final = {"float32": "<f4", "float64": "<f8", "float16": "<f2", "int8": "i1", "int64": "<i8"}
+_FLOAT32_CODE: Final = 1
+_ROUNDING: Final = 1e-6
+"""Relative: ε / 127 is stored in float32."""
+
+
+def check_defence(container: Container, content: Buffer, manifest: Manifest) -> None:
+    """Refuse a file whose perturbations, bounds, thresholds or read-outs are not what its manifest says.
+
+    Args:
+        container: within the profile's structure.
+        content: the whole file.
+        manifest: of it.
+
+    Raises:
+        ArtifactError: at the first difference.
+    """
+    graph = _Constants(container, content)
+    _check_finite(graph)
+    _check_threshold(graph, FLAG_THRESHOLD, "flag_threshold", manifest.defence.flag_threshold)
+    _check_threshold(graph, SCREEN_THRESHOLD, "screen_threshold", manifest.defence.screen_threshold)
+    _check_perturbation(graph, manifest)
+
+
+def read_values(tensor: InitializerInfo, content: Buffer) -> NDArray[Any]:
+    """The values of a weight stored as raw bytes, in its shape.
+
+    Raises:
+        ArtifactError: if it is stored otherwise, or of a type that no constant of the defence has.
+    """
+    if tensor.raw is None or tensor.dtype not in _NUMPY:
+        raise ArtifactError.mismatch(
+            expected=f"{printable(tensor.name)} as raw numbers", got=f"{tensor.dtype} otherwise", fix=AGAIN
+        )
+    start, stop = tensor.raw
+    dtype = np.dtype(_NUMPY[tensor.dtype])
+    return np.frombuffer(content, dtype, (stop - start) // dtype.itemsize, start).reshape(tensor.shape)
+
+
+class _Constants:
+    """A graph's nodes by what they compute, and its stored weights by name."""
+
+    def __init__(self, container: Container, content: Buffer) -> None:
+        self.content = content
+        self.stored = {tensor.name: tensor for tensor in container.initializers}
+        self.producers = {name: node for node in container.nodes for name in node.outputs if name}
+        self.compared = {
+            name for node in container.nodes if node.operator == "LessOrEqual" for name in node.inputs[1:]
+        }
+
+    def scalar(self, name: str, what: str) -> np.float32:
+        """The only value of a stored float32 constant."""
+        tensor = self.stored.get(name)
+        if tensor is None or tensor.dtype != "float32" or tensor.elements != 1:
+            got = "none" if tensor is None else f"{tensor.dtype} of shape {tensor.shape}"
+            raise ArtifactError.mismatch(expected=f"one stored float32 as {what}", got=got, fix=AGAIN)
+        value: np.float32 = read_values(tensor, self.content).reshape(-1)[0]
+        return value
+
+    def node(self, name: str, operator: str) -> NodeInfo:
+        """The node that computes a value, which must be of this operator."""
+        node = self.producers.get(name)
+        if node is None or node.operator != operator or not all(node.inputs[:1]):
+            raise _no_perturbation(operator, node.operator if node is not None else "none")
+        return node
+
+    def behind(self, name: str, operator: str, **attributes: object) -> str:
+        """The first input of the node that computes ``name`` if it is of this kind; else ``name``."""
+        node = self.producers.get(name)
+        if node is None or node.operator != operator or not node.inputs:
+            return name
+        for key, wanted in attributes.items():
+            if node.attributes.get(key) != wanted:
+                raise _no_perturbation(f"{operator} with {key} {wanted!r}", repr(node.attributes.get(key)))
+        return node.inputs[0]
+
+
+def _no_perturbation(expected: str, got: str) -> ArtifactError:
+    return ArtifactError.mismatch(
+        expected=f"a second pass on inputs moved by a stored bank ({printable(expected)} there)",
+        got=printable(got),
+        fix=AGAIN,
+    )
+
+
+def _check_finite(graph: _Constants) -> None:
+    """NaN or Inf in a read-out, a scale or a curve would silence the gate or raise it always."""
+    for name, tensor in graph.stored.items():
+        if name.startswith(DEFENCE) and tensor.dtype.startswith("float"):
+            values = read_values(tensor, graph.content)
+            if not np.isfinite(values).all():
+                raise ArtifactError.mismatch(
+                    expected=f"finite numbers in {printable(name)}",
+                    got=f"{int(np.count_nonzero(~np.isfinite(values)))} of {values.size} NaN or Inf",
+                    fix=AGAIN,
+                )
+
+
+def _check_threshold(graph: _Constants, name: str, field: str, stated: float | None) -> None:
+    if stated is None:
+        if name in graph.stored:
+            raise ArtifactError.mismatch(
+                expected=f"no {name}, as the manifest has no {field}", got="one in the graph", fix=AGAIN
+            )
+        return
+    value = graph.scalar(name, name)
+    if value != np.float32(stated):
+        raise ArtifactError.mismatch(
+            expected=f"{name} {stated:.9g}, as the manifest's {field}", got=f"{value:.9g}", fix=AGAIN
+        )
+    if name not in graph.compared:
+        raise ArtifactError.mismatch(
+            expected=f"a gate that compares with {name}", got="one that does not", fix=AGAIN
+        )
+
+
+def _check_perturbation(graph: _Constants, manifest: Manifest) -> None:
+    clip = graph.node(PERTURBED, "Clip")
+    if len(clip.inputs) != 3:
+        raise _no_perturbation("Clip with two bounds", f"{len(clip.inputs) - 1}")
+    for name, what, bound in zip(clip.inputs[1:], ("lowest", "highest"), manifest.input.bounds, strict=True):
+        value = graph.scalar(name, f"{what} value of a moved input")
+        if value != np.float32(bound):
+            raise ArtifactError.mismatch(
+                expected=f"moved inputs cut at {bound:.9g}, as the manifest's bounds",
+                got=f"{value:.9g}",
+                fix=AGAIN,
+            )
+    moved = graph.node(clip.inputs[0], "Add")
+    if len(moved.inputs) != 2 or graph.behind(moved.inputs[0], "Gather", axis=0) != manifest.input.name:
+        raise _no_perturbation(f"Add of {manifest.input.name}", ", ".join(moved.inputs))
+    grid = graph.behind(graph.behind(moved.inputs[1], "Slice"), "Resize", mode=b"nearest")
+    scaled = graph.node(grid, "Mul")
+    if len(scaled.inputs) != 2:
+        raise _no_perturbation("Mul of steps and their size", f"{len(scaled.inputs)} inputs")
+    graph.node(scaled.inputs[0], "Cast")
+    steps = graph.behind(scaled.inputs[0], "Cast", to=_FLOAT32_CODE)
+    _check_bank(graph, graph.behind(steps, "Gather", axis=0), scaled.inputs[1], manifest)
+
+
+def _check_bank(graph: _Constants, bank: str, step: str, manifest: Manifest) -> None:
+    tensor, stated, eps = graph.stored.get(bank), manifest.defence.bank, manifest.defence.eps_pixel
+    if tensor is None or tensor.dtype != "int8":
+        raise _no_perturbation("stored int8 steps", "none" if tensor is None else tensor.dtype)
+    if tensor.shape != (stated.rows, *stated.shape):
+        raise ArtifactError.mismatch(
+            expected=f"a bank of {stated.rows} rows of {stated.shape}, as in the manifest",
+            got=str(tensor.shape),
+            fix=AGAIN,
+        )
+    steps = read_values(tensor, graph.content)
+    furthest = max(int(steps.max(initial=0)), -int(steps.min(initial=0)))
+    size = float(graph.scalar(step, "the bank's step"))
+    if not furthest * abs(size) <= eps * (1 + _ROUNDING):
+        raise ArtifactError.mismatch(
+            expected=f"a bank within ±{eps:.9g}, the manifest's ε",
+            got=f"{furthest} steps of {size:.9g}, which reach {furthest * abs(size):.9g}",
+            fix=AGAIN,
+        )

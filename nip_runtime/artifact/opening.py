@@ -1,0 +1,118 @@
+"""Opens a defended file for inspection and refuses everything that is not exactly what its manifest says.
+
+All of it happens before onnxruntime sees the file: crafted models can crash it. The file is read once; the
+bytes that were checked are the bytes that run, whatever happens to the file meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nip_runtime.artifact.agreement import check_agreement, check_digest
+from nip_runtime.artifact.defence import check_defence
+from nip_runtime.artifact.growth import check_growth
+from nip_runtime.artifact.structure import check_structure
+from nip_runtime.container import Container, parse_container
+from nip_runtime.errors import ArtifactError
+from nip_runtime.manifest import Manifest, read_manifest
+from nip_runtime.names import MANIFEST_KEY
+from nip_runtime.profile import LIMITS, Limits
+from nip_runtime.wholefile import read_whole
+from nip_runtime.wire import Buffer
+
+_log = logging.getLogger(__name__)
+
+_PLAIN: Final = "make one with `nip export`, or run this one in onnxruntime directly"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A defended file that agrees with its manifest."""
+
+    path: Path
+    container: Container
+    manifest: Manifest
+
+
+def read_artifact(path: str | Path, *, limits: Limits = LIMITS) -> Artifact:
+    """Read and check the defended file at ``path``.
+
+    Raises:
+        ArtifactError: if it is missing, no whole ONNX file, beyond the artefact profile, has no or a bad
+            manifest, or differs from it.
+    """
+    with opened(path, limits=limits) as (artifact, _):
+        return artifact
+
+
+@contextmanager
+def opened(
+    path: str | Path, *, require_signature: str | Path | None = None, limits: Limits = LIMITS
+) -> Iterator[tuple[Artifact, Buffer]]:
+    """The defended file at ``path``, checked, and its bytes: what was checked is run.
+
+    Args:
+        path: the file.
+        require_signature: PEM file of a public key; the file must carry a signature by its owner, which is
+            checked before anything else in it is looked at.
+        limits: on sizes and counts.
+
+    Raises:
+        ArtifactError: as :func:`read_artifact`; or if the signature is missing or wrong.
+        DependencyError: if a signature is required and the extra ``sign`` is missing.
+    """
+    path = Path(path)
+    content = read_whole(path, limits.file_bytes)
+    if require_signature is not None:
+        from nip_runtime.signing import check_signature
+
+        check_signature(content, origin=path, public_key=Path(require_signature))
+    artifact = check_content(content, path, limits=limits)
+    _log.debug("%s agrees with its manifest", path)
+    yield artifact, content
+
+
+def check_content(content: Buffer, path: Path, *, limits: Limits = LIMITS) -> Artifact:
+    """The bytes of a defended file, checked. ``path`` names them in errors.
+
+    Raises:
+        ArtifactError: as :func:`read_artifact`.
+    """
+    container = parse_container(content, origin=str(path), limits=limits)
+    try:
+        return Artifact(path, container, check_container(container, content, limits=limits))
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+
+
+def check_container(container: Container, content: Buffer, *, limits: Limits = LIMITS) -> Manifest:
+    """Return the manifest of a defended file, having compared the two.
+
+    Args:
+        container: what was read from ``content``.
+        content: the whole file.
+        limits: on sizes and counts.
+
+    Raises:
+        ArtifactError: if there is no manifest, a bad one, or one that differs from the file, or the file is
+            beyond the artefact profile.
+    """
+    text = container.metadata.get(MANIFEST_KEY)
+    if text is None:
+        raise ArtifactError.mismatch(
+            expected="a defended file",
+            got=f"a plain ONNX model (no {MANIFEST_KEY!r} in its metadata)",
+            fix=_PLAIN,
+        )
+    manifest = read_manifest(text)
+    check_digest(container, manifest)
+    check_structure(container)
+    check_agreement(container, manifest)
+    check_growth(container, content, limits=limits)
+    check_defence(container, content, manifest)
+    return manifest
