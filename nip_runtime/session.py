@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ from nip_runtime.runners.dlpack import DlpackTensor
 from nip_runtime.runners.memory import telling_of_memory
 from nip_runtime.splitting import buckets
 from nip_runtime.stream import Answer, OnError, image_reader, predict_stream
+
+if TYPE_CHECKING:
+    from nip_runtime.observe.guard import Guarded
+    from nip_runtime.observe.protocol import Observer
 
 _log = logging.getLogger(__name__)
 
@@ -53,13 +58,19 @@ class DefendedSession:
         settings: all else that can be set about onnxruntime; wins over ``threads``.
         max_batch: inputs per run; larger batches are split. :func:`nip_runtime.ceiling.rows_within` measures
             how many a memory ceiling allows.
+        require_signature: path of a P-256 public key (PEM). The file's bytes are then verified against the
+            bundle beside it, ``<file>.sig``, before they are parsed; see :mod:`nip_runtime.signing`.
+        observer: told of every ``predict``; see :mod:`nip_runtime.observe`. Its failures are logged, and lose
+            no answer.
 
     Raises:
-        ArtifactError: if the file is missing, damaged, not a defended one, or differs from its manifest; or
-            if engine "gated" is asked for and an earlier version wrote the file.
+        ArtifactError: if the file is missing, damaged, not a defended one, or differs from its manifest; if
+            the signature asked for is missing, or does not fit; or if engine "gated" is asked for and an
+            earlier version wrote the file.
         DeviceError: if the device can't be had; says what is missing.
-        DependencyError: if onnxruntime is missing.
-        InputError: if ``engine`` is unknown, or ``threads`` or ``max_batch`` no positive whole number.
+        DependencyError: if onnxruntime is missing, or for signatures the extra "sign".
+        InputError: if ``engine`` is unknown, ``threads`` or ``max_batch`` no positive whole number,
+            ``require_signature`` no public key, or ``observer`` none.
     """
 
     def __init__(
@@ -71,6 +82,8 @@ class DefendedSession:
         threads: int | None = None,
         settings: SessionSettings | None = None,
         max_batch: int = 256,
+        require_signature: str | Path | None = None,
+        observer: Observer | None = None,
     ) -> None:
         _check_positive("max_batch", max_batch)
         if engine not in tuple(EngineKind):
@@ -78,7 +91,9 @@ class DefendedSession:
                 expected=f"engine {', '.join(EngineKind)}", got=repr(engine), fix="name one of these"
             )
         settings = SessionSettings(threads=threads) if settings is None else settings
-        with opened(path) as (artifact, content):
+        self._observer = None if observer is None else _guarded(observer)
+        key = None if require_signature is None else Path(require_signature).absolute()
+        with opened(path, require_signature=key) as (artifact, content):
             resolved = providers.resolve(device, settings=settings)
             runner = _runner(resolved, settings)
             try:
@@ -89,7 +104,7 @@ class DefendedSession:
                     device=resolved,
                     settings=settings,
                     runner=runner,
-                    open_again=partial(opened, Path(path).absolute()),
+                    open_again=partial(opened, Path(path).absolute(), require_signature=key),
                 )
             except NipError:
                 raise
@@ -104,7 +119,7 @@ class DefendedSession:
         self._manifest = artifact.manifest
         self._device = resolved
         self._runner: Runner[Any] = runner
-        self._reopen = (str(self._path), device, engine, settings, max_batch)
+        self._reopen = (str(self._path), device, engine, settings, max_batch, key, observer)
         self._max_batch = max_batch
         _log.info("opened %s on %s, policy %s", path, resolved, self._manifest.policy)
         _log.info("engine %s: %s", self.engine, self._opened.why)
@@ -151,11 +166,17 @@ class DefendedSession:
             OutOfMemoryError: if memory does not hold the run, and ``SessionSettings.on_out_of_memory`` asks
                 for nothing else or can't help.
         """
-        self._require_open()
-        with telling_of_memory():
-            return predict(
-                images, self._host_answers, self._manifest, max_batch=self._max_batch, on_bad_row=on_bad_row
-            )
+        observer = self._observer
+        if observer is None:
+            return self._predict(images, on_bad_row)
+        began = time.perf_counter()
+        try:
+            prediction = self._predict(images, on_bad_row)
+        except Exception as error:
+            observer.observe_error(error, duration_s=time.perf_counter() - began)
+            raise
+        observer.observe(prediction, duration_s=time.perf_counter() - began)
+        return prediction
 
     def predict_tensor(self, images: DlpackTensor) -> Answers[DlpackTensor]:
         """Predict N inputs that are already where this session computes, and leave the answers there.
@@ -268,6 +289,13 @@ class DefendedSession:
         spec = self._manifest.input
         return np.full((rows, *spec.shape), spec.bounds[0], np.float32)
 
+    def _predict(self, images: object, on_bad_row: str) -> Prediction:
+        self._require_open()
+        with telling_of_memory():
+            return predict(
+                images, self._host_answers, self._manifest, max_batch=self._max_batch, on_bad_row=on_bad_row
+            )
+
     def _host_answers(self, inputs: NDArray[np.float32]) -> Answers[NDArray[Any]]:
         return self._require_open().host.answer(inputs)
 
@@ -289,8 +317,24 @@ class DefendedSession:
         return f"DefendedSession({str(self._path)!r}, device={self.device!r})"
 
 
-def _open(path: str, device: str, engine: str, settings: SessionSettings, max_batch: int) -> DefendedSession:
-    return DefendedSession(path, device=device, engine=engine, settings=settings, max_batch=max_batch)
+def _open(
+    path: str,
+    device: str,
+    engine: str,
+    settings: SessionSettings,
+    max_batch: int,
+    require_signature: Path | None,
+    observer: Observer | None,
+) -> DefendedSession:
+    return DefendedSession(
+        path,
+        device=device,
+        engine=engine,
+        settings=settings,
+        max_batch=max_batch,
+        require_signature=require_signature,
+        observer=observer,
+    )
 
 
 def _runner(device: Device, settings: SessionSettings) -> Runner[Any]:
@@ -298,6 +342,12 @@ def _runner(device: Device, settings: SessionSettings) -> Runner[Any]:
     if device.provider == providers.CPU or device.memory is None:
         return HostRunner()
     return DeviceRunner(device, capture=settings.cuda_graph)
+
+
+def _guarded(observer: Observer) -> Guarded:
+    from nip_runtime.observe.guard import guarded  # who wants no observer need not wait for its import
+
+    return guarded(observer)
 
 
 def _check_positive(name: str, value: object) -> None:

@@ -67,6 +67,38 @@ def save(record: Record, folder: Path = RESULTS) -> Path:
     return path
 
 
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A record as it was read again, with where, when and on which commit it was made."""
+
+    record: Record
+    machine: str
+    commit: str
+    measured: str
+
+
+def read_all(folder: Path = RESULTS) -> tuple[Saved, ...]:
+    """All saved records, by name."""
+    return tuple(_read(path) for path in sorted(folder.glob("*.json")))
+
+
+def _read(path: Path) -> Saved:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    machine = content["machine"]
+    return Saved(
+        record=Record(
+            name=content["name"],
+            command=content["command"],
+            counts=tuple(Count(**count) for count in content["counts"]),
+            details=content["details"],
+        ),
+        machine=f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, "
+        f"numpy {machine['numpy']}, onnxruntime {machine['onnxruntime']}",
+        commit=content["commit"],
+        measured=content["measured"],
+    )
+
+
 def show(record: Record) -> str:
     """The record as lines for a terminal."""
     lines = [f"{record.name}: {record.command}"]
