@@ -18,6 +18,7 @@ Images = NDArray[np.uint8 | np.float32]
 """What a defended file takes."""
 _FLOAT32: Final = np.dtype(np.float32)
 _UINT8: Final = np.dtype(np.uint8)
+_WHITE: Final = np.float32(255)
 _REPAIR: Final = "drop or repair such rows first"
 
 
@@ -108,7 +109,7 @@ def to_float32(images: Images, spec: InputSpec) -> NDArray[np.float32]:
     low, high = spec.bounds
     channels_last = images.reshape(len(images), height, width, channels)
     floats = channels_last.transpose(0, 3, 1, 2).astype(np.float32, order="C")
-    floats /= np.float32(255)
+    floats /= _WHITE
     if (low, high) != (0.0, 1.0):
         floats *= np.float32(high - low)
         floats += np.float32(low)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -72,20 +71,21 @@ class Prediction:
 
     def __post_init__(self) -> None:
         rows = len(self.labels)
-        lengths = list(map(len, _columns(self)))
-        if lengths.count(rows) != len(lengths):
-            name = next(name for name, length in zip(_COLUMNS, lengths, strict=True) if length != rows)
-            raise ValueError(f"{name}: expected {rows} rows, got another number")
-        places = [refused.row for refused in self.refused]
-        if places and (places != sorted(set(places)) or not 0 <= places[0] <= places[-1] < rows):
-            raise ValueError(f"refused: expected rows from 0 to {rows - 1}, ascending, got {places[:9]}")
+        # No loop over names unless one is wrong: every request of one row pays for this.
+        others = len(self.logits), len(self.raw_labels), len(self.raw_logits), len(self.suspicion)
+        if (*others, len(self.flagged), len(self.candidate), len(self.reason)) != (rows,) * 7:
+            wrong = next(name for name in _COLUMNS if len(getattr(self, name)) != rows)
+            raise ValueError(f"{wrong}: expected {rows} rows, got another number")
+        if self.refused:
+            places = [refused.row for refused in self.refused]
+            if places != sorted(set(places)) or not 0 <= places[0] <= places[-1] < rows:
+                raise ValueError(f"refused: expected rows from 0 to {rows - 1}, ascending, got {places[:9]}")
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Prediction) if field.name != "refused")
-_columns: Final = attrgetter(*_COLUMNS)
 
 
 def explain(
@@ -96,13 +96,16 @@ def explain(
 ) -> tuple[Reason, ...]:
     """Give the reason of every row."""
     # Lists, for all of this is paid by every request of one row.
-    changed = (labels != raw_labels).tolist()
+    before, after, flags = raw_labels.tolist(), labels.tolist(), flagged.tolist()
+    if policy is not Policy.ALWAYS and before == after and True not in flags:
+        return (Reason.PASSED,) * len(flags)
+    changed = [one != other for one, other in zip(before, after, strict=True)]
     if policy is Policy.ALWAYS:
         return tuple([Reason.CORRECTED if is_changed else Reason.CONFIRMED for is_changed in changed])
     kept = Reason.DETECTED if policy is Policy.DETECT else Reason.CONFIRMED
     return tuple(
         [
             Reason.CORRECTED if is_changed else kept if is_flagged else Reason.PASSED
-            for is_changed, is_flagged in zip(changed, flagged.tolist(), strict=True)
+            for is_changed, is_flagged in zip(changed, flags, strict=True)
         ]
     )
