@@ -29,11 +29,11 @@ from nip_runtime.runners import DeviceRunner, HostRunner, Runner, from_dlpack, t
 from nip_runtime.runners.dlpack import DlpackTensor
 from nip_runtime.runners.memory import telling_of_memory
 from nip_runtime.splitting import buckets
-from nip_runtime.stream import Answer, OnError, image_reader, predict_stream
 
 if TYPE_CHECKING:
     from nip_runtime.observe.guard import Guarded
     from nip_runtime.observe.protocol import Observer
+    from nip_runtime.stream import Answer
 
 _log = logging.getLogger(__name__)
 
@@ -221,13 +221,18 @@ class DefendedSession:
         runs: int = 2,
         prefetch: int = 1,
         flush_after_ms: float | None = None,
-        on_error: str = OnError.RAISE,
+        on_error: str = "raise",
     ) -> Generator[Answer[Item], None, None]:
         """Answer a stream of single images in order, while later ones are still being read and decoded.
 
         See :func:`nip_runtime.stream.predict_stream` for arguments and errors. Without ``decode``, paths of
         image files are read and resized as the manifest pins it, and arrays pass as they are.
         """
+        from nip_runtime.stream import (
+            image_reader,
+            predict_stream,
+        )  # threads and images: not for all to import
+
         self._require_open()
         return predict_stream(
             partial(self.predict, on_bad_row=OnBadRow.SKIP),

@@ -111,9 +111,10 @@ def measure(folder: Path, commands: Sequence[str], wheel: Path, model: Path, sta
     if succeed(run, folder).strip() != expected:
         raise RuntimeError("the answers differ from this environment's")
     plain: list[str | Path] = [python, "-c", _PLAIN, model, images]
-    times: dict[str, list[float]] = {"start": [], "plain": [], "python": []}
+    cases: dict[str, list[str | Path]] = {"start": run, "plain": plain, "python": [python, "-c", "pass"]}
+    times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(starts):
-        for name, command in (("start", run), ("plain", plain), ("python", [python, "-c", "pass"])):
+        for name, command in cases.items():
             times[name].append(timed(command, folder))
     return Installed(
         bytes=size,
