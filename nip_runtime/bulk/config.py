@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ from nip_runtime.errors import InputError
 
 SHARD_ROWS: Final = 4096
 BATCH: Final = 64
+_ADDRESS: Final = re.compile(r"((tcp|tls|ws|wss|ucx)://)?[^/\s]+:\d+")
 
 
 class EngineName(StrEnum):
@@ -86,6 +88,12 @@ class BatchConfig:
                 expected="the address of a Dask scheduler",
                 got="none",
                 fix="start one with `dask scheduler`, and pass --scheduler tcp://HOST:8786",
+            )
+        if not _ADDRESS.fullmatch(self.scheduler):
+            raise InputError.mismatch(
+                expected="an address such as tcp://10.0.0.5:8786",
+                got=repr(self.scheduler),
+                fix="pass the one that `dask scheduler` prints",
             )
         if self.workers is not None:
             raise InputError.mismatch(

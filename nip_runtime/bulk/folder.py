@@ -83,36 +83,34 @@ def claimed(path: Path, plan: Plan) -> Iterator[OutFolder]:
 
 
 def _settle_plan(path: Path, plan: Plan) -> None:
+    """Store the plan, or make sure that the folder's parts are of this one."""
     target = path / PLAN
     try:
-        stored = target.read_bytes()
-    except FileNotFoundError:
-        stray = next(path.glob("part-*.parquet"), None)
-        if stray is not None:
-            raise InputError.mismatch(
-                expected=f"a new folder, or one with a {PLAN}", got=str(stray), fix="name another with --out"
-            ) from None
-        write_whole(target, plan.content)
-        return
+        stored = target.read_bytes() if target.exists() else b""
     except OSError as error:
         raise InputError.mismatch(
             expected=f"to read {target}", got=error.strerror or "an error", fix="check its permissions"
         ) from error
+    if stored == plan.content:
+        return
+    part = next(path.glob("part-*.parquet"), None)
+    if part is None:  # nothing was done yet, so nothing can be mixed
+        (path / SUMMARY).unlink(missing_ok=True)
+        write_whole(target, plan.content)
+        return
     try:
-        difference = plan.differs(stored)
+        had, have = plan.difference(stored)
     except ValueError as error:
         raise InputError.mismatch(
-            expected=f"the plan of an earlier run at {target}",
-            got="something else",
+            expected=f"beside {part} the plan of an earlier run, {PLAN}",
+            got="something else" if stored else "none",
             fix="name another folder with --out",
         ) from error
-    if difference is not None:
-        had, have = difference
-        raise InputError.mismatch(
-            expected=f"to go on in {path} with {had}",
-            got=have,
-            fix="run the command as it was to go on, or name another folder with --out",
-        )
+    raise InputError.mismatch(
+        expected=f"to go on in {path} with {had}",
+        got=have,
+        fix="run the command as it was to go on, or name another folder with --out",
+    )
 
 
 @contextmanager

@@ -143,14 +143,12 @@ class Plan:
         """SHA-256 of ``content``: every part carries it."""
         return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
 
-    def differs(self, stored: bytes) -> tuple[str, str] | None:
-        """What a stored plan says and what this one says instead, in words; None if they are equal.
+    def difference(self, stored: bytes) -> tuple[str, str]:
+        """What another stored plan says and what this one says instead, in words.
 
         Raises:
             ValueError: if ``stored`` is no plan.
         """
-        if stored == self.content:
-            return None
         try:
             theirs = json.loads(stored)
             if theirs["format"] != FORMAT:

@@ -35,8 +35,9 @@ class BatchProgress:
         self._shards, self._rows = plan.shard_count, plan.rows
         self._shards_done = len(there)
         self._rows_done = self._rows_before = sum(counts.rows for counts in there)
-        before = f"; {self.shards} are there already" if there else ""
-        self._print(f"{plan.rows} rows in {len(plan.sources)} files, {plan.shard_count} shards{before}")
+        rows, files = _count(plan.rows, "row"), _count(len(plan.sources), "file")
+        before = f"; {len(there)} are there already" if there else ""
+        self._print(f"{rows} in {files}, {_count(plan.shard_count, 'shard')}{before}")
         self._began = self._last = time.monotonic()
 
     def done(self, counts: Counts) -> None:
@@ -80,6 +81,10 @@ class BatchProgress:
     def _print(self, line: str) -> None:
         self.clear()
         print(line, file=self._stream, flush=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _duration(seconds: float) -> str:
