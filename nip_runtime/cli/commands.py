@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from typing import Final, Protocol
 
 GROUP: Final = "nip_runtime.commands"
+OWN: Final = ("predict", "inspect", "sign", "verify", "bench", "batch", "doctor", "triton")
 
 
 class Command(Protocol):
@@ -36,7 +37,7 @@ Loader = Callable[[], Command]
 def find_commands() -> Mapping[str, Loader]:
     """How to load each command, by name. Imports none of them; a built-in one can't be replaced."""
     added: dict[str, Loader] = {entry.name: entry.load for entry in entry_points(group=GROUP)}
-    own: dict[str, Loader] = {name: partial(_own, name) for name in ("predict", "inspect", "bench", "doctor")}
+    own: dict[str, Loader] = {name: partial(_own, name) for name in OWN}
     return own | {name: loader for name, loader in added.items() if name not in own}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -141,7 +142,8 @@ def _ask(path: Path, passphrase: Callable[[], str] | None) -> bytes:
         raise InputError.mismatch(
             expected=f"a passphrase for the encrypted key {path}", got="none", fix="hand one over"
         )
-    return passphrase().encode()
+    # As in the environment, where bytes that are no UTF-8 come as lone surrogates.
+    return os.fsencode(passphrase())
 
 
 def _read(path: Path) -> bytes:
@@ -171,17 +173,15 @@ def _labels(content: bytes) -> list[str]:
 
 
 def _not_pem(path: Path, expected: str, content: bytes, labels: list[str], *, convert: str) -> InputError:
+    got = " and ".join(f"a {label.lower()}" for label in labels[:3]) or "no PEM at all"
     if not labels and content[:1] == b"\x30":  # a DER sequence
         got, fix = "a DER file", f"convert it: {convert}"
+    elif "private" in expected:
+        fix = f"name the private key alone, or {_MAKE_KEY}"
     elif "CERTIFICATE" in labels:
-        got, fix = "a certificate", "take its key out: openssl x509 -in FILE -pubkey -noout"
+        fix = "take its key out: openssl x509 -in FILE -pubkey -noout"
     else:
-        got = ", ".join(label.lower() for label in labels[:3]) or "no PEM at all"
-        fix = (
-            _MAKE_KEY
-            if "private" in expected
-            else "take it from the key: openssl ec -in KEY -pubout -out PUB"
-        )
+        fix = "take it from the private key: openssl ec -in KEY -pubout -out PUB"
     return InputError.mismatch(expected=f"{expected} as PEM in {path}", got=got, fix=fix)
 
 
@@ -192,7 +192,7 @@ def _check_kind(key: object, public: Any, path: Path) -> None:
         if public.curve.name == _CURVE:
             return
     else:
-        got = f"a key for {type(key).__name__.removesuffix('PublicKey').removesuffix('PrivateKey')}"
+        got = f"a key of type {type(key).__name__.removesuffix('PublicKey').removesuffix('PrivateKey')}"
     raise InputError.mismatch(expected=f"a P-256 key in {path}", got=got, fix=_MAKE_KEY)
 
 
@@ -201,7 +201,8 @@ def _unreadable() -> tuple[type[Exception], ...]:
 
 
 def _reason(error: Exception) -> str:
-    return f"something else ({error})".replace("\n", " ")
+    # cryptography goes on with a link to its questions and answers.
+    return f"something else ({str(error).partition('. ')[0]})"
 
 
 def _ecdsa() -> ec.ECDSA:

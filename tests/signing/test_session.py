@@ -1,0 +1,71 @@
+"""A session that requires a signature opens nothing else."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nip_runtime import DefendedSession
+from nip_runtime.errors import ArtifactError, DependencyError, InputError
+from tests.signing.conftest import GOLDEN, Owner, Signed
+
+
+def open_session(signed: Signed, public: Path | None = None) -> DefendedSession:
+    public = signed.owner.public if public is None else public
+    return DefendedSession(signed.path, device="cpu", threads=1, require_signature=public)
+
+
+def refusal(signed: Signed, public: Path | None = None) -> str:
+    with pytest.raises(ArtifactError) as caught:
+        open_session(signed, public)
+    return str(caught.value)
+
+
+def test_a_signed_file_runs(signed: Signed) -> None:
+    golden = np.load(GOLDEN.with_suffix(".npz"))
+    with open_session(signed) as session:
+        assert (session.predict(golden["images"]).labels == golden["labels"]).all()
+
+
+def test_what_is_not_signed_does_not(signed: Signed, stranger: Owner) -> None:
+    assert "expected a signature by the key" in refusal(signed, stranger.public)
+    signed.bundle.unlink()
+    assert "got nothing there" in refusal(signed)
+    # Without the demand the same file opens: what is refused is the missing signature.
+    DefendedSession(signed.path, device="cpu", threads=1).close()
+
+
+def test_another_good_file_under_a_signed_name_does_not_run(signed: Signed) -> None:
+    shutil.copy(GOLDEN.with_name("always.onnx"), signed.path)
+    assert "the file was changed" in refusal(signed)
+
+
+def test_the_signature_is_judged_before_the_file_is_parsed(signed: Signed) -> None:
+    signed.path.write_bytes(b"this is no ONNX file")
+    assert "the file was changed" in refusal(signed)
+
+
+def test_a_private_key_is_no_public_key(signed: Signed) -> None:
+    with pytest.raises(InputError, match="never ship it"):
+        open_session(signed, signed.owner.private)
+
+
+def test_without_cryptography_nothing_opens(signed: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(DependencyError, match=r"nip-runtime\[sign\]"):
+        open_session(signed)
+
+
+def test_the_demand_travels_with_a_pickled_session(signed: Signed) -> None:
+    with open_session(signed) as session:
+        packed = pickle.dumps(session)
+    with pickle.loads(packed) as copy:
+        assert copy.path == signed.path
+    shutil.copy(GOLDEN.with_name("always.onnx"), signed.path)
+    with pytest.raises(ArtifactError, match="the file was changed"):
+        pickle.loads(packed)
