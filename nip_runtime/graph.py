@@ -32,6 +32,9 @@ _TYPED_DATA: Final = {
 _CONTINUED: Final = bytes(range(0x80, 0x100))
 """Bytes of a base-128 number that another byte follows."""
 
+_SHORT: Final = 64
+"""Bytes of an attribute that is worth remembering: a number or a few, no tensor to speak of."""
+
 # What a field of an AttributeProto holds, as 1 << the type that the attribute then states.
 _ATTRIBUTE_KINDS: Final = {
     number: 1 << kind
@@ -106,6 +109,9 @@ class Graph:
         self.nodes: list[NodeInfo] = []
         self.operators: Counter[str] = Counter()
         self._reader = reader
+        # Few kinds of values and attributes stand in a graph again and again: each is read once.
+        self._types: dict[bytes, tuple[str, tuple[int | str | None, ...] | None]] = {}
+        self._attributes: dict[bytes, tuple[str, Attribute]] = {}
         for part in reader.inside(field, messages.GRAPH):
             match part.number:
                 case 1:
@@ -141,7 +147,7 @@ class Graph:
                 case 7:
                     domain = reader.name(part)
                 case 5:
-                    name, value = self._attribute(part, depth=depth)
+                    name, value = self._known_attribute(part, depth=depth)
                     if name in attributes:
                         reader.note(f"two attributes {printable(name)} of one {printable(operator)}")
                     attributes[name] = value
@@ -152,6 +158,17 @@ class Graph:
         self.operators[full] += 1
         if depth == 0:
             self.nodes.append(NodeInfo(full, tuple(inputs), tuple(outputs), attributes))
+
+    def _known_attribute(self, field: Field, *, depth: int) -> tuple[str, Attribute]:
+        if field.stop - field.start > _SHORT:
+            return self._attribute(field, depth=depth)
+        content = self._reader.buffer[field.start : field.stop]
+        known = self._attributes.get(content)
+        if known is None:
+            known = self._attribute(field, depth=depth)
+            if known[1] is not None:  # not a tensor or subgraph, which count where they stand
+                self._attributes[content] = known
+        return known
 
     def _attribute(self, field: Field, *, depth: int) -> tuple[str, Attribute]:
         reader = self._reader
@@ -225,15 +242,26 @@ class Graph:
             if part.number == 1:
                 name = reader.name(part)
             elif part.number == 2:
-                for kind in reader.inside(part, messages.TYPE):
-                    if kind.number != 1:  # a sequence, map or optional: named, not described
-                        continue
-                    for detail in reader.inside(kind, messages.TENSOR_TYPE):
-                        if detail.number == 1:
-                            dtype = _dtype(detail.value)
-                        else:
-                            shape = self._shape(detail)
+                content = reader.buffer[part.start : part.stop]
+                known = self._types.get(content)
+                if known is None:
+                    known = self._types[content] = self._type(part)
+                dtype, shape = known
         return TensorInfo(name, dtype, shape)
+
+    def _type(self, field: Field) -> tuple[str, tuple[int | str | None, ...] | None]:
+        reader = self._reader
+        dtype = "unknown"
+        shape: tuple[int | str | None, ...] | None = None
+        for kind in reader.inside(field, messages.TYPE):
+            if kind.number != 1:  # a sequence, map or optional: named, not described
+                continue
+            for detail in reader.inside(kind, messages.TENSOR_TYPE):
+                if detail.number == 1:
+                    dtype = _dtype(detail.value)
+                else:
+                    shape = self._shape(detail)
+        return dtype, shape
 
     def _shape(self, field: Field) -> tuple[int | str | None, ...]:
         reader = self._reader

@@ -6,21 +6,19 @@ to an input is a stored int8 bank times its step, and what comes of it is cut at
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+import math
+from typing import Final
 
 from nip_runtime.artifact.agreement import AGAIN
+from nip_runtime.artifact.numbers import beyond, non_finite, read_numbers, to_float32
 from nip_runtime.container import Container
 from nip_runtime.errors import ArtifactError
-from nip_runtime.graph import InitializerInfo, NodeInfo
+from nip_runtime.graph import NodeInfo
 from nip_runtime.manifest import Manifest
 from nip_runtime.names import DEFENCE, FLAG_THRESHOLD, PERTURBED, SCREEN_THRESHOLD
 from nip_runtime.reader import printable
 from nip_runtime.wire import Buffer
 
-_NUMPY: Final = {"float32": "<f4", "float64": "<f8", "float16": "<f2", "int8": "i1", "int64": "<i8"}
 _FLOAT32_CODE: Final = 1
 _ROUNDING: Final = 1e-6
 """Relative: ε / 127 is stored in float32."""
@@ -44,21 +42,6 @@ def check_defence(container: Container, content: Buffer, manifest: Manifest) -> 
     _check_perturbation(graph, manifest)
 
 
-def read_values(tensor: InitializerInfo, content: Buffer) -> NDArray[Any]:
-    """The values of a weight stored as raw bytes, in its shape.
-
-    Raises:
-        ArtifactError: if it is stored otherwise, or of a type that no constant of the defence has.
-    """
-    if tensor.raw is None or tensor.dtype not in _NUMPY:
-        raise ArtifactError.mismatch(
-            expected=f"{printable(tensor.name)} as raw numbers", got=f"{tensor.dtype} otherwise", fix=AGAIN
-        )
-    start, stop = tensor.raw
-    dtype = np.dtype(_NUMPY[tensor.dtype])
-    return np.frombuffer(content, dtype, (stop - start) // dtype.itemsize, start).reshape(tensor.shape)
-
-
 class _Constants:
     """A graph's nodes by what they compute, and its stored weights by name."""
 
@@ -70,13 +53,15 @@ class _Constants:
             name for node in container.nodes if node.operator == "LessOrEqual" for name in node.inputs[1:]
         }
 
-    def scalar(self, name: str, what: str) -> np.float32:
+    def scalar(self, name: str, what: str) -> float:
         """The only value of a stored float32 constant."""
         tensor = self.stored.get(name)
         if tensor is None or tensor.dtype != "float32" or tensor.elements != 1:
             got = "none" if tensor is None else f"{tensor.dtype} of shape {tensor.shape}"
             raise ArtifactError.mismatch(expected=f"one stored float32 as {what}", got=got, fix=AGAIN)
-        value: np.float32 = read_values(tensor, self.content).reshape(-1)[0]
+        value = float(read_numbers(tensor, self.content)[0])
+        if not math.isfinite(value):
+            raise ArtifactError.mismatch(expected=f"a finite number as {what}", got=str(value), fix=AGAIN)
         return value
 
     def node(self, name: str, operator: str) -> NodeInfo:
@@ -109,11 +94,11 @@ def _check_finite(graph: _Constants) -> None:
     """NaN or Inf in a read-out, a scale or a curve would silence the gate or raise it always."""
     for name, tensor in graph.stored.items():
         if name.startswith(DEFENCE) and tensor.dtype.startswith("float"):
-            values = read_values(tensor, graph.content)
-            if not np.isfinite(values).all():
+            wrong = non_finite(tensor, graph.content)
+            if wrong:
                 raise ArtifactError.mismatch(
                     expected=f"finite numbers in {printable(name)}",
-                    got=f"{int(np.count_nonzero(~np.isfinite(values)))} of {values.size} NaN or Inf",
+                    got=f"{wrong} of {tensor.elements} NaN or Inf",
                     fix=AGAIN,
                 )
 
@@ -126,7 +111,7 @@ def _check_threshold(graph: _Constants, name: str, field: str, stated: float | N
             )
         return
     value = graph.scalar(name, name)
-    if value != np.float32(stated):
+    if value != to_float32(stated):
         raise ArtifactError.mismatch(
             expected=f"{name} {stated:.9g}, as the manifest's {field}", got=f"{value:.9g}", fix=AGAIN
         )
@@ -142,7 +127,7 @@ def _check_perturbation(graph: _Constants, manifest: Manifest) -> None:
         raise _no_perturbation("Clip with two bounds", f"{len(clip.inputs) - 1}")
     for name, what, bound in zip(clip.inputs[1:], ("lowest", "highest"), manifest.input.bounds, strict=True):
         value = graph.scalar(name, f"{what} value of a moved input")
-        if value != np.float32(bound):
+        if value != to_float32(bound):
             raise ArtifactError.mismatch(
                 expected=f"moved inputs cut at {bound:.9g}, as the manifest's bounds",
                 got=f"{value:.9g}",
@@ -170,12 +155,12 @@ def _check_bank(graph: _Constants, bank: str, step: str, manifest: Manifest) -> 
             got=str(tensor.shape),
             fix=AGAIN,
         )
-    steps = read_values(tensor, graph.content)
-    furthest = max(int(steps.max(initial=0)), -int(steps.min(initial=0)))
-    size = float(graph.scalar(step, "the bank's step"))
-    if not furthest * abs(size) <= eps * (1 + _ROUNDING):
+    size = abs(graph.scalar(step, "the bank's step"))
+    most = math.floor(min(128.0, eps * (1 + _ROUNDING) / size)) if size > 0 else 128
+    steps = beyond(tensor, graph.content, most)
+    if steps:
         raise ArtifactError.mismatch(
             expected=f"a bank within ±{eps:.9g}, the manifest's ε",
-            got=f"{furthest} steps of {size:.9g}, which reach {furthest * abs(size):.9g}",
+            got=f"{steps} steps of {size:.9g}, which reach {steps * size:.9g}",
             fix=AGAIN,
         )

@@ -7,14 +7,12 @@ and are not: a hostile file can still ask for more memory than there is. Sign fi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from nip_runtime.artifact.agreement import AGAIN
-from nip_runtime.artifact.defence import read_values
+from nip_runtime.artifact.numbers import read_numbers
 from nip_runtime.container import Container
 from nip_runtime.errors import ArtifactError
 from nip_runtime.graph import InitializerInfo, NodeInfo
@@ -98,5 +96,5 @@ class _Graph:
                 got=f"{tensor.elements} in {printable(tensor.name)}",
                 fix=AGAIN,
             )
-        values: NDArray[Any] = np.abs(read_values(tensor, self._content).astype(np.float64))
-        return float(np.prod(np.maximum(values, 1.0)))  # NaN stays NaN, which is no size either
+        values = (abs(value) for value in read_numbers(tensor, self._content))
+        return math.prod(float(value) if not value <= 1 else 1.0 for value in values)  # NaN stays NaN

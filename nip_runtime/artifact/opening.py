@@ -109,7 +109,7 @@ def check_container(container: Container, content: Buffer, *, limits: Limits = L
             got=f"a plain ONNX model (no {MANIFEST_KEY!r} in its metadata)",
             fix=_PLAIN,
         )
-    manifest = read_manifest(text)
+    manifest = read_manifest(text, limits=limits)
     check_digest(container, manifest)
     check_structure(container)
     check_agreement(container, manifest)

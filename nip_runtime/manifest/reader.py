@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from types import UnionType
@@ -11,13 +13,20 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from nip_runtime.errors import ArtifactError
 from nip_runtime.manifest.model import ADDED, SCHEMA_VERSION, Manifest, plain
+from nip_runtime.profile import LIMITS, Limits
 from nip_runtime.rates import Rate
+from nip_runtime.reader import printable
 
 _RATE_TOLERANCE: Final = 1e-6
+_STRUCTURE: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|([\[\]{}])', re.DOTALL)
+"""Strings, which are passed over, and brackets. An unclosed string goes on to the end: one pass will do."""
+_SHOWN: Final = 400
+_MOST: Final = 2**63 - 1
+"""The largest whole number: what other languages' readers can hold, and floats come near."""
 _KINDS: Final = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 
 
-def read_manifest(text: str) -> Manifest:
+def read_manifest(text: str, *, limits: Limits = LIMITS) -> Manifest:
     """Read a manifest from its JSON text.
 
     Fields that this version does not know are errors, unless the manifest states a newer minor version of the
@@ -27,6 +36,7 @@ def read_manifest(text: str) -> Manifest:
     Raises:
         ArtifactError: if anything is wrong; the message starts with the JSON path of the bad field.
     """
+    _check_size(text, limits)
     try:
         document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
@@ -41,6 +51,27 @@ def read_manifest(text: str) -> Manifest:
     decoder = _Decoder(ignore_unknown=minor > own_minor, optional=later)
     decoded: Manifest = decoder.decode(Manifest, document, "$")
     return decoded
+
+
+def _check_size(text: str, limits: Limits) -> None:
+    """Refuse what would take the parser long, before it starts."""
+    if len(text) > limits.manifest_bytes:
+        raise ArtifactError.mismatch(
+            expected=f"a manifest of at most {limits.manifest_bytes} bytes",
+            got=f"{len(text)} characters",
+            fix="export the model again",
+        )
+    depth = 0
+    for found in _STRUCTURE.finditer(text):
+        bracket = found[1]
+        if bracket is not None:
+            depth += 1 if bracket in "[{" else -1
+        if depth > limits.manifest_depth:
+            raise ArtifactError.mismatch(
+                expected=f"a manifest of at most {limits.manifest_depth} objects and lists in each other",
+                got="more",
+                fix="export the model again",
+            )
 
 
 def _minor_version(document: dict[str, Any]) -> int:
@@ -92,7 +123,7 @@ class _Decoder:
         unknown = [name for name in value if name not in known]
         if unknown and not self.ignore_unknown:
             raise ArtifactError(
-                f"{where}.{unknown[0]}: expected only known fields ({', '.join(known)}), got this one;"
+                f"{where}.{printable(unknown[0])}: expected only known fields ({', '.join(known)}), got this one;"
                 " export the model again"
             )
         optional = self.optional if kind is Manifest else frozenset()
@@ -107,7 +138,7 @@ class _Decoder:
         try:
             return kind(**arguments)
         except ValueError as error:
-            raise ArtifactError(f"{where}.{error}; export the model again") from error
+            raise ArtifactError(f"{where}.{printable(str(error), _SHOWN)}; export the model again") from error
 
     def _tuple(self, kinds: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
         if not isinstance(value, list):
@@ -151,15 +182,18 @@ def _scalar(kind: Any, value: object, where: str) -> Any:
             raise _wrong(where, "a finite number", str(value))
         return number
     if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     if type(value) is not kind:
         raise _wrong(where, _KINDS[kind], value)
+    if isinstance(value, int) and abs(value) > _MOST:
+        raise _wrong(where, f"a whole number up to {_MOST}", value)
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        raise _wrong(where, "text that can be written down", ascii(value))
     return value
 
 
 def _wrong(where: str, expected: str, got: object) -> ArtifactError:
-    shown = json.dumps(got, ensure_ascii=False)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    shown = printable(json.dumps(got, ensure_ascii=False))
     return ArtifactError(f"{where}: expected {expected}, got {shown}; export the model again")
 
 
@@ -170,6 +204,6 @@ def _refuse_constant(name: str) -> float:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"field {next(name for name in names if names.count(name) > 1)!r} twice")
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"field {printable(counts.most_common(1)[0][0])!r} twice")
     return found
