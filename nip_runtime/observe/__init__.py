@@ -1,12 +1,13 @@
 """What a session does, for those who run it: counts, an audit of flagged rows, a warning when traffic drifts.
 
-    from nip_runtime import DefendedSession, read_manifest
+    from nip_runtime import DefendedSession
+    from nip_runtime.artifact import read_artifact
     from nip_runtime.observe import AuditFile, Counters, DriftWatch, Expected, compose
 
-    counters = Counters()
-    drift = DriftWatch(Expected.from_manifest(read_manifest("model.nip.onnx")))
-    observer = compose(counters, drift, AuditFile("flagged.jsonl"))
-    session = DefendedSession("model.nip.onnx", observer=observer)
+    manifest = read_artifact("model.nip.onnx").manifest
+    counters, drift = Counters(), DriftWatch(Expected.from_manifest(manifest))
+    audit = AuditFile("flagged.jsonl", class_names=manifest.output.class_names)
+    session = DefendedSession("model.nip.onnx", observer=compose(counters, drift, audit))
 
 Observers hear of every ``predict``, and of ``predict_stream``, which predicts batch by batch. They hear
 nothing of ``predict_tensor``: its answers stay on the device, and looking at them would bring them to the

@@ -22,10 +22,9 @@ A. Ramdas, A. Rinaldo, "E-detectors: a nonparametric framework for sequential ch
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, Self
+from math import exp, expm1, log1p
+from typing import Final, NamedTuple, Self
 
 RISES: Final = (1.25, 1.6, 2.5, 5.0, 12.0, 40.0)
 """Alternatives above an edge, as ratios of the odds, the mildest first."""
@@ -35,8 +34,7 @@ _MOST_LOG: Final = 600.0
 """Growth within one run of unflagged rows stops here, before float64 does; far beyond any threshold."""
 
 
-@dataclass(frozen=True)
-class _Bet:
+class _Bet(NamedTuple):
     """One alternative against the edge."""
 
     flagged: float
@@ -50,7 +48,7 @@ class _Bet:
     def against(cls, edge: float, ratio: float) -> Self:
         odds = ratio * edge / (1 - edge)
         rate = odds / (1 + odds)
-        return cls(rate / edge, math.log1p((edge - rate) / (1 - edge)), (1 - rate) / (rate - edge))
+        return cls(rate / edge, log1p((edge - rate) / (1 - edge)), (1 - rate) / (rate - edge))
 
 
 class Detector:
@@ -78,11 +76,12 @@ class Detector:
 
     def unflagged(self, count: int) -> None:
         """Take so many unflagged rows in a row: in closed form, however many they are."""
+        logs = [min(count * bet.log_unflagged, _MOST_LOG) for bet in self._bets]
         self._values = [
-            value + (value - bet.fixed) * math.expm1(min(count * bet.log_unflagged, _MOST_LOG))
-            for value, bet in zip(self._values, self._bets, strict=True)
+            value * exp(log) - bet.fixed * expm1(log)
+            for value, log, bet in zip(self._values, logs, self._bets, strict=True)
         ]
-        self._climbed(math.exp(min(count * self._bets[0].log_unflagged, _MOST_LOG)), count, 0)
+        self._climbed(exp(logs[0]), count, 0)
 
     def flagged(self) -> None:
         """Take one flagged row."""

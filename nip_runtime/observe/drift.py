@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_runtime.errors import InputError
 from nip_runtime.observe.detector import FALLS, RISES, Detector
 from nip_runtime.observe.expected import Expected, Learned
 from nip_runtime.observe.forks import restart_in_children
@@ -104,16 +105,20 @@ class DriftWatch:
         horizon_rows: rows that it is stated for.
 
     Raises:
-        ValueError: if ``alpha`` is no share between 0 and 1, or ``horizon_rows`` below 1.
+        InputError: if ``alpha`` is no share between 0 and 1, or ``horizon_rows`` below 1.
     """
 
     def __init__(
         self, expected: Expected | Learned, *, alpha: float = 0.01, horizon_rows: int = 100_000
     ) -> None:
         if not 0 < alpha < 1:
-            raise ValueError(f"alpha: expected a share between 0 and 1, got {alpha}")
+            raise InputError.mismatch(
+                expected="alpha between 0 and 1", got=repr(alpha), fix="pass a probability, 0.01 say"
+            )
         if horizon_rows < 1:
-            raise ValueError(f"horizon_rows: expected at least 1, got {horizon_rows}")
+            raise InputError.mismatch(
+                expected="horizon_rows of at least 1", got=repr(horizon_rows), fix="pass a number of rows"
+            )
         self._given, self._alpha, self._horizon_rows = expected, alpha, horizon_rows
         self.restart()
         restart_in_children(self)
@@ -137,7 +142,7 @@ class DriftWatch:
             flagged = np.delete(flagged, [refused.row for refused in prediction.refused])
         self.see(flagged)
 
-    def see(self, flagged: NDArray[np.bool_] | Sequence[bool]) -> tuple[Alarm, ...]:
+    def see(self, flagged: NDArray[Any] | Sequence[bool]) -> tuple[Alarm, ...]:
         """Watch the flags (N,) of further rows, in order; returns the alarms that they raised.
 
         For answers that no observer sees: those of ``predict_tensor``, or of a server.

@@ -9,6 +9,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_runtime.errors import InputError
 from nip_runtime.manifest import Manifest
 from nip_runtime.rates import Rate
 
@@ -33,7 +34,7 @@ class Expected:
         basis: where the interval comes from, for messages.
 
     Raises:
-        ValueError: if the bounds are no such interval.
+        InputError: if the bounds are no such interval.
     """
 
     low: float
@@ -42,9 +43,10 @@ class Expected:
 
     def __post_init__(self) -> None:
         if not (0 <= self.low <= self.high <= 1 and self.low < 1 and self.high > 0):
-            raise ValueError(
-                "low, high: expected 0 ≤ low ≤ high ≤ 1, low below 1, high above 0, "
-                f"got {self.low}, {self.high}"
+            raise InputError.mismatch(
+                expected="flag rates 0 ≤ low ≤ high ≤ 1, low below 1, high above 0",
+                got=f"{self.low} and {self.high}",
+                fix="measure them: Expected.from_rate",
             )
 
     @classmethod
@@ -86,7 +88,7 @@ class Learned:
         confidence: of the interval, see :meth:`Expected.from_rate`.
 
     Raises:
-        ValueError: if there are fewer, or the confidence is no share between 0 and 1.
+        InputError: if there are fewer, or the confidence is no share between 0 and 1.
     """
 
     rows: int = 5000
@@ -94,7 +96,9 @@ class Learned:
 
     def __post_init__(self) -> None:
         if self.rows < 100:
-            raise ValueError(f"rows: expected at least 100, got {self.rows}")
+            raise InputError.mismatch(
+                expected="at least 100 rows to learn from", got=repr(self.rows), fix="take thousands"
+            )
         _check_confidence(self.confidence)
 
 
@@ -102,7 +106,7 @@ def exact_interval(rate: Rate, confidence: float) -> tuple[float, float]:
     """Clopper and Pearson's interval (low, high) for a binomial share.
 
     Raises:
-        ValueError: if the confidence is no share between 0 and 1.
+        InputError: if the confidence is no share between 0 and 1.
     """
     _check_confidence(confidence)
     tail = (1 - confidence) / 2
@@ -113,7 +117,9 @@ def exact_interval(rate: Rate, confidence: float) -> tuple[float, float]:
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence: expected a share between 0 and 1, got {confidence}")
+        raise InputError.mismatch(
+            expected="a confidence between 0 and 1", got=repr(confidence), fix="pass 0.99, say"
+        )
 
 
 def _share_where_at_most(count: int, n: int, probability: float) -> float:
