@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 import numpy as np
 
+from nip_runtime.cli.printable import printable
 from nip_runtime.errors import InputError
-from nip_runtime.images import ARRAY_SUFFIXES, find_files, read_file
-from nip_runtime.inputs import Images
+from nip_runtime.images import ARRAY_SUFFIXES, MOST_PIXELS, find_files, read_unjudged
+from nip_runtime.inputs import Images, OnBadRow
 from nip_runtime.manifest import InputSpec
 from nip_runtime.result import Prediction
 from nip_runtime.session import DefendedSession
@@ -43,7 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  nip predict model.nip.onnx photo.png\n"
         "  nip predict model.nip.onnx photos/ --json > answers.jsonl\n\n"
-        "exit code: 0 all done, 1 some inputs could not be read, 2 wrong usage or model"
+        "An unreadable file, or a row of an array that is refused, is reported in its\n"
+        "place, and the rest goes on.\n\n"
+        "exit code: 0 all done, 1 some inputs have no answer, 2 wrong usage or model"
     )
     parser.add_argument("model", metavar="F.onnx", help="defended file, made by `nip export`")
     parser.add_argument(
@@ -69,28 +73,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict every input; an unreadable one is reported and the rest goes on."""
+    """Predict every input; one that has no answer is reported in its place and the rest goes on."""
     files = find_files(args.inputs)
+    _quieten_opencv()
     with DefendedSession(args.model, device=args.device, max_batch=args.batch) as session:
         names = session.manifest.output.class_names
         show = _JsonLines(names) if args.json else _Table(names, files)
         progress = _Progress(len(files), sys.stderr)
         failed = 0
-
-        def report(path: Path, error: InputError) -> None:
-            nonlocal failed
-            failed += 1
+        for batch in _batches(files, session.manifest.input, args.batch):
+            prediction = None
+            refused: dict[int, str] = {}
+            if batch.images is not None:
+                prediction = session.predict(batch.images, on_bad_row=OnBadRow.SKIP)
+                refused = {row.row: row.why for row in prediction.refused}
             progress.clear()
-            show.error(path, error)
-
-        for batch in _batches(files, session.manifest.input, args.batch, report):
-            prediction = session.predict(batch.images)
-            progress.clear()
-            for row, source in enumerate(batch.sources):
-                show.row(source, prediction, row)
+            for entry in batch.entries:
+                error = refused.get(entry.row) if entry.error is None else entry.error
+                if error is not None or prediction is None:
+                    failed += 1
+                    show.error(entry.source, error or "")
+                else:
+                    show.row(entry.source, prediction, entry.row)
             progress.update(batch.files_done)
         progress.clear()
     return _SOME_FAILED if failed else 0
+
+
+def _quieten_opencv() -> None:
+    """Settle what OpenCV reads when it is loaded: a file is told about once, and by us."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
 
 
 @dataclass(frozen=True)
@@ -98,45 +111,58 @@ class _Source:
     """Where a row comes from: a file, and the index within it if it is an array."""
 
     path: Path
-    index: int | None
+    index: int | None = None
 
     def __str__(self) -> str:
-        return str(self.path) if self.index is None else f"{self.path}[{self.index}]"
+        return printable(str(self.path)) + ("" if self.index is None else f"[{self.index}]")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row of a batch, or a file that could not be read."""
+
+    source: _Source
+    row: int
+    error: str | None = None
 
 
 @dataclass(frozen=True)
 class _Batch:
-    sources: list[_Source]
-    images: Images
+    entries: list[_Entry]
+    images: Images | None
     files_done: int
 
 
-def _batches(
-    files: list[Path], spec: InputSpec, size: int, report: Callable[[Path, InputError], None]
-) -> Iterator[_Batch]:
+def _batches(files: list[Path], spec: InputSpec, size: int) -> Iterator[_Batch]:
     """Read files in order and join them into batches of at least ``size`` rows of one dtype and shape."""
-    sources: list[_Source] = []
+    entries: list[_Entry] = []
     parts: list[Images] = []
+    rows = 0
     for done, path in enumerate(files):
         try:
-            images = read_file(path, spec)
+            images = read_unjudged(path, spec)
         except InputError as error:
-            report(path, error)
+            entries.append(_Entry(_Source(path), -1, str(error)))
             continue
         if parts and (images.dtype != parts[0].dtype or images.shape[1:] != parts[0].shape[1:]):
-            yield _Batch(sources, _joined(parts), done)
-            sources, parts = [], []
+            yield _Batch(entries, _joined(parts), done)
+            entries, parts, rows = [], [], 0
         is_array = path.suffix.lower() in ARRAY_SUFFIXES
-        sources += [_Source(path, index if is_array else None) for index in range(len(images))]
+        entries += [
+            _Entry(_Source(path, index if is_array else None), rows + index) for index in range(len(images))
+        ]
         parts.append(images)
-        if len(sources) >= size:
-            yield _Batch(sources, _joined(parts), done + 1)
-            sources, parts = [], []
-    if sources:
-        yield _Batch(sources, _joined(parts), len(files))
+        rows += len(images)
+        if rows >= size:
+            yield _Batch(entries, _joined(parts), done + 1)
+            entries, parts, rows = [], [], 0
+    if entries:
+        yield _Batch(entries, _joined(parts), len(files))
 
 
-def _joined(parts: list[Images]) -> Images:
+def _joined(parts: list[Images]) -> Images | None:
+    if not parts:
+        return None
     return parts[0] if len(parts) == 1 else np.concatenate(parts)  # a large array file is not copied
 
 
@@ -147,7 +173,7 @@ class _Table:
         self._names = class_names
         longest = max((len(name) for name in class_names or ()), default=5)
         self._widths = (
-            max(map(len, map(str, files))) + 7,
+            max(len(str(_Source(file))) for file in files) + 7,
             max(longest, 5),
             max(longest, 5),
             9,
@@ -168,19 +194,19 @@ class _Table:
         )
         print(self._line(cells))
 
-    def error(self, path: Path, error: InputError) -> None:
-        print(f"nip: error: {path}: {error}", file=sys.stderr)
+    def error(self, source: _Source, error: str) -> None:
+        _report(source, error)
 
     def _name(self, label: np.int64) -> str:
         return _class_name(self._names, label) or str(label)
 
     def _line(self, cells: tuple[str, ...]) -> str:
         padded = [cell.ljust(width) for cell, width in zip(cells, self._widths, strict=False)]
-        return "  ".join([*padded, *cells[len(padded) :]]).rstrip()
+        return printable("  ".join([*padded, *cells[len(padded) :]]).rstrip(), sys.stdout.encoding)
 
 
 class _JsonLines:
-    """One object per input; an unreadable one has only ``file`` and ``error``."""
+    """One object per input; one without an answer has only ``file``, ``index`` and ``error``."""
 
     def __init__(self, class_names: tuple[str, ...] | None) -> None:
         self._names = class_names
@@ -204,12 +230,21 @@ class _JsonLines:
             raw_logits=prediction.raw_logits[row].tolist(),
         )
 
-    def error(self, path: Path, error: InputError) -> None:
-        self._print(file=str(path), error=str(error))
-        print(f"nip: error: {path}: {error}", file=sys.stderr)
+    def error(self, source: _Source, error: str) -> None:
+        self._print(file=str(source.path), index=source.index, error=error)
+        _report(source, error)
 
     def _print(self, **values: Any) -> None:
-        print(json.dumps(values, ensure_ascii=False))
+        line = json.dumps(values, ensure_ascii=False)
+        try:
+            line.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:  # a file name that is no text, or a terminal that can't show it
+            line = json.dumps(values)
+        print(line)
+
+
+def _report(source: _Source, error: str) -> None:
+    print(f"nip: error: {source}: {printable(' '.join(error.split()))}", file=sys.stderr)
 
 
 def _class_name(names: tuple[str, ...] | None, label: np.int64) -> str | None:

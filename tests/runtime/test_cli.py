@@ -92,11 +92,16 @@ def test_predict_reports_an_unreadable_input_and_goes_on(
     assert main(["predict", str(toy_path), str(folder), "--json"]) == 1
     captured = capsys.readouterr()
     errors = captured.err.splitlines()
-    assert len(errors) == 2
+    assert len(errors) == 3
     assert errors[0].startswith(f"nip: error: {folder / 'aa.png'}: expected an image")
-    assert "NaN in row 0" in errors[1]
+    for row in (0, 1):
+        assert errors[1 + row].startswith(f"nip: error: {folder / 'y.npy'}[{row}]: expected uint8")
+        assert errors[1 + row].endswith("got NaN; drop or repair such rows first")
     rows = _json_lines(captured.out)
-    assert sum("error" in row for row in rows) == 2
+    order = [(Path(row["file"]).name, row["index"], "error" in row) for row in rows]
+    assert order[:3] == [("a.png", None, False), ("aa.png", None, True), ("b.png", None, False)]
+    assert order[4:6] == [("y.npy", 0, True), ("y.npy", 1, True)]
+    assert sum("error" in row for row in rows) == 3
     assert sum("label" in row for row in rows) == 8
     assert main(["predict", str(toy_path), str(folder)]) == 1
     assert len(capsys.readouterr().out.splitlines()) == 9

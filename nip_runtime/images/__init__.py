@@ -1,0 +1,19 @@
+"""Files to arrays: found, opened, decoded by OpenCV (images) or numpy (``.npy``, ``.npz``)."""
+
+from nip_runtime.images.arrays import read_array
+from nip_runtime.images.decode import MOST_PIXELS, decode_image, read_image, resize_image
+from nip_runtime.images.find import ARRAY_SUFFIXES, IMAGE_SUFFIXES, find_files
+from nip_runtime.images.read import read_file, read_unjudged
+
+__all__ = [
+    "ARRAY_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "MOST_PIXELS",
+    "decode_image",
+    "find_files",
+    "read_array",
+    "read_file",
+    "read_image",
+    "read_unjudged",
+    "resize_image",
+]

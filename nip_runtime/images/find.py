@@ -1,0 +1,63 @@
+"""Which files a command's arguments name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from nip_runtime.errors import InputError
+
+ARRAY_SUFFIXES: Final = frozenset({".npy", ".npz"})
+IMAGE_SUFFIXES: Final = frozenset(
+    {".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""What a folder is searched for; a file that is named outright is read whatever its suffix."""
+
+
+def find_files(paths: Iterable[str | Path]) -> list[Path]:
+    """List the files that ``paths`` name: files as given, folders searched recursively in sorted order.
+
+    Links to folders inside a folder are not followed, so no loop can be walked into. Whatever else bears the
+    name of an image or array is listed, be it a broken link or a folder that can't be searched: reading it
+    then says so, and nothing goes missing in silence.
+
+    Raises:
+        InputError: if a path does not exist, or a folder holds no image and no array.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        try:
+            if path.is_dir():
+                found.extend(_inside(path))
+                continue
+            exists = path.exists()
+        except OSError as error:  # a name too long, a folder on the way that can't be entered
+            raise InputError.mismatch(
+                expected=f"a file or folder at {path}",
+                got=error.strerror or str(error),
+                fix="check the path and its permissions",
+            ) from error
+        if not exists:
+            raise InputError.mismatch(
+                expected=f"a file or folder at {path}", got="nothing there", fix="check the path"
+            )
+        found.append(path)
+    return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    found: list[Path] = []
+
+    def keep(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for parent, _, names in os.walk(folder, onerror=keep):
+        paths = (Path(parent, name) for name in names)
+        found.extend(path for path in paths if path.suffix.lower() in ARRAY_SUFFIXES | IMAGE_SUFFIXES)
+    if not found:
+        raise InputError.mismatch(
+            expected=f"images, .npy or .npz in folder {folder}", got="none", fix="name another folder"
+        )
+    return sorted(found)

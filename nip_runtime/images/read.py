@@ -1,0 +1,37 @@
+"""One file, image or array, as input of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nip_runtime.errors import InputError
+from nip_runtime.images.arrays import read_array
+from nip_runtime.images.decode import read_image, resize_image
+from nip_runtime.images.find import ARRAY_SUFFIXES
+from nip_runtime.inputs import Images, check_kind, check_values
+from nip_runtime.manifest import InputSpec, Layout
+
+
+def read_file(path: Path, spec: InputSpec) -> Images:
+    """Read one file as checked input of a model: (1, H, W, C) uint8 from an image, (N, …) from an array file.
+
+    Raises:
+        InputError: if the file can't be read or does not fit ``spec``.
+        DependencyError: if it is an image and OpenCV is missing.
+    """
+    images = read_unjudged(path, spec)
+    check_values(images, spec)
+    return images
+
+
+def read_unjudged(path: Path, spec: InputSpec) -> Images:
+    """As :func:`read_file`, but the values of an array are left to whoever answers its rows one by one."""
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return check_kind(read_array(path), spec)
+    if spec.layout is not Layout.NCHW:
+        raise InputError.mismatch(
+            expected="an .npy or .npz file, for this model takes no images", got=path.name, fix="store arrays"
+        )
+    channels, height, width = spec.shape
+    image = read_image(path, channels=channels)
+    return check_kind(resize_image(image, height=height, width=width, resize=spec.resize)[None], spec)
