@@ -20,6 +20,7 @@ WHOLE = (
     "tests/evaluate/query/",
     "tests/evaluate/run/",
     "tests/goldens/",
+    "tests/serving/",
 )
 """Tests that share one thing made once."""
 

@@ -94,6 +94,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"onnxruntime's graph optimisations (default {_DEFAULTS.optimisation})",
     )
     parser.add_argument(
+        "--require-signature",
+        metavar="PUB",
+        type=Path,
+        help="public key (PEM) whose owner must have signed F.onnx; a bundle F.onnx.sig is copied in any case",
+    )
+    parser.add_argument(
         "--force", action="store_true", help="replace files that are there with another content"
     )
 
@@ -118,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         version=args.version,
         force=args.force,
+        require_signature=args.require_signature,
     )
     model = written.model
     print(f"{model.folder}: model {model.name}, version {written.version}, agrees with its graph")

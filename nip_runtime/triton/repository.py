@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +12,18 @@ from typing import Final
 import numpy as np
 
 from nip_runtime.artifact import opened
-from nip_runtime.errors import InputError
+from nip_runtime.errors import ArtifactError, InputError
 from nip_runtime.manifest import InputSpec
+from nip_runtime.signing import bundle_path
 from nip_runtime.triton.check import ServedModel, check_config, check_model, version_numbers
 from nip_runtime.triton.config import CONFIG_FILE, MODEL_FILE, WARMUP_FILE, WARMUP_FOLDER, render
+from nip_runtime.triton.placing import Content, Contents, holds, place, put
 from nip_runtime.triton.settings import ServingSettings, check_name, check_within
-from nip_runtime.wire import Buffer
-from nip_runtime.writing import replacing
 
 _log = logging.getLogger(__name__)
 
 _SEED: Final = 0
+_MAX_BUNDLE_BYTES: Final = 1 << 20
 _MAX_VERSION: Final = (1 << 31) - 1
 _SUFFIXES: Final = (".onnx", ".nip")
 
@@ -49,6 +48,7 @@ def write_repository(
     name: str | None = None,
     version: int = 1,
     force: bool = False,
+    require_signature: str | Path | None = None,
 ) -> Written:
     """Copy the defended file at ``path`` into a Triton model repository, and write its configuration.
 
@@ -62,22 +62,25 @@ def write_repository(
         settings: how it shall be served.
         name: of the model; by default that of the file, without ``.nip.onnx``.
         version: number of the version folder. Triton serves the highest unless told otherwise.
-        force: replaces files that are there with another content: model, configuration or warm-up row.
+        force: replaces files that are there with another content: model, its signature, configuration or
+            warm-up row.
+        require_signature: PEM file of a public key whose owner must have signed the file.
 
     Raises:
-        ArtifactError: ``path`` is not a defended file, or the written folder disagrees with its graphs: an
-            older version in it has other inputs or outputs.
+        ArtifactError: ``path`` is not a defended file or lacks the signature, or another version that is
+            there has other inputs or outputs.
         InputError: a name or number that can't be, another model is there, or the folder can't be written.
     """
     path, repository = Path(path), Path(repository)
     settings = ServingSettings() if settings is None else settings
     name = check_name(_default_name(path) if name is None else name)
     check_within("version", version, 1, _MAX_VERSION)
-    with opened(path) as (artifact, content):
-        folder = repository / name
+    with opened(path, require_signature=require_signature) as (artifact, content):
+        folder, model_file = repository / name, f"{version}/{MODEL_FILE}"
         # In the order in which they are written: the configuration comes last.
-        contents: dict[str, Buffer] = {
-            f"{version}/{MODEL_FILE}": content,
+        contents: Contents = {
+            model_file: content,
+            bundle_path(Path(model_file)).as_posix(): _signature(path),
             f"{WARMUP_FOLDER}/{WARMUP_FILE}": _noise(artifact.manifest.input),
             CONFIG_FILE: render(name, artifact.container, settings).encode(),
         }
@@ -97,6 +100,22 @@ def _noise(spec: InputSpec) -> bytes:
     return values.astype("<f4").tobytes()
 
 
+def _signature(path: Path) -> bytes | None:
+    """The file's bundle. The server does not look at it; `nip verify` does, whatever the file is called."""
+    bundle = bundle_path(path)
+    if not bundle.is_file():
+        return None
+    with bundle.open("rb") as file:
+        content = file.read(_MAX_BUNDLE_BYTES + 1)
+    if len(content) > _MAX_BUNDLE_BYTES:
+        raise ArtifactError.mismatch(
+            expected=f"a signature bundle of at most {_MAX_BUNDLE_BYTES} bytes at {bundle}",
+            got="a larger file",
+            fix="sign the file again, or move this one away",
+        )
+    return content
+
+
 def _default_name(path: Path) -> str:
     name = path.name
     for suffix in _SUFFIXES:
@@ -104,14 +123,14 @@ def _default_name(path: Path) -> str:
     return name
 
 
-def _create(folder: Path, contents: Mapping[str, Buffer]) -> tuple[str, ...]:
+def _create(folder: Path, contents: Contents) -> tuple[str, ...]:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _place(folder, contents)
+    place(folder, contents, repository=folder.parent)
     return ()
 
 
-def _update(folder: Path, contents: Mapping[str, Buffer], version: int, force: bool) -> tuple[str, ...]:
-    differing = [name for name, content in contents.items() if not _holds(folder / name, content)]
+def _update(folder: Path, contents: Contents, version: int, force: bool) -> tuple[str, ...]:
+    differing = [name for name, content in contents.items() if not holds(folder / name, content)]
     replaced = tuple(name for name in differing if (folder / name).exists())
     if replaced and not force:
         raise InputError.mismatch(
@@ -120,52 +139,24 @@ def _update(folder: Path, contents: Mapping[str, Buffer], version: int, force: b
             fix="add a --version with the same settings, choose another --name, or replace with --force",
         )
     others = [number for number in _versions(folder) if number != version]
-    check_config(bytes(contents[CONFIG_FILE][:]).decode(), folder, others)
+    check_config(_text(contents[CONFIG_FILE]), folder, others)
+    missing = {name.partition("/")[0] for name in differing if not (folder / name).parent.exists()}
     for name in differing:
-        target = folder / name
-        if target.parent.exists():
-            _write(target, contents[name])
-        else:
-            _place(target.parent, {target.name: contents[name]})
+        if name.partition("/")[0] not in missing:
+            put(folder / name, contents[name])
+    for name in missing:
+        inner = {each.partition("/")[2]: contents[each] for each in contents if each.startswith(f"{name}/")}
+        place(folder / name, inner, repository=folder.parent)
     return replaced
+
+
+def _text(content: Content) -> str:
+    return bytes(content[:]).decode() if content is not None else ""
 
 
 def _versions(folder: Path) -> tuple[int, ...]:
     has_some = any(path.name.isdigit() for path in folder.iterdir())
     return version_numbers(folder) if has_some else ()
-
-
-def _place(folder: Path, contents: Mapping[str, Buffer]) -> None:
-    """Make a folder and all that is in it at once: a server that looks sees all of it or nothing."""
-    with tempfile.TemporaryDirectory(dir=_aside(folder), prefix=f".{folder.name}.", suffix=".part") as part:
-        made = Path(part) / folder.name
-        for name, content in contents.items():
-            (made / name).parent.mkdir(parents=True, exist_ok=True)
-            _write(made / name, content)
-        made.rename(folder)
-
-
-def _aside(folder: Path) -> Path:
-    """Where a folder can be made and then renamed into its place.
-
-    Not in the repository if it can be helped: a server that polls it takes every folder for a model, hidden
-    ones too.
-    """
-    best = folder.parent
-    for parent in folder.absolute().parents[1:3]:
-        if parent.stat().st_dev != best.stat().st_dev or not os.access(parent, os.W_OK):
-            break
-        best = parent
-    return best
-
-
-def _write(target: Path, content: Buffer) -> None:
-    with replacing(target) as temporary:
-        temporary.write_bytes(content)
-
-
-def _holds(path: Path, content: Buffer) -> bool:
-    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content[:]
 
 
 @contextmanager
