@@ -172,7 +172,8 @@ def kill_some(
 ) -> int:
     """SIGKILL workers at random moments while the driver runs; how many really died in the midst of it."""
     killed = 0
-    for parts in sorted(rng.randrange(driver.parts(), shards) for _ in range(kills)):
+    first = min(driver.parts(), shards - 1)
+    for parts in sorted(rng.randrange(first, shards) for _ in range(kills)):
         driver.wait_for_parts(parts)
         # Those that were killed before must be back, or the same victim would be counted twice.
         while driver.process.poll() is None and not (victims := _working(driver, of)):
@@ -187,7 +188,12 @@ def kill_some(
 
 def _working(driver: Driver, of: Cluster | None) -> list[psutil.Process]:
     found = driver.workers() if of is None else of.workers()
-    return [worker for worker in found if worker.status() != psutil.STATUS_ZOMBIE]
+    alive = []
+    for worker in found:
+        with suppress(psutil.NoSuchProcess):
+            if worker.status() != psutil.STATUS_ZOMBIE:
+                alive.append(worker)
+    return alive
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ class SupervisedPool(Executor):
         if cancel_futures:
             self._is_stopping.set()
             for worker in list(self._live.values()):
-                worker.process.terminate()
+                with contextlib.suppress(ValueError):  # it has just ended and was let go
+                    worker.process.terminate()
         for _ in self._threads:
             self._tasks.put(None)
         if wait:
@@ -112,8 +113,7 @@ class SupervisedPool(Executor):
             worker.pipe.send_bytes(message)
             is_ok, result = _receive(worker)
         except (EOFError, OSError) as error:
-            self._dismiss(place)
-            raise WorkerLostError(f"its worker ended with {_ending(worker.process)}") from error
+            raise WorkerLostError(f"its worker ended with {self._dismiss(place)}") from error
         if is_ok:
             return result
         raise result
@@ -131,25 +131,32 @@ class SupervisedPool(Executor):
             with contextlib.suppress(EOFError, OSError):
                 _receive(worker)
                 return worker
-            ending = _ending(process)
+            ending = self._dismiss(place)
             _log.info("a worker ended with %s before it was ready", ending)
-            self._dismiss(place)
         else:
             raise DeviceError.mismatch(
                 expected="a worker process to start", got=ending, fix="see above; it may lack memory"
             )
         raise WorkerLostError("the pool was shut down")
 
-    def _dismiss(self, place: int) -> None:
+    def _dismiss(self, place: int) -> str:
+        """Let a worker go, and say how it ended."""
         worker = self._live.pop(place, None)
         if worker is None:
-            return
+            return "nothing to end"
         worker.pipe.close()  # an idle worker ends by itself
         worker.process.join(_PATIENCE_S)
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
+        code = worker.process.exitcode
         worker.process.close()
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        try:
+            return f"signal {signal.Signals(-code).name}"
+        except ValueError:
+            return f"signal {-code}"
 
 
 def _receive(worker: _Worker) -> Any:
@@ -158,17 +165,6 @@ def _receive(worker: _Worker) -> Any:
     if not worker.pipe.poll():
         raise EOFError
     return worker.pipe.recv()
-
-
-def _ending(process: SpawnProcess) -> str:
-    process.join(_PATIENCE_S)
-    code = process.exitcode
-    if code is None or code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"
 
 
 def _work(pipe: Connection) -> None:
