@@ -29,11 +29,12 @@ _SIGN: Final = """
 import sys
 from pathlib import Path
 from model_signing import hashing, signing
-file, key, bundle, way, algorithm = sys.argv[1:6]
+file, key, bundle, way, algorithm, passphrase = sys.argv[1:7]
 config = hashing.Config()
 use = config.use_shard_serialization if way == "shards" else config.use_file_serialization
 config = use(hashing_algorithm=algorithm)
-signing.Config().use_elliptic_key_signer(private_key=key).set_hashing_config(config).sign(Path(file), bundle)
+signer = signing.Config().use_elliptic_key_signer(private_key=key, password=passphrase.encode() or None)
+signer.set_hashing_config(config).sign(Path(file), bundle)
 """
 
 
@@ -44,17 +45,25 @@ class ModelSigning:
         self._folder = folder
         self._python = make_environment(REQUIREMENTS, folder)
 
-    def sign(self, model: Path, *, key: Path, bundle: Path, password: str | None = None) -> None:
-        """``model_signing sign key``."""
-        more = () if password is None else ("--password", password)
-        named = ("--private_key", key, "--signature", bundle, *more)
-        done = self._run("-m", "model_signing", "sign", "key", *named, model)
-        if done[0] != 0:
-            raise RuntimeError(f"model_signing can't sign {model}: {done[1]}")
+    def sign(self, model: Path, *, key: Path, bundle: Path) -> None:
+        """``model_signing sign key``. Its option ``--password`` does not work in this release."""
+        named = ("--private_key", key, "--signature", bundle)
+        code, said = self._run("-m", "model_signing", "sign", "key", *named, model)
+        if code != 0:
+            raise RuntimeError(f"model_signing can't sign {model}: {said}")
 
-    def sign_otherwise(self, model: Path, *, key: Path, bundle: Path, way: str, algorithm: str) -> None:
-        """Sign by "files" or "shards" with "sha256", "blake2" or "blake3"."""
-        code, said = self._run("-c", _SIGN, model, key, bundle, way, algorithm)
+    def sign_otherwise(
+        self,
+        model: Path,
+        *,
+        key: Path,
+        bundle: Path,
+        way: str = "files",
+        algorithm: str = "sha256",
+        passphrase: str = "",
+    ) -> None:
+        """Sign by "files" or "shards" with "sha256", "blake2" or "blake3", or with an encrypted key."""
+        code, said = self._run("-c", _SIGN, model, key, bundle, way, algorithm, passphrase)
         if code != 0:
             raise RuntimeError(f"model_signing can't sign {model}: {said}")
 

@@ -10,6 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.hardening.signing.refusals import sessions_refused
+from benchmarks.hardening.tampering import Variant
+from benchmarks.hardening.tampering.bundles import field_variants
+from benchmarks.hardening.tampering.signatures import signature_variants
+from benchmarks.hardening.tampering.statements import encoding_variants
 from nip_runtime import DefendedSession
 from nip_runtime.errors import ArtifactError, DependencyError, InputError
 from tests.signing.conftest import GOLDEN, Owner, Signed
@@ -53,6 +58,17 @@ def test_the_signature_is_judged_before_the_file_is_parsed(signed: Signed) -> No
 def test_a_private_key_is_no_public_key(signed: Signed) -> None:
     with pytest.raises(InputError, match="never ship it"):
         open_session(signed, signed.owner.private)
+
+
+def test_no_session_opens_on_a_tampered_bundle(signed: Signed, tmp_path: Path) -> None:
+    key, bundle = signed.owner.key, signed.bundle.read_bytes()
+    shutil.copy(signed.owner.public, tmp_path / "key.pub")
+    variants = [*signature_variants(bundle), *encoding_variants(bundle, key), *field_variants(bundle)]
+    tally = sessions_refused(signed.content, variants, tmp_path)
+    assert tally.wrong == []
+    assert tally.right == len(variants) > 300
+    # A bundle that is good would have been told from them.
+    assert sessions_refused(signed.content, [Variant("good", bundle)], tmp_path).wrong == ["opened: good"]
 
 
 def test_without_cryptography_nothing_opens(signed: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
