@@ -119,7 +119,8 @@ def to_float32(images: Images, spec: InputSpec) -> NDArray[np.float32]:
 
 def _plain(images: object, spec: InputSpec) -> NDArray[Any]:
     """A subclass as what it holds: its own methods are not asked, for they may say anything."""
-    if not issubclass(type(images), np.ndarray) or isinstance(images, np.ma.MaskedArray):
+    # type() and never isinstance(): an object may say of itself what it likes.
+    if not issubclass(type(images), np.ndarray) or issubclass(type(images), np.ma.MaskedArray):
         raise _mismatch(spec, _type_name(images), _cure_for_object(images))
     return np.asarray(images)
 
@@ -154,15 +155,21 @@ def _type_name(value: object) -> str:
 
 
 def _cure_for_object(images: object) -> str:
-    if isinstance(images, np.ma.MaskedArray):
+    kind = type(images)
+    if issubclass(kind, np.ma.MaskedArray):
         return "fill the masked values: images.filled(0)"
-    if isinstance(images, list | tuple):
+    if issubclass(kind, list | tuple):
         return "stack them: numpy.stack(images)"
-    if hasattr(images, "detach"):
+    if _has(kind, "detach"):
         return "pass images.detach().cpu().numpy()"
-    if isinstance(images, str | bytes) or hasattr(images, "__fspath__"):
+    if issubclass(kind, str | bytes) or _has(kind, "__fspath__"):
         return "pass pixels, or use `nip predict` on files"
     return "pass numpy.asarray(images)"
+
+
+def _has(kind: type, name: str) -> bool:
+    """Like hasattr, without running any code of the object's."""
+    return any(name in vars(base) for base in kind.__mro__)
 
 
 def _cure_for_dtype(images: NDArray[Any], spec: InputSpec) -> str:
