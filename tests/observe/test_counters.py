@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nip_runtime.errors import InputError
@@ -47,6 +47,7 @@ def test_errors_are_counted_by_class_and_apart_from_the_durations() -> None:
     assert seen.calls == 0
 
 
+@settings(deadline=None)
 @given(_calls)
 def test_agrees_with_counting_by_hand(calls: list[tuple[list[Reason], float]]) -> None:
     counters = Counters()
@@ -63,6 +64,7 @@ def test_agrees_with_counting_by_hand(calls: list[tuple[list[Reason], float]]) -
     assert seen.latency.sum_s == pytest.approx(sum(duration_s for _, duration_s in calls))
 
 
+@settings(deadline=None)
 @given(_calls, st.integers(0, 12))
 def test_two_processes_add_up_to_one(calls: list[tuple[list[Reason], float]], cut: int) -> None:
     whole, first, second = Counters(), Counters(), Counters()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nip_runtime.observe.detector import FALLS, RISES, Detector
 
-_edges = st.floats(1e-4, 0.9)
+_edges = st.floats(1e-4, 0.8)
 _flags = st.lists(st.booleans(), max_size=60)
 
 
@@ -47,7 +47,7 @@ def test_evidence_is_the_sum_of_bets_begun_at_every_row(
 
 
 @settings(deadline=None)
-@given(_edges, st.sampled_from([RISES, FALLS]), _flags, st.integers(1, 300))
+@given(_edges, st.sampled_from([RISES, FALLS]), _flags, st.integers(1, 200))
 def test_a_run_of_unflagged_rows_is_taken_at_once(
     edge: float, ratios: tuple[float, ...], flags: list[bool], run: int
 ) -> None:

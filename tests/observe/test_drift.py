@@ -90,6 +90,7 @@ def test_evidence_starts_anew_after_an_alarm() -> None:
     watch = DriftWatch(USUAL)
     while not watch.see([True]):
         assert watch.state().last_alarm is None
+        assert watch.state().rows < 100
     state = watch.state()
     assert (state.evidence_above, state.evidence_below) == (0.0, 0.0)
     assert state.last_alarm is not None
