@@ -38,7 +38,7 @@ class Limits:
     manifest_bytes: int = 4 << 20
     manifest_depth: int = 16
     metadata_entries: int = 64
-    fields: int = 1_000_000
+    fields: int = 200_000
     nodes: int = 20_000
     initializers: int = 20_000
     node_values: int = 256

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from nip_runtime.errors import ArtifactError
+from nip_runtime.reader import printable
 
 # Opening a pipe must not wait for its other end.
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_LONGEST_PATH: Final = 4096
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -49,11 +51,13 @@ def read_whole(path: str | Path, most_bytes: int) -> bytes:
         raise _no_file(path, "nothing there") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise ArtifactError.mismatch(
-            expected=f"a readable file at {path}", got=str(error), fix="check its path and permissions"
+            expected=f"a readable file at {_shown(path)}",
+            got=getattr(error, "strerror", None) or str(error),
+            fix="check its path and permissions",
         ) from error
     if len(content) != after.st_size or _version(before) != _version(after):
         raise ArtifactError.mismatch(
-            expected=f"a finished file at {path}",
+            expected=f"a finished file at {_shown(path)}",
             got=f"one that changed while it was read ({before.st_size} bytes, then {after.st_size})",
             fix="write files beside their place and rename them, then open this one again",
         )
@@ -65,14 +69,18 @@ def _check(path: Path, found: os.stat_result, most_bytes: int) -> None:
         raise _no_file(path, next((name for test, name in _KINDS if test(found.st_mode)), "no plain file"))
     if found.st_size > most_bytes:
         raise ArtifactError.mismatch(
-            expected=f"a file of at most {most_bytes} bytes at {path}",
+            expected=f"a file of at most {most_bytes} bytes at {_shown(path)}",
             got=f"{found.st_size} bytes",
             fix="check which file this is",
         )
 
 
 def _no_file(path: Path, got: str) -> ArtifactError:
-    return ArtifactError.mismatch(expected=f"an ONNX file at {path}", got=got, fix="check the path")
+    return ArtifactError.mismatch(expected=f"an ONNX file at {_shown(path)}", got=got, fix="check the path")
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path), _LONGEST_PATH)
 
 
 def _version(found: os.stat_result) -> tuple[int, int, int]:

@@ -14,8 +14,8 @@ from nip_runtime.artifact.numbers import beyond, non_finite, read_numbers, to_fl
 from nip_runtime.container import Container
 from nip_runtime.errors import ArtifactError
 from nip_runtime.graph import NodeInfo
-from nip_runtime.manifest import Manifest
-from nip_runtime.names import DEFENCE, FLAG_THRESHOLD, PERTURBED, SCREEN_THRESHOLD
+from nip_runtime.manifest import Manifest, Policy
+from nip_runtime.names import DEFENCE, FLAG_THRESHOLD, PERTURBED, RAW_LOGITS, SCREEN_THRESHOLD
 from nip_runtime.reader import printable
 from nip_runtime.wire import Buffer
 
@@ -40,6 +40,7 @@ def check_defence(container: Container, content: Buffer, manifest: Manifest) -> 
     _check_threshold(graph, FLAG_THRESHOLD, "flag_threshold", manifest.defence.flag_threshold)
     _check_threshold(graph, SCREEN_THRESHOLD, "screen_threshold", manifest.defence.screen_threshold)
     _check_perturbation(graph, manifest)
+    _check_policy(graph, manifest)
 
 
 class _Constants:
@@ -80,6 +81,19 @@ class _Constants:
             if node.attributes.get(key) != wanted:
                 raise _no_perturbation(f"{operator} with {key} {wanted!r}", repr(node.attributes.get(key)))
         return node.inputs[0]
+
+
+def _check_policy(graph: _Constants, manifest: Manifest) -> None:
+    """What the logits come from tells the policy; the manifest's word for it decides what users are told."""
+    node = graph.producers.get(manifest.output.name)
+    passed_on = node.inputs[:1] if node is not None and node.operator == "Identity" else None
+    policy = Policy.GUARDED
+    if passed_on is not None:
+        policy = Policy.DETECT if passed_on == (RAW_LOGITS,) else Policy.ALWAYS
+    if policy is not manifest.policy:
+        raise ArtifactError.mismatch(
+            expected=f"a graph of policy {manifest.policy}", got=f"{policy}", fix=AGAIN
+        )
 
 
 def _no_perturbation(expected: str, got: str) -> ArtifactError:

@@ -123,8 +123,8 @@ class _Decoder:
         unknown = [name for name in value if name not in known]
         if unknown and not self.ignore_unknown:
             raise ArtifactError(
-                f"{where}.{printable(unknown[0])}: expected only known fields ({', '.join(known)}), got this one;"
-                " export the model again"
+                f"{where}.{printable(unknown[0])}: expected only known fields ({', '.join(known)}),"
+                " got this one; export the model again"
             )
         optional = self.optional if kind is Manifest else frozenset()
         for name in known:
