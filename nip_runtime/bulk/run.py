@@ -72,25 +72,33 @@ def run_batch(config: BatchConfig, watcher: PlanWatcher) -> Summary:
         failures: list[Failure] = []
         if len(there) < plan.shard_count:
             folder.summary.unlink(missing_ok=True)
-            missing = (shard for shard in plan.shards() if found[shard.number] is None)
-            with running(config) as engine:
-                job = Job(
-                    folder=folder,
-                    model=config.model.absolute(),
-                    digest=plan.settings.model,
-                    device=config.device,
-                    threads=engine.threads,
-                    batch=config.batch,
-                    column=config.column,
-                    logits=config.logits,
-                )
-                failures = drive(engine, job, missing, watcher, lambda shard: _confirm(folder, shard))
-            folder.sweep()
+            missing = [shard for shard in plan.shards() if found[shard.number] is None]
+            try:
+                failures = _drive(config, plan, folder, missing, watcher)
+            finally:
+                folder.sweep()  # a worker that is told to end has no time for the file it was opening
         summary = _summary(folder, plan, len(there), failures, time.monotonic() - began)
         # A driver may have been killed after its last part.
         if not failures and not folder.summary.exists():
             write_whole(folder.summary, _as_json(summary, plan))
         return summary
+
+
+def _drive(
+    config: BatchConfig, plan: Plan, folder: OutFolder, missing: Sequence[Shard], watcher: Watcher
+) -> list[Failure]:
+    with running(config) as engine:
+        job = Job(
+            folder=folder,
+            model=config.model.absolute(),
+            digest=plan.settings.model,
+            device=config.device,
+            threads=engine.threads,
+            batch=config.batch,
+            column=config.column,
+            logits=config.logits,
+        )
+        return drive(engine, job, missing, watcher, lambda shard: _confirm(folder, shard))
 
 
 def make_plan(config: BatchConfig, out: Path) -> Plan:

@@ -51,9 +51,11 @@ def test_the_answers_are_those_of_the_session(inputs: Path, wanted: pa.Table) ->
 def test_images_from_files_and_from_parquet_are_answered_alike(inputs: Path, wanted: pa.Table) -> None:
     encoded = pq.read_table(inputs / "some.parquet")["image"].to_pylist()
     image = cv2.imdecode(np.frombuffer(encoded[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    single = cv2.imread(str(inputs / "0000.png"), cv2.IMREAD_GRAYSCALE)
+    assert image is not None
+    assert single is not None
     with DefendedSession(runs.MODEL, device="cpu") as session:
         suspicion = session.predict(image[None]).suspicion[0]
-        single = cv2.imread(str(inputs / "0000.png"), cv2.IMREAD_GRAYSCALE)
         of_file = session.predict(single[None]).suspicion[0]
     assert rows_of(wanted, "some.parquet")["suspicion"][0].as_py() == suspicion
     assert rows_of(wanted, "0000.png")["suspicion"].to_pylist() == [of_file]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import os
 import random
 import shutil
 import signal
@@ -63,8 +64,8 @@ def test_ctrl_c_says_how_to_go_on(inputs: Path, wanted: pa.Table, tmp_path: Path
     driver = runs.start(out, inputs, options=LOCAL)
     assert driver.wait_for_parts(3)
     workers = driver.workers()
-    for process in (driver.process, *workers):  # a terminal sends it to all
-        process.send_signal(signal.SIGINT)
+    for pid in (driver.process.pid, *(worker.pid for worker in workers)):  # a terminal sends it to all
+        os.kill(pid, signal.SIGINT)
     code, output = driver.finish()
     assert code == 130
     assert f"of {SHARDS} shards done; run the same command again to go on" in output
