@@ -22,6 +22,8 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nip_runtime.dependencies import load
+
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 MODEL: Final = ROOT / "tests" / "goldens" / "guarded.onnx"
 SIDE: Final = 28
@@ -122,6 +124,12 @@ class Cluster:
     def options(self) -> list[str]:
         """That make `nip batch` use it."""
         return ["--engine", "dask", "--scheduler", self.address]
+
+    def wait(self, workers: int) -> None:
+        """Wait until so many workers have joined."""
+        distributed: Any = load("distributed")
+        with distributed.Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=_PATIENCE_S)
 
     def workers(self) -> list[psutil.Process]:
         """The processes that do the work; their nannies start new ones when they die."""

@@ -74,17 +74,10 @@ def _local(config: BatchConfig) -> Iterator[Engine]:
 @contextmanager
 def _dask(config: BatchConfig) -> Iterator[Engine]:
     distributed: Any = load("distributed")
-    # What goes wrong is said in our words; its own log would add tracebacks.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    try:
-        client = distributed.Client(config.scheduler, timeout="10s", set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise DeviceError.mismatch(
-            expected=f"a Dask scheduler at {config.scheduler}",
-            got=" ".join(str(error).split()),
-            fix="start one with `dask scheduler`, or check the address",
-        ) from error
-    try:
+    with (
+        _silenced("distributed", "distributed.client", "tornado.application"),
+        _client(distributed, config) as client,
+    ):
         _await_workers(client, config)
         executor = client.get_executor(pure=False)
         try:
@@ -96,6 +89,33 @@ def _dask(config: BatchConfig) -> Iterator[Engine]:
             )
         finally:
             executor.shutdown(wait=False)
+
+
+@contextmanager
+def _silenced(*loggers: str) -> Iterator[None]:
+    """What goes wrong is said in our words; these would add tracebacks."""
+    before = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _client(distributed: Any, config: BatchConfig) -> Iterator[Any]:
+    try:
+        client = distributed.Client(config.scheduler, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise DeviceError.mismatch(
+            expected=f"a Dask scheduler at {config.scheduler}",
+            got=" ".join(str(error).split()),
+            fix="start one with `dask scheduler`, or check the address",
+        ) from error
+    try:
+        yield client
     finally:
         client.close(timeout=5)
 
@@ -116,7 +136,7 @@ def _slots(client: Any, config: BatchConfig) -> int:
     try:
         if client.status == "running":
             return sum(client.nthreads().values())
-        got = f"a connection that is {client.status}"
+        got = "no connection any more"
     except (OSError, TimeoutError) as error:
         got = str(error) or type(error).__name__
     raise DeviceError.mismatch(

@@ -12,6 +12,8 @@ from nip_runtime.bulk.plan import Plan
 
 _TERMINAL_INTERVAL_S: Final = 0.5
 _LOG_INTERVAL_S: Final = 30.0
+_IDLE_S: Final = 10.0
+"""Without a worker until that is said: one that was killed is mostly started again."""
 
 
 class BatchProgress:
@@ -22,8 +24,8 @@ class BatchProgress:
         self._is_terminal = stream.isatty()
         self._interval_s = _TERMINAL_INTERVAL_S if self._is_terminal else _LOG_INTERVAL_S
         self._shards = self._shards_done = self._rows = self._rows_done = self._rows_before = 0
-        self._began = self._last = time.monotonic()
-        self._is_idle = False
+        self._began = self._last = self._served = time.monotonic()
+        self._is_told = False
 
     @property
     def shards(self) -> str:
@@ -38,7 +40,7 @@ class BatchProgress:
         rows, files = _count(plan.rows, "row"), _count(len(plan.sources), "file")
         before = f"; {len(there)} are there already" if there else ""
         self._print(f"{rows} in {files}, {_count(plan.shard_count, 'shard')}{before}")
-        self._began = self._last = time.monotonic()
+        self._began = self._last = self._served = time.monotonic()
 
     def done(self, counts: Counts) -> None:
         """Count a part."""
@@ -51,10 +53,12 @@ class BatchProgress:
 
     def tick(self, *, running: int, slots: int) -> None:
         """Show how far it is, if that is due."""
-        if slots == 0 and not self._is_idle:
-            self._print("nip: no Dask worker is left; waiting for one")
-        self._is_idle = slots == 0
         now = time.monotonic()
+        if slots:
+            self._served, self._is_told = now, False
+        elif now - self._served >= _IDLE_S and not self._is_told:
+            self._print("nip: no Dask worker is left; waiting for one")
+            self._is_told = True
         if now - self._last < self._interval_s:
             return
         self._last = now
