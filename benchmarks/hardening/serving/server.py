@@ -96,6 +96,11 @@ class TritonServer:
         if error is not None:
             error.add_note(f"the server's log:\n{self.log_text()}")
 
+    @property
+    def group(self) -> int:
+        """Id of the server's process group."""
+        return self._process.pid
+
     def terminate(self) -> None:
         """Send SIGTERM to the server, as Docker and Kubernetes do."""
         self._process.send_signal(signal.SIGTERM)
