@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from nip_runtime.errors import InputError
 from nip_runtime.images.opened import open_file
 
-MOST_INFLATED_BYTES: Final = 2**32
+MOST_INFLATED_BYTES: Final = 2**31
 """Of a compressed array in an ``.npz``: a thousandth of that may inflate to it."""
 _CHUNK_BYTES: Final = 2**20
+_MOST_SHOWN: Final = 200
 _ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -24,9 +25,9 @@ def read_array(path: Path) -> NDArray[Any]:
     """Read an ``.npy`` file, or the array ``images`` (else the only one) of an ``.npz``. Never unpickles.
 
     Raises:
-        InputError: if the file can't be read, is shorter than its header says, does not fit in memory or
-            inflates to more than ``MOST_INFLATED_BYTES``, or holds several arrays of which none is named
-            ``images``.
+        InputError: if the file can't be read, is longer or shorter than its header says, does not fit in
+            memory or inflates to more than ``MOST_INFLATED_BYTES``, or holds several arrays of which none is
+            named ``images``.
     """
     with open_file(path) as (file, size_bytes):
         try:
@@ -76,7 +77,7 @@ def _from_stream(stream: IO[bytes], size_bytes: int, path: Path) -> NDArray[Any]
     if dtype.hasobject:
         raise _refused(path, f"pickled Python objects (dtype {dtype})", "store numbers")
     wanted = prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or wanted > size_bytes - start:
+    if min(shape, default=0) < 0 or wanted != size_bytes - start:
         raise _refused(
             path,
             f"{size_bytes - start} bytes where the header, {dtype} {shape}, asks for {wanted}",
@@ -96,4 +97,5 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], int]:
 
 
 def _refused(path: Path, got: str, fix: str) -> InputError:
-    return InputError.mismatch(expected=f"a plain numpy array at {path}", got=got, fix=fix)
+    shown = got if len(got) <= _MOST_SHOWN else f"{got[:_MOST_SHOWN]} …"
+    return InputError.mismatch(expected=f"a plain numpy array at {path}", got=shown, fix=fix)

@@ -84,9 +84,10 @@ def _jpeg(content: bytes) -> tuple[tuple[int, int], int]:
     size: tuple[int, int] | None = None
     place = 2
     for _ in range(_MOST_SEGMENTS):
-        while content[place] == content[place + 1] == 0xFF:  # fill bytes
-            place += 1
         marker = content[place + 1]
+        if content[place] == marker == 0xFF:  # a fill byte
+            place += 1
+            continue
         if content[place] != 0xFF or marker == 0xD9:
             break
         if marker in _FRAME_HEADERS and size is None:
