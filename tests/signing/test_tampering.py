@@ -144,7 +144,8 @@ def test_any_other_file_is_no_bundle(owner: Owner, bundle: bytes) -> None:
 def meaning(bundle: bytes) -> object:
     """The document without the fields that may be missing; the bytes if it is none."""
     try:
-        document = json.loads(bundle)
+        # As text: of bytes, json would take UTF-16 and a byte-order mark too.
+        document = json.loads(bundle.decode())
         if document["verificationMaterial"].get("tlogEntries") == []:
             del document["verificationMaterial"]["tlogEntries"]
         if document["dsseEnvelope"]["signatures"][0].get("keyid") == "":
