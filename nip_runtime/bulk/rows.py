@@ -12,6 +12,7 @@ import numpy as np
 
 from nip_runtime.bulk.arrow import open_parquet
 from nip_runtime.bulk.columns import Form, find_column, to_input
+from nip_runtime.bulk.groups import value_at
 from nip_runtime.bulk.plan import Kind, Piece
 from nip_runtime.bulk.sources import changed, open_array
 from nip_runtime.errors import InputError
@@ -93,36 +94,23 @@ def _array_rows(piece: Piece, spec: InputSpec) -> Iterator[_Read]:
 def _parquet_rows(piece: Piece, spec: InputSpec, column: str, block: int) -> Iterator[_Read]:
     path = piece.source.path
     try:
-        file = open_parquet(path)
+        with open_parquet(path) as file:
+            chosen = find_column(file.schema_arrow, column, origin=path)
+            groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     except (OSError, ValueError) as error:
         raise InputError(f"expected a Parquet file at {path}, got {_one_line(error)}") from error
-    with file:
-        chosen = find_column(file.schema_arrow, column, origin=path)
-        first = 0
-        for group in range(file.metadata.num_row_groups):
-            last = first + file.metadata.row_group(group).num_rows
-            index, stop = max(first, piece.start), min(last, piece.stop)
-            try:
-                for value in _values(file, group, chosen.name, index - first, stop - first, block):
-                    yield index, *_image(value, chosen.form, spec, f"{path}[{index}]")
-                    index += 1
-            except (OSError, ValueError) as error:  # a damaged group costs its own rows only
-                for lost in range(index, stop):
-                    yield lost, None, f"expected a row at {path}[{lost}], got {_one_line(error)}"
-            first = last
-
-
-def _values(file: Any, group: int, name: str, start: int, stop: int, block: int) -> Iterator[Any]:
-    """Values ``start`` to ``stop`` of one row group's column, as pyarrow scalars."""
-    if start >= stop:
-        return
-    passed = 0
-    for batch in file.iter_batches(batch_size=block, row_groups=[group], columns=[name], use_threads=False):
-        for index in range(max(start - passed, 0), min(stop - passed, len(batch))):
-            yield batch.column(0)[index]
-        passed += len(batch)
-        if passed >= stop:
-            return
+    first = 0
+    for group, rows in enumerate(groups):
+        index, stop = max(first, piece.start), min(first + rows, piece.stop)
+        try:
+            while index < stop:
+                value = value_at(piece.source, group, chosen.name, index - first, block)
+                yield index, *_image(value, chosen.form, spec, f"{path}[{index}]")
+                index += 1
+        except (OSError, ValueError) as error:  # a damaged group costs its own rows only
+            for lost in range(index, stop):
+                yield lost, None, f"expected a row at {path}[{lost}], got {_one_line(error)}"
+        first += rows
 
 
 def _image(value: Any, form: Form, spec: InputSpec, origin: str) -> tuple[Images | None, str]:
