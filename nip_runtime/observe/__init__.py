@@ -3,11 +3,24 @@
     from nip_runtime import DefendedSession
     from nip_runtime.artifact import read_artifact
     from nip_runtime.observe import AuditFile, Counters, DriftWatch, Expected, compose
+    from nip_runtime.observe.prometheus import Watched, register  # pip install "nip-runtime[serve]"
+    from prometheus_client import start_http_server
 
     manifest = read_artifact("model.nip.onnx").manifest
-    counters, drift = Counters(), DriftWatch(Expected.from_manifest(manifest))
-    audit = AuditFile("flagged.jsonl", class_names=manifest.output.class_names)
-    session = DefendedSession("model.nip.onnx", observer=compose(counters, drift, audit))
+    counters = Counters()  # rows by reason, flags, errors, a histogram of durations
+    drift = DriftWatch(Expected.from_manifest(manifest))  # a WARNING when the flag rate leaves its interval
+    audit = AuditFile("flagged.jsonl", class_names=manifest.output.class_names)  # a line per flagged row
+
+    register(
+        Watched(
+            "model", counters.snapshot, drift=drift.state, lost_lines=lambda: audit.lost, manifest=manifest
+        )
+    )
+    start_http_server(9100)  # for Prometheus to scrape
+
+    with DefendedSession("model.nip.onnx", observer=compose(counters, drift, audit)) as session:
+        session.predict(images)
+    print(counters.snapshot().flagged, "flagged of", counters.snapshot().rows)
 
 Observers hear of every ``predict``, and of ``predict_stream``, which predicts batch by batch. They hear
 nothing of ``predict_tensor``: its answers stay on the device, and looking at them would bring them to the

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -47,6 +48,7 @@ class AuditFile:
         self._rows = RowCounter()
         try:
             self._file: int | None = os.open(self._path, _FLAGS, 0o666)
+            self._closing = weakref.finalize(self, os.close, self._file)
         except OSError as error:
             raise InputError.mismatch(
                 expected=f"a file that can be written at {self._path}",
@@ -94,9 +96,8 @@ class AuditFile:
     def close(self) -> None:
         """Close the file; what comes later is lost and counted. Closing twice is harmless."""
         with self._lock:
-            if self._file is not None:
-                os.close(self._file)
             self._file = None
+            self._closing()
 
     def _append(self, content: bytes) -> str | None:
         """Write it all; returns what went wrong, if something did."""

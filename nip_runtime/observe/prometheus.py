@@ -6,8 +6,19 @@
     register(Watched("model", counters.snapshot, drift=drift.state, manifest=session.manifest))
     start_http_server(9100)
 
-Every metric has the label ``model``, so that several models share a registry; nothing is counted twice, the
+Every metric has the label ``model``, so that several models share a registry. Nothing is counted twice:
 values are read when they are scraped.
+
+    nip_rows_total{reason}                      passed, corrected, confirmed, detected or refused
+    nip_flagged_rows_total                      held for attacked by the gate
+    nip_predict_errors_total{error}             calls without an answer, by the error's class
+    nip_predict_duration_seconds                histogram of the other calls
+    nip_drift_rows_total, nip_drift_flagged_rows_total
+    nip_drift_alarms_total{direction}           above or below the interval
+    nip_drift_expected_flag_rate{bound}         the interval: low and high
+    nip_drift_evidence_ratio{direction}         1 is an alarm
+    nip_audit_lost_lines_total
+    nip_model_info{policy,precision,graph_digest,weights_digest,created}
 """
 
 from __future__ import annotations
