@@ -1,0 +1,183 @@
+"""What is wrong with some of a thousand inputs costs the others nothing: none is lost or out of order."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nip_runtime.cli.main import main
+from nip_runtime.images import IMAGE_SUFFIXES, find_files
+from nip_runtime.session import DefendedSession
+from tests.abuse.inputs.array_files import ARRAY_FILES
+from tests.abuse.inputs.image_files import IMAGE_FILES
+
+cv2: Any = pytest.importorskip("cv2")
+MODEL = Path(__file__).parents[2] / "goldens" / "guarded.onnx"
+COUNT = 1000
+UNREADABLE = {0: b"", 317: b"cut", 998: b"<svg/>"}
+"""Places of files that are no images; "cut" is the first half of one."""
+NOT_PLACED = ("a name with a null", "a name too long")
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[DefendedSession]:
+    with DefendedSession(MODEL, device="cpu", threads=1) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def images() -> NDArray[np.uint8]:
+    """(1000, 28, 28) uint8, all different."""
+    with np.load(MODEL.with_suffix(".npz")) as stored:
+        some = stored["images"].reshape(-1, 28, 28)
+    repeated: NDArray[np.uint8] = np.resize(some, (COUNT, 28, 28))
+    repeated[:, 0, :4] = np.arange(COUNT).astype("<u4").view(np.uint8).reshape(COUNT, 4)
+    return repeated
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, images: NDArray[np.uint8]) -> Path:
+    """A thousand image files, three of them unreadable, and an array file of seven rows, one with NaN."""
+    folder = tmp_path_factory.mktemp("thousand")
+    for index, image in enumerate(images):
+        content = bytes(cv2.imencode(".png", image)[1])
+        bad = UNREADABLE.get(index)
+        (folder / f"{index:04}.png").write_bytes(
+            content if bad is None else content[: len(content) // 2] if bad == b"cut" else bad
+        )
+    rows = (images[:7, None] / np.float32(255)).astype(np.float32)
+    rows[4, 0, 20, 20] = np.nan
+    np.save(folder / "0500.npy", rows)
+    return folder
+
+
+def _expected(
+    images: NDArray[np.uint8], session: DefendedSession
+) -> list[tuple[str, int | None, int | None]]:
+    """File, index and label of every input in order; no label where there is no answer."""
+    labels = session.predict(images).labels.tolist()
+    lines: list[tuple[str, int | None, int | None]] = [
+        (f"{index:04}.png", None, None if index in UNREADABLE else labels[index]) for index in range(COUNT)
+    ]
+    lines[500:500] = [("0500.npy", row, None if row == 4 else labels[row]) for row in range(7)]
+    return lines
+
+
+@pytest.mark.parametrize("batch", ["1", "64", "5000"])
+def test_nip_predict_answers_the_rest_in_order(
+    folder: Path, images: NDArray[np.uint8], session: DefendedSession, capsys: Capture, batch: str
+) -> None:
+    arguments = ["predict", str(MODEL), str(folder), "--json", "--batch", batch, "--device", "cpu"]
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    found = [(Path(line["file"]).name, line["index"], line.get("label")) for line in lines]
+    assert found == _expected(images, session)
+    errors = captured.err.splitlines()
+    names = ["0000.png", "0317.png", "0500.npy[4]", "0998.png"]
+    assert len(errors) == len(names)
+    for name, error in zip(names, errors, strict=True):
+        assert error.startswith(f"nip: error: {folder / name}: expected ")
+    assert errors[2].endswith("got NaN; drop or repair such rows first")
+    assert [line["error"] for line in lines if "error" in line] == [e.split(": ", 3)[-1] for e in errors]
+
+
+def test_the_table_too(
+    folder: Path, images: NDArray[np.uint8], session: DefendedSession, capsys: Capture
+) -> None:
+    assert main(["predict", str(MODEL), str(folder), "--device", "cpu"]) == 1
+    _, *rows = capsys.readouterr().out.splitlines()
+    answered = [line for line in _expected(images, session) if line[2] is not None]
+    assert [Path(row.split()[0]).name for row in rows] == [
+        name if index is None else f"{name}[{index}]" for name, index, _ in answered
+    ]
+
+
+def test_exit_code_0_when_every_input_has_an_answer(folder: Path, capsys: Capture) -> None:
+    assert main(["predict", str(MODEL), *(str(folder / f"{index:04}.png") for index in range(1, 9))]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_a_stream_hands_out_errors_in_their_place(
+    folder: Path, images: NDArray[np.uint8], session: DefendedSession, batch: int
+) -> None:
+    files = [folder / f"{index:04}.png" for index in range(COUNT)]
+    answers = list(session.predict_stream(files, batch=batch, on_error="yield"))
+    assert [answer.item for answer in answers] == files
+    assert {answer.index for answer in answers if answer.error is not None} == set(UNREADABLE)
+    labels = session.predict(images).labels
+    assert all(answer.label == labels[answer.index] for answer in answers if answer.error is None)
+
+
+def test_a_stream_of_arrays_with_a_row_of_nan(images: NDArray[np.uint8], session: DefendedSession) -> None:
+    floats = (images[:, None] / np.float32(255)).astype(np.float32)
+    floats[[3, 17, 999], 0, 9, 9] = np.nan, np.inf, 300
+    answers = list(session.predict_stream(list(floats), on_error="yield"))
+    assert {answer.index for answer in answers if answer.error is not None} == {3, 17, 999}
+    labels = session.predict(images).labels
+    assert all(answer.label == labels[answer.index] for answer in answers if answer.error is None)
+
+
+def test_nip_predict_names_every_wrong_file_of_a_folder_once(tmp_path: Path, capsys: Capture) -> None:
+    """All the hostile files there are in one folder; this model resizes and is grey."""
+    cases = [case for case in (*IMAGE_FILES, *ARRAY_FILES) if not case.module and case.name not in NOT_PLACED]
+    placed = {case.put(tmp_path): case for case in cases}
+    files = find_files([tmp_path])
+    assert {path for path, case in placed.items() if "a folder" not in case.error} == set(files)
+    assert main(["predict", str(MODEL), str(tmp_path), "--json", "--device", "cpu"]) == 1
+    captured = capsys.readouterr()
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    assert [Path(line["file"]) for line in lines] == files
+    for line in lines:
+        case = placed[Path(line["file"])]
+        fits = case.suffix in IMAGE_SUFFIXES and (case.content is not None or "resize" in case.error)
+        assert ("label" in line) == fits, case.name
+    errors = captured.err.splitlines()
+    assert len(errors) == sum("error" in line for line in lines)
+    assert all(error.startswith(f"nip: error: {tmp_path}/") and error.isprintable() for error in errors)
+
+
+def test_names_that_are_no_text_do_not_end_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(cv2.imencode(".png", np.zeros((28, 28), np.uint8))[1])
+    names = [b"caf\xe9.png", b"a\nb\x1b[2J.png", "鞋.png".encode()]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(content)
+    for encoding in ("utf-8", "ascii"):
+        for extra in ([], ["--json"]):
+            output = io.TextIOWrapper(io.BytesIO(), encoding)
+            monkeypatch.setattr(sys, "stdout", output)
+            assert main(["predict", str(MODEL), str(tmp_path), "--device", "cpu", *extra]) == 0
+            output.seek(0)
+            lines = output.read().splitlines()
+            assert all(line.isprintable() for line in lines)
+            if extra:
+                files = [os.fsencode(Path(json.loads(line)["file"]).name) for line in lines]
+                assert sorted(files) == sorted(names)
+            else:
+                assert len(lines) == 1 + len(names)
+
+
+def test_links_that_lead_in_circles_are_not_followed(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "0001.png", tmp_path / "a.png")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "up").symlink_to(tmp_path)
+    (tmp_path / "deep" / "b.png").symlink_to(tmp_path / "a.png")
+    (tmp_path / "itself.png").symlink_to("itself.png")
+    (tmp_path / "folder.png").mkdir()
+    shutil.copy(folder / "0002.png", tmp_path / "folder.png" / "c.png")
+    found = [path.relative_to(tmp_path).as_posix() for path in find_files([tmp_path])]
+    assert found == ["a.png", "deep/b.png", "folder.png/c.png", "itself.png"]
