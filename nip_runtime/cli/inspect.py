@@ -18,6 +18,7 @@ from nip_runtime.manifest.model import plain
 from nip_runtime.names import MANIFEST_KEY
 from nip_runtime.profile import LIMITS
 from nip_runtime.reader import printable
+from nip_runtime.signing import bundle_path
 from nip_runtime.wholefile import read_whole
 from nip_runtime.wire import Buffer
 
@@ -59,6 +60,12 @@ class _Findings:
         if self.manifest is None:
             return None
         return self.manifest.digests.graph == self.container.graph_digest
+
+    @property
+    def signature(self) -> Path | None:
+        """The bundle that lies beside the file. It was not looked into."""
+        bundle = bundle_path(self.path)
+        return bundle if bundle.is_file() else None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,6 +113,7 @@ def _as_json(found: _Findings) -> dict[str, Any]:
         "functions": container.functions,
         "graph_digest": container.graph_digest,
         "graph_digest_matches": found.graph_digest_matches,
+        "signature": str(found.signature) if found.signature is not None else None,
         "problem": found.problem,
         "manifest": plain(found.manifest) if found.manifest is not None else None,
     }
@@ -132,6 +140,7 @@ def _lines(found: _Findings) -> list[str]:
         *(f"output        {_value_text(value)}" for value in container.outputs),
         f"operators     {sum(container.operators.values())} nodes: "
         + ", ".join(f"{name} {count}" for name, count in container.operators.items()),
+        *([] if found.signature is None else [f"signature     {found.signature}, not verified: nip verify"]),
         f"graph digest  {container.graph_digest}",
     ]
     if found.manifest is not None:

@@ -64,6 +64,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="auto (default), cpu, cuda or cuda:1; auto falls back to cpu",
     )
     parser.add_argument(
+        "--require-signature",
+        metavar="PUB",
+        help="public key (PEM) whose owner must have signed F.onnx; see `nip sign`",
+    )
+    parser.add_argument(
         "--batch",
         type=int,
         default=64,
@@ -76,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
     """Predict every input; one that has no answer is reported in its place and the rest goes on."""
     files = find_files(args.inputs)
     _quieten_opencv()
-    with DefendedSession(args.model, device=args.device, max_batch=args.batch) as session:
+    with DefendedSession(
+        args.model, device=args.device, max_batch=args.batch, require_signature=args.require_signature
+    ) as session:
         names = session.manifest.output.class_names
         show = _JsonLines(names) if args.json else _Table(names, files)
         progress = _Progress(len(files), sys.stderr)

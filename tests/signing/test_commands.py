@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
@@ -64,6 +65,28 @@ def test_as_json(signed: Signed, capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out) == verified
     assert verified["bundle"] == str(signed.bundle)
     assert verified["name"] == "model.nip.onnx"
+
+
+def test_inspecting_says_that_there_is_a_bundle(signed: Signed, capsys: Capture) -> None:
+    line = f"signature     {signed.bundle}, not verified: nip verify"
+    assert main(["inspect", str(signed.path)]) == 0
+    assert line in capsys.readouterr().out.splitlines()
+    assert main(["inspect", "--json", str(signed.path)]) == 0
+    assert json.loads(capsys.readouterr().out)["signature"] == str(signed.bundle)
+    signed.bundle.unlink()
+    assert main(["inspect", str(signed.path)]) == 0
+    assert "\nsignature " not in capsys.readouterr().out
+    assert main(["inspect", "--json", str(signed.path)]) == 0
+    assert json.loads(capsys.readouterr().out)["signature"] is None
+
+
+def test_predicting_with_a_signature_required(signed: Signed, stranger: Owner, capsys: Capture) -> None:
+    images = signed.path.with_name("images.npy")
+    np.save(images, np.load(GOLDEN.with_suffix(".npz"))["images"])
+    predict = ("predict", signed.path, images, "--device", "cpu", "--require-signature")
+    assert main([str(argument) for argument in (*predict, signed.owner.public)]) == 0
+    assert capsys.readouterr().out.count("\n") > 48
+    assert "expected a signature by the key" in refused(capsys, *predict, stranger.public)
 
 
 def test_a_bundle_by_another_name(model: Path, owner: Owner, tmp_path: Path, capsys: Capture) -> None:
