@@ -15,7 +15,7 @@ from nip_runtime.wire import WireType
 NODE, ATTRIBUTE, INITIALIZER, INPUT, OUTPUT, VALUE = 1, 5, 5, 11, 12, 13
 GRAPH, OPERATOR_SET, METADATA, FUNCTION = 7, 8, 14, 25
 
-_CHILDREN: Final = {
+CHILDREN: Final = {
     "model": {7: "graph", 8: "entry", 14: "entry"},
     "graph": {1: "node", 5: "tensor", 11: "value", 12: "value", 13: "value"},
     "node": {5: "attribute"},
@@ -95,7 +95,7 @@ class Part:
 
 def take_apart(content: bytes, kind: str = "model") -> Message:
     """The message that bytes hold."""
-    children, message = _CHILDREN.get(kind, {}), Message(kind)
+    children, message = CHILDREN.get(kind, {}), Message(kind)
     for found in wire.fields(content, 0, len(content)):
         value: int | bytes | Message = content[found.start : found.stop]
         if found.wire_type is WireType.VARINT:
