@@ -180,8 +180,14 @@ def test_the_commands_work_or_say_what_is_missing(bare: Environment) -> None:
     predicted = bare.nip("predict", GOLDENS / "guarded.onnx", "pixels.npy", "--json")
     assert (predicted.returncode, predicted.stderr) == (0, "")
     assert predicted.stdout.count("\n") == 48
-    arguments = ("--model", "a:b", "--data", "c.npz", "--out", "d.onnx")
-    exported = bare.nip("export", *arguments)
+    for arguments in (
+        ("verify", "--pub", "pub.pem", GOLDENS / "guarded.onnx"),
+        ("predict", "--require-signature", "pub.pem", GOLDENS / "guarded.onnx", "pixels.npy"),
+    ):
+        unchecked = bare.nip(*arguments)
+        assert (unchecked.returncode, unchecked.stdout) == (2, "")
+        assert "nip-runtime[sign]" in unchecked.stderr
+    exported = bare.nip("export", "--model", "a:b", "--data", "c.npz", "--out", "d.onnx")
     assert exported.returncode == 2
     assert exported.stderr.count("\n") == 1
     assert "nip-runtime[export]" in exported.stderr
