@@ -30,6 +30,7 @@ def session_options(ort: Any, settings: SessionSettings) -> Any:
     elif settings.spinning is Spinning.NEVER:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.enable_mem_pattern = settings.memory_patterns
     if not settings.prepacking:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if settings.profile_prefix:

@@ -85,6 +85,9 @@ class SessionSettings:
         cuda_graph: lets `DeviceRunner` capture a run per fixed batch size and replay it. Every node must run
             on CUDA, with no control flow and no shape that depends on data.
         prepacking: lets operators reorder their weights once, at opening: faster runs, more memory.
+        memory_patterns: lets onnxruntime plan all memory of a run as one block, for every new shape of inputs.
+            A few µs quicker per run of few rows, but under mixed batch sizes blocks pile up: 835 instead of
+            595 MiB on a MobileNetV2. For sessions that see one batch size only.
         on_out_of_memory: what `DefendedSession.predict` does when memory does not hold a run.
         log_level: of onnxruntime's own messages.
         profile_prefix: starts onnxruntime's profiler; it writes ``<prefix>_<time>.json`` at
@@ -105,6 +108,7 @@ class SessionSettings:
     prefer_nhwc: bool = False
     cuda_graph: bool = False
     prepacking: bool = True
+    memory_patterns: bool = False
     on_out_of_memory: OnOutOfMemory = OnOutOfMemory.RAISE
     log_level: LogLevel = LogLevel.ERROR
     profile_prefix: str = ""
@@ -115,7 +119,7 @@ class SessionSettings:
         if self.gpu_mem_limit_bytes is not None:
             _check_positive("gpu_mem_limit_bytes", self.gpu_mem_limit_bytes)
         _check_positive("inter_op_threads", self.inter_op_threads)
-        for name in ("allow_tf32", "prefer_nhwc", "cuda_graph", "prepacking"):
+        for name in ("allow_tf32", "prefer_nhwc", "cuda_graph", "prepacking", "memory_patterns"):
             _check_type(name, getattr(self, name), bool, "pass True or False")
         _check_type("profile_prefix", self.profile_prefix, str, 'pass the start of a path, or ""')
         self._take_choices()

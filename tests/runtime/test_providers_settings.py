@@ -183,6 +183,8 @@ def test_settings_reach_onnxruntime() -> None:
     assert defaults.intra_op_num_threads == usable_cores().count
     assert defaults.execution_mode == onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     assert defaults.log_severity_level == 3
+    assert not defaults.enable_mem_pattern
+    assert session_options(onnxruntime, SessionSettings(memory_patterns=True)).enable_mem_pattern
     assert entry(defaults, "session.disable_prepacking") == ""
     within = session_options(onnxruntime, SessionSettings(spinning=Spinning.WITHIN_RUN))
     assert entry(within, "session.force_spinning_stop") == "1"
