@@ -149,6 +149,11 @@ class DefendedSession:
         """Why this engine was taken."""
         return self._require_open().why
 
+    @property
+    def observer(self) -> Observer | None:
+        """The observer given; of an unpickled session, its copy."""
+        return None if self._observer is None else self._observer.observer
+
     def predict(self, images: object, *, on_bad_row: str = OnBadRow.RAISE) -> Prediction:
         """Predict N inputs, N ≥ 0.
 

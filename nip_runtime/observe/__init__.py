@@ -28,8 +28,7 @@ host. Hand flags over yourself where you have them: :meth:`DriftWatch.see`.
 
 A session that is pickled takes its observer along by the observer's own rule, and fails to pickle if that one
 cannot. Those of this package start anew in the other process, and in a forked child: each process counts what
-it did itself, and snapshots are added where they come together. :mod:`nip_runtime.observe.prometheus` exports
-to Prometheus.
+it did itself (``session.observer`` is the copy), and snapshots are added where they come together.
 """
 
 from nip_runtime.observe.audit import Audit, FlaggedRow

@@ -39,16 +39,19 @@ class _Bet(NamedTuple):
 
     flagged: float
     """Likelihood ratio of a flagged row."""
+    unflagged: float
+    """Likelihood ratio r of an unflagged one."""
     log_unflagged: float
-    """Logarithm of that of an unflagged one."""
+    """Its logarithm, exact where r is close to 1."""
     fixed: float
-    """What M would stay at if no row were flagged: r / (1 − r) with r the ratio of an unflagged row."""
+    """What M would stay at if no row were flagged: r / (1 − r)."""
 
     @classmethod
     def against(cls, edge: float, ratio: float) -> Self:
         odds = ratio * edge / (1 - edge)
         rate = odds / (1 + odds)
-        return cls(rate / edge, log1p((edge - rate) / (1 - edge)), (1 - rate) / (rate - edge))
+        log_unflagged = log1p((edge - rate) / (1 - edge))
+        return cls(rate / edge, exp(log_unflagged), log_unflagged, (1 - rate) / (rate - edge))
 
 
 class Detector:
@@ -61,6 +64,8 @@ class Detector:
 
     def __init__(self, edge: float, ratios: Iterable[float]) -> None:
         self._bets = tuple(_Bet.against(edge, ratio) for ratio in ratios)
+        self._if_flagged = [bet.flagged for bet in self._bets]
+        self._if_unflagged = [bet.unflagged for bet in self._bets]
         self.restart()
 
     def restart(self) -> None:
@@ -76,6 +81,9 @@ class Detector:
 
     def unflagged(self, count: int) -> None:
         """Take so many unflagged rows in a row: in closed form, however many they are."""
+        if count == 1:
+            self._one(self._if_unflagged, 0)
+            return
         logs = [min(count * bet.log_unflagged, _MOST_LOG) for bet in self._bets]
         self._values = [
             value * exp(log) - bet.fixed * expm1(log)
@@ -85,10 +93,11 @@ class Detector:
 
     def flagged(self) -> None:
         """Take one flagged row."""
-        self._values = [
-            (value + 1) * bet.flagged for value, bet in zip(self._values, self._bets, strict=True)
-        ]
-        self._climbed(self._bets[0].flagged, 1, 1)
+        self._one(self._if_flagged, 1)
+
+    def _one(self, ratios: list[float], flags: int) -> None:
+        self._values = [(value + 1) * ratio for value, ratio in zip(self._values, ratios, strict=True)]
+        self._climbed(ratios[0], 1, flags)
 
     def _climbed(self, ratio: float, rows: int, flags: int) -> None:
         """Keep count of rows and flags since the mildest bet was last without gain.

@@ -23,10 +23,10 @@ class Expected:
 
     The manifest's ``flag_rate`` is not that: it counts correctly classified images alone, for which the
     budget is a promise. Traffic has no labels, and images that the model gets wrong are flagged more often.
-    :meth:`from_manifest` therefore gives the bounds that a manifest does allow; they are loose where the
-    model errs often. :meth:`from_rate` is tight: run the session over a few thousand benign images of the
-    kind to come (no labels needed) and count. :class:`Learned` does that with the first rows of the traffic
-    itself.
+    Its ``flag_rate_all`` is, as calibration measured it; files older than schema 1.2 lack it, and allow only
+    bounds that are loose where the model errs often. :meth:`from_rate` takes a rate of your own: run the
+    session over a few thousand benign images of the kind to come (no labels needed) and count. :class:`Learned`
+    does that with the first rows of the traffic itself.
 
     Args:
         low: lowest rate still expected, 0 ≤ low ≤ high, below 1. At 0 there is nothing to fall below.
@@ -61,12 +61,13 @@ class Expected:
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, *, confidence: float = CONFIDENCE) -> Self:
-        """From what calibration measured.
+        """From what calibration measured: ``flag_rate_all``, or bounds on it for a file that is older.
 
         Of all benign rows, at least those are flagged that are classified correctly and flagged, and at most
-        those and every misclassified one; and none is flagged that did not take the second pass. How many of
-        the misclassified ones were flagged the manifest does not say.
+        those and every misclassified one; and none is flagged that did not take the second pass.
         """
+        if manifest.flag_rate_all is not None:
+            return cls(*exact_interval(manifest.flag_rate_all, confidence), "as calibration measured")
         measured = manifest.calibration
         images, correct = measured.accuracy_raw.n, measured.accuracy_raw.count
         least = Rate(measured.flag_rate.count, images)

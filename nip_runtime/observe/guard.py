@@ -75,6 +75,11 @@ class Composed:
     def __init__(self, *observers: Observer) -> None:
         self._parts = tuple(guarded(observer) for observer in observers)
 
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """Those that were given, in order."""
+        return tuple(part.observer for part in self._parts)
+
     def observe(self, prediction: Prediction, *, duration_s: float) -> None:
         """Pass an answer on to each, in order."""
         for part in self._parts:
@@ -86,7 +91,7 @@ class Composed:
             part.observe_error(error, duration_s=duration_s)
 
     def __reduce__(self) -> tuple[type[Self], tuple[Observer, ...]]:
-        return type(self), tuple(part.observer for part in self._parts)
+        return type(self), self.observers
 
 
 def guarded(observer: Observer) -> Guarded:

@@ -82,6 +82,6 @@ def test_a_guard_pickles_with_its_observer() -> None:
     observer = compose(Counters(), compose(Counters()))
     copy = pickle.loads(pickle.dumps(guarded(observer)))
     copy.observe(answer([Reason.PASSED]), duration_s=0.1)
-    first, second = (part.observer for part in copy.observer._parts)
+    first, second = copy.observer.observers
     assert first.snapshot().rows == 1
-    assert second._parts[0].observer.snapshot().rows == 1
+    assert second.observers[0].snapshot().rows == 1

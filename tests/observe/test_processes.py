@@ -18,6 +18,7 @@ import pytest
 from nip_runtime.observe import (
     Audit,
     AuditFile,
+    Composed,
     Counters,
     DriftWatch,
     Expected,
@@ -33,24 +34,17 @@ from tests.observe.answers import answer, flags
 GUARDED = Path(__file__).parents[1] / "goldens" / "guarded.onnx"
 
 
-class Remembered(Counters):
-    """Counters that can be found again in a process that unpickled a session."""
-
-    latest: Remembered
-
-    def __init__(self) -> None:
-        super().__init__()
-        Remembered.latest = self
-
-
 def work(session: DefendedSession, images: Any) -> Totals:
     session.predict(images)
-    return Remembered.latest.snapshot()
+    assert isinstance(session.observer, Composed)
+    counters, *_ = session.observer.observers
+    assert isinstance(counters, Counters)
+    return counters.snapshot()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_snapshots_of_several_processes_add_up(tmp_path: Path) -> None:
-    counters, audit = Remembered(), AuditFile(tmp_path / "flagged.jsonl")
+    counters, audit = Counters(), AuditFile(tmp_path / "flagged.jsonl")
     watch = DriftWatch(Expected(0.01, 0.03))
     with DefendedSession(
         GUARDED, device="cpu", threads=1, observer=compose(counters, watch, audit)

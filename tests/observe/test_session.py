@@ -62,6 +62,7 @@ def test_a_failing_observer_loses_no_answer(golden: Path, caplog: pytest.LogCapt
         DefendedSession(golden, device="cpu", threads=1) as plain,
         DefendedSession(golden, device="cpu", threads=1, observer=Failing()) as observed,
     ):
+        assert plain.observer is None
         for _ in range(3):
             np.testing.assert_array_equal(observed.predict(images).logits, plain.predict(images).logits)
     assert len([record for record in caplog.records if "observer Failing failed" in record.message]) == 1
@@ -87,6 +88,7 @@ def test_streams_are_observed_batch_by_batch() -> None:
     images = pixels(GOLDENS / "detect.onnx")
     with DefendedSession(GOLDENS / "detect.onnx", device="cpu", threads=1, observer=counters) as session:
         answers = list(session.predict_stream(images, batch=4))
+        assert session.observer is counters
     assert counters.snapshot().rows == len(answers) == len(images)
     assert counters.snapshot().calls == -(-len(images) // 4)
 
