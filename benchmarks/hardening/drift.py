@@ -15,7 +15,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,9 +94,10 @@ def attack(
     progress(f"Attacking test images with {name}", 1)
     traffic = real.prepare(model, example, attack=name, images=size.attacked_images, seed=0)
     rng = np.random.default_rng(1)
+    manifest = read_artifact(model).manifest
     intervals = {
-        "benign images measured": Expected.from_rate(traffic.measured),
-        "the manifest alone": Expected.from_manifest(read_artifact(model).manifest),
+        "the manifest": Expected.from_manifest(manifest),
+        "a manifest before 1.2": Expected.from_manifest(replace(manifest, flag_rate_all=None)),
     }
     counts = [
         Count(
@@ -122,7 +123,7 @@ def attack(
             what = f"{share:.0%} of the rows attacked, interval from {basis}"
             counts.append(_delay(f"median rows until the warning with {what}", delay))
             details[f"delay with {what}"] = f"{delay}, {delay.found} of {size.real} found"
-    seen = real.live(model, folder, traffic, intervals["benign images measured"], 0.2, rng)
+    seen = real.live(model, folder, traffic, intervals["the manifest"], 0.2, rng)
     counts += [
         Count(
             what=f"false warnings of a session over {real.LIVE_ROWS} benign rows",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.hardening.drift_simulated import ALPHA, ROWS, Advance, Delay, Flags, rows_until_alarm
-from nip_export.data import ImageSet, to_model_input
+from nip_export.data import to_model_input
 from nip_export.demo.example import Example
 from nip_export.evaluate.attacks import catalogue, run_attack
 from nip_export.evaluate.target import open_target
@@ -33,14 +33,12 @@ class Traffic:
         attacked: (M, 1, H, W) float32, rightly classified ones of them under attack.
         benign_flags: (N,) bool.
         attacked_flags: (M,) bool.
-        measured: flags among benign images that are not of the test.
     """
 
     benign: NDArray[np.float32]
     attacked: NDArray[np.float32]
     benign_flags: Flags
     attacked_flags: Flags
-    measured: Rate
 
 
 def prepare(model: Path, example: Example, *, attack: str, images: int, seed: int) -> Traffic:
@@ -59,13 +57,7 @@ def prepare(model: Path, example: Example, *, attack: str, images: int, seed: in
             attacked=attacked,
             benign_flags=answer.flagged,
             attacked_flags=session.predict(attacked).flagged,
-            measured=_flag_rate(session, example.calibration),
         )
-
-
-def _flag_rate(session: DefendedSession, images: ImageSet) -> Rate:
-    flagged = session.predict(images.images).flagged
-    return Rate(int(flagged.sum()), len(flagged))
 
 
 def mixed(

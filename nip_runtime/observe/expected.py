@@ -25,8 +25,8 @@ class Expected:
     budget is a promise. Traffic has no labels, and images that the model gets wrong are flagged more often.
     Its ``flag_rate_all`` is, as calibration measured it; files older than schema 1.2 lack it, and allow only
     bounds that are loose where the model errs often. :meth:`from_rate` takes a rate of your own: run the
-    session over a few thousand benign images of the kind to come (no labels needed) and count. :class:`Learned`
-    does that with the first rows of the traffic itself.
+    session over a few thousand benign images of the kind to come (no labels needed) and count.
+    :class:`Learned` does that with the first rows of the traffic itself.
 
     Args:
         low: lowest rate still expected, 0 ≤ low ≤ high, below 1. At 0 there is nothing to fall below.

@@ -133,8 +133,17 @@ def test_learns_from_the_first_rows(size: int, caplog: pytest.LogCaptureFixture)
     assert caplog.messages == [f"flag rate learned: from now on expected {state.expected}"]
 
 
-def test_what_a_manifest_says_about_all_benign_rows() -> None:
+def test_the_rate_of_all_benign_rows_stands_in_the_manifest() -> None:
     manifest = read_artifact(GUARDED).manifest
+    measured = manifest.flag_rate_all
+    assert measured is not None and measured.n == manifest.calibration.images
+    expected = Expected.from_manifest(manifest)
+    assert (expected.low, expected.high) == exact_interval(measured, 0.99)
+    assert str(expected).endswith("(as calibration measured)")
+
+
+def test_what_older_manifests_say_about_all_benign_rows() -> None:
+    manifest = replace(read_artifact(GUARDED).manifest, flag_rate_all=None)
     calibration = replace(
         manifest.calibration,
         images=1500,
@@ -146,6 +155,8 @@ def test_what_a_manifest_says_about_all_benign_rows() -> None:
     assert expected.low == exact_interval(Rate(20, 1500), 0.99)[0]  # if no misclassified image was flagged
     assert expected.high == exact_interval(Rate(20 + 97, 1500), 0.99)[1]  # if all of them were
     assert str(expected) == "0.69% to 9.75% (bounds from 1500 calibration images)"
+    told = replace(manifest, calibration=calibration, flag_rate_all=Rate(23, 1500))
+    assert str(Expected.from_manifest(told)) == "0.84% to 2.55% (as calibration measured)"
     few = replace(calibration, pass2_rate=Rate(60, 1500))  # but no more than took the second pass
     assert Expected.from_manifest(replace(manifest, calibration=few)).high == pytest.approx(
         exact_interval(Rate(60, 1500), 0.99)[1]

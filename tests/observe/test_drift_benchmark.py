@@ -77,7 +77,6 @@ def traffic() -> drift_attacked.Traffic:
         attacked=loud,
         benign_flags=np.arange(100) == 99,
         attacked_flags=np.ones(len(loud), bool),
-        measured=Rate(10, 1000),
     )
 
 
@@ -86,14 +85,14 @@ def test_traffic_mixes_the_share_asked_for(traffic: drift_attacked.Traffic) -> N
     for share in (0.0, 0.3, 1.0):
         flags = drift_attacked.flags_of(traffic, share, 20_000, rng)
         assert flags.mean() == pytest.approx(share + (1 - share) * 0.01, abs=0.01)
-    expected = Expected.from_rate(traffic.measured)
+    expected = Expected.from_rate(Rate(10, 1000))
     assert drift_attacked.benign_alarms(traffic, expected, streams=5, rng=rng, advance=ignore) == Rate(0, 5)
     delay = drift_attacked.delay_under_attack(traffic, expected, 0.3, streams=5, rng=rng)
     assert delay.quantile(1.0) < 200
 
 
 def test_a_session_with_all_observers_warns(traffic: drift_attacked.Traffic, tmp_path: Path) -> None:
-    expected = Expected.from_rate(traffic.measured)
+    expected = Expected.from_rate(Rate(10, 1000))
     seen = drift_attacked.live(GUARDED, tmp_path, traffic, expected, 0.3, np.random.default_rng(5))
     assert seen.benign_alarms == 0
     assert seen.rows is not None
