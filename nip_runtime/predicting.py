@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.engine.answers import Answers
-from nip_runtime.errors import InputError
+from nip_runtime.errors import ArtifactError, InputError
 from nip_runtime.inputs import Images, OnBadRow, bad_rows, check_kind, check_values, to_float32
 from nip_runtime.manifest import Manifest, Policy
 from nip_runtime.result import Prediction, Reason, RefusedRow, explain
@@ -37,6 +37,7 @@ def predict(images: object, run: Run, manifest: Manifest, *, max_batch: int, on_
     Raises:
         InputError: for an array of the wrong kind, for more rows than answers fit in memory, and with "raise"
             for rows that are out of bounds or have no finite answer.
+        ArtifactError: if the file's graph does not run, or answers otherwise than it states.
     """
     raises = _raises(on_bad_row)
     spec, classes = manifest.input, manifest.output.classes
@@ -49,12 +50,37 @@ def predict(images: object, run: Run, manifest: Manifest, *, max_batch: int, on_
     else:
         refused = bad_rows(checked, spec)
     if room is None and not refused and len(checked):
-        return _prediction(run(to_float32(checked, spec)), manifest.policy, refused, raises=raises)
+        only = _answered(run, to_float32(checked, spec), classes)
+        return _prediction(only, manifest.policy, refused, raises=raises)
     answers = _room(len(checked), classes) if room is None else room
     for rows in _runs(checked, refused, max_batch):
-        for whole, part in zip(answers.values, run(to_float32(checked[rows], spec)).values, strict=True):
+        answered = _answered(run, to_float32(checked[rows], spec), classes)
+        for whole, part in zip(answers.values, answered.values, strict=True):
             whole[rows] = part
     return _prediction(answers, manifest.policy, refused, raises=raises)
+
+
+def _answered(run: Run, inputs: NDArray[np.float32], classes: int) -> HostAnswers:
+    """Run the model, and see that it answers what its file states: shapes inside a graph are only stated."""
+    try:
+        answers = run(inputs)
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise ArtifactError.mismatch(
+            expected="a graph that onnxruntime can run on these rows",
+            got=" ".join(str(error).split()),
+            fix="get the original file; if this is it, try device cpu and see `nip doctor`",
+        ) from error
+    rows = len(inputs)
+    one, each = (rows,), (rows, classes)
+    if tuple(values.shape for values in answers.values) != (each, each, one, one, one):
+        raise ArtifactError.mismatch(
+            expected=f"answers of shapes {each} and {one}",
+            got=", ".join(str(values.shape) for values in answers.values),
+            fix="get the original file, or export the model again",
+        )
+    return answers
 
 
 def _raises(on_bad_row: object) -> bool:
