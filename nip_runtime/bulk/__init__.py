@@ -4,9 +4,6 @@ The inputs are cut into shards by a plan that depends on nothing but the inputs 
 one call of a function without state: it reads its rows, predicts, and writes its part whole or not at all.
 So a shard may be done twice, by whomever, and a part that is there need not be done again: that is all that
 resuming, retrying and killed processes rest on.
+
+:func:`nip_runtime.bulk.run.run_batch` does it all; :mod:`nip_runtime.bulk.parts` says what the parts hold.
 """
-
-from nip_runtime.bulk.config import BatchConfig, EngineName
-from nip_runtime.bulk.run import Summary, run_batch
-
-__all__ = ["BatchConfig", "EngineName", "Summary", "run_batch"]

@@ -42,6 +42,7 @@ class BatchConfig:
             thread of a Dask worker.
         column: Parquet column with the images; "" for ``image``, or the only one.
         logits: whether the parts hold the defended logits too.
+        require_signature: PEM file of a public key whose owner must have signed the model; needed here only.
 
     Raises:
         InputError: for a bad field; says which.
@@ -59,6 +60,7 @@ class BatchConfig:
     threads: int | None = None
     column: str = ""
     logits: bool = False
+    require_signature: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("shard_rows", "batch", "workers", "threads"):

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from nip_runtime import __version__
-from nip_runtime.artifact import read_artifact
+from nip_runtime.artifact import opened
+from nip_runtime.bulk.arrow import parquet
 from nip_runtime.bulk.config import BatchConfig
 from nip_runtime.bulk.drive import Failure, Watcher, drive
 from nip_runtime.bulk.engines import running
 from nip_runtime.bulk.folder import OutFolder, claimed
 from nip_runtime.bulk.parts import Counts
 from nip_runtime.bulk.plan import Plan, Settings, Shard
-from nip_runtime.bulk.shard import Job, file_digest
+from nip_runtime.bulk.shard import Job, digest_of
 from nip_runtime.bulk.sources import find_sources
 from nip_runtime.errors import InputError
 from nip_runtime.writing import write_whole
@@ -62,6 +63,7 @@ def run_batch(config: BatchConfig, watcher: PlanWatcher) -> Summary:
             run goes on from them.
     """
     began = time.monotonic()
+    parquet()  # missing packages are noticed before any work
     out = config.out.absolute()
     plan = make_plan(config, out)
     with claimed(out, plan) as folder:
@@ -105,12 +107,14 @@ def make_plan(config: BatchConfig, out: Path) -> Plan:
     """Look at model and inputs, and lay out the run.
 
     Raises:
-        ArtifactError: if the model is no defended file.
+        ArtifactError: if the model is no defended file, or not signed as required.
         InputError: if there is nothing to predict.
     """
-    read_artifact(config.model)
+    with opened(config.model, require_signature=config.require_signature) as (_, content):
+        # Workers open a file of this digest or none, so what is checked here holds for them too.
+        digest = digest_of(content)
     settings = Settings(
-        model=file_digest(config.model),
+        model=digest,
         nip_version=__version__,
         device=config.device,
         batch=config.batch,

@@ -17,6 +17,7 @@ from nip_runtime.errors import ArtifactError
 from nip_runtime.manifest import InputSpec
 from nip_runtime.providers import SessionSettings
 from nip_runtime.session import DefendedSession
+from nip_runtime.wire import Buffer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,21 +65,9 @@ def run_shard(job: Job, shard: Shard) -> Counts:
     )
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        ArtifactError: if it can't be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise ArtifactError.mismatch(
-            expected=f"the model at {path}",
-            got=error.strerror or "an error",
-            fix="put it at the same path on every machine that predicts",
-        ) from error
+def digest_of(content: Buffer) -> str:
+    """SHA-256 of a model file's bytes."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _rows(job: Job, shard: Shard, spec: InputSpec) -> Iterator[Row]:
@@ -95,7 +84,7 @@ def _session(job: Job) -> DefendedSession:
     key = (job.model, job.digest, job.device, job.threads, job.batch)
     with _lock:
         if key not in _sessions:
-            found = file_digest(job.model)
+            found = _file_digest(job.model)
             if found != job.digest:
                 raise ArtifactError.mismatch(
                     expected=f"the model {job.digest} at {job.model}",
@@ -110,3 +99,14 @@ def _session(job: Job) -> DefendedSession:
                 max_batch=job.batch,
             )
         return _sessions[key]
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return digest_of(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError.mismatch(
+            expected=f"the model at {path}",
+            got=error.strerror or "an error",
+            fix="put it at the same path on every machine that predicts",
+        ) from error

@@ -70,6 +70,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--column", default="", metavar="NAME", help="of Parquet inputs (default: image)")
     parser.add_argument("--logits", action="store_true", help="store the defended logits too")
     parser.add_argument(
+        "--require-signature",
+        metavar="PUB",
+        type=Path,
+        help="public key (PEM) whose owner must have signed F.onnx; see `nip sign`",
+    )
+    parser.add_argument(
         "--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:1, on every worker"
     )
     parser.add_argument(
@@ -107,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         column=args.column,
         logits=args.logits,
+        require_signature=args.require_signature,
     )
     progress = BatchProgress(sys.stderr)
     try:

@@ -74,9 +74,10 @@ class BatchProgress:
         fresh = self._rows_done - self._rows_before
         line = f"{self.shards}, {self._rows_done} of {self._rows} rows"
         if fresh == 0:
-            return f"{line}; {running} shards at work"
+            return f"{line}; {_count(running, 'shard')} at work"
         rate = fresh / seconds
-        return f"{line}, {rate:.0f} rows/s, {_duration((self._rows - self._rows_done) / rate)} left"
+        shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
+        return f"{line}, {shown} rows/s, {_duration((self._rows - self._rows_done) / rate)} left"
 
     def _write(self, line: str) -> None:
         self._stream.write(f"\r\033[K{line}" if self._is_terminal else f"{line}\n")
