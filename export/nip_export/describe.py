@@ -125,6 +125,7 @@ def describe(
             accuracy_raw=found.accuracy_raw,
             accuracy_defended=found.accuracy_defended,
         ),
+        flag_rate_all=found.flag_rate_all,
         verification=VerificationInfo(
             images=measured.comparison.images,
             batches=measured.comparison.batches,

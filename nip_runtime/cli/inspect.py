@@ -170,7 +170,7 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f"read-outs     {_size(defence.readout_size_bytes)}",
         f"gate          {', '.join(defence.tests)}; screen at {screen}, flag at {defence.flag_threshold:.4g}",
         f"calibration   {calibration.images} benign images, budget {calibration.benign_budget:.1%}",
-        f"  flagged     {calibration.flag_rate}",
+        f"  flagged     {calibration.flag_rate}, of all: {manifest.flag_rate_all or 'not recorded'}",
         f"  pass 2      {calibration.pass2_rate}",
         f"  accuracy    raw {calibration.accuracy_raw}, defended {calibration.accuracy_defended}",
         f"verified      {verification.images} images at batch {', '.join(map(str, verification.batches))}:"

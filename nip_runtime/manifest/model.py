@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from nip_runtime.rates import Rate
 
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 """Version this package writes. A reader refuses another major and ignores what a newer minor adds.
 
-1.1 added ``precision``, ``conversion`` and ``settings``."""
+1.1 added ``precision``, ``conversion`` and ``settings``; 1.2 ``flag_rate_all``."""
 
 _VERSION: Final = re.compile(r"[0-9]+\.[0-9]+")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -311,7 +311,9 @@ class Provenance:
 class Manifest:
     """Everything a defended file says about itself. Read one with :func:`read_manifest`.
 
-    ``conversion`` is None for fp32, ``settings`` where the file is older than them: see `ADDED`.
+    ``conversion`` is None for fp32, ``settings`` and ``flag_rate_all`` where the file is older than them: see
+    `ADDED`. ``flag_rate_all`` is the share of all benign images, misclassified ones too, that were flagged: the
+    rate to expect of traffic, which has no labels.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -323,6 +325,7 @@ class Manifest:
     settings: SettingsInfo | None = None
     defence: DefenceInfo
     calibration: CalibrationInfo
+    flag_rate_all: Rate | None = None
     verification: VerificationInfo
     digests: Digests
     provenance: Provenance
@@ -341,7 +344,7 @@ class Manifest:
         return json.dumps(plain(self), ensure_ascii=False, allow_nan=False)
 
 
-ADDED: Final = {1: frozenset({"precision", "conversion", "settings"})}
+ADDED: Final = {1: frozenset({"precision", "conversion", "settings"}), 2: frozenset({"flag_rate_all"})}
 """Fields of :class:`Manifest` by the minor version that added them; older files lack them."""
 
 

@@ -94,6 +94,7 @@ _plain_manifests = st.builds(
     output=_outputs(),
     policy=st.sampled_from(Policy),
     settings=st.none() | _settings,
+    flag_rate_all=st.none() | _rate,
     defence=st.builds(
         DefenceInfo,
         taps=_tuples(st.builds(TapInfo, name=_name, channels=_positive, cells=_positive), 1),

@@ -48,10 +48,14 @@ def test_schema_is_a_schema_and_names_every_field_of_the_model() -> None:
     document = json.loads(GOOD.to_json())
 
     def compare(schema: Document, value: object, where: str) -> None:
+        if "anyOf" in schema:
+            schema = schema["anyOf"][0]
         if "$ref" in schema:
             schema = _schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
         if isinstance(value, dict):
-            required = {*schema["required"], *schema.get("else", {}).get("required", [])}
+            by_version = [schema, *schema.get("allOf", [])]
+            added = [name for rule in by_version for name in rule.get("else", {}).get("required", [])]
+            required = {*schema["required"], *added}
             assert set(schema["properties"]) == set(value) == required, where
             for name, item in value.items():
                 compare(schema["properties"][name], item, f"{where}.{name}")
@@ -154,11 +158,22 @@ def test_every_field_is_required(path: str) -> None:
 
 
 def _older() -> Document:
-    """As version 1.0 wrote it: without what 1.1 added."""
+    """As version 1.0 wrote it: without what 1.1 and 1.2 added."""
     document: Document = json.loads(GOOD.to_json()) | {"schema_version": "1.0"}
-    for name in ("precision", "conversion", "settings"):
+    for name in ("precision", "conversion", "settings", "flag_rate_all"):
         del document[name]
     return document
+
+
+def test_files_before_version_1_2_have_no_flag_rate_of_all_images() -> None:
+    document = json.loads(GOOD.to_json()) | {"schema_version": "1.1"}
+    del document["flag_rate_all"]
+    assert read_manifest(json.dumps(document)) == replace(GOOD, schema_version="1.1", flag_rate_all=None)
+    SCHEMA.validate(document)
+    document["schema_version"] = "1.2"
+    with pytest.raises(ArtifactError, match=r"^\$\.flag_rate_all: expected this field"):
+        read_manifest(json.dumps(document))
+    assert not SCHEMA.is_valid(document)
 
 
 def test_files_of_version_1_0_compute_in_fp32_with_unknown_settings() -> None:

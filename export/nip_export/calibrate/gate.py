@@ -41,6 +41,7 @@ class Calibration:
     Attributes:
         gate: fitted to all calibration inputs.
         flag_rate: correctly classified inputs flagged by a gate that was fitted without them.
+        flag_rate_all: likewise of all inputs, misclassified ones too: what traffic without labels shows.
         pass2_rate: inputs, misclassified ones too, that took the second pass of a gate fitted without them.
         accuracy_raw: of the backbone, over all calibration inputs.
         accuracy_defended: of the policy, each input judged by a gate that was fitted without it.
@@ -48,6 +49,7 @@ class Calibration:
 
     gate: Gate
     flag_rate: Rate
+    flag_rate_all: Rate
     pass2_rate: Rate
     accuracy_raw: Rate
     accuracy_defended: Rate
@@ -223,6 +225,7 @@ def calibrate(
     return Calibration(
         gate=close(fit(np.ones(len(labels), bool)), correct),
         flag_rate=Rate(int(flagged[correct].sum()), int(correct.sum())),
+        flag_rate_all=Rate(int(flagged.sum()), len(labels)),
         pass2_rate=Rate(int(screened.sum()), len(labels)),
         accuracy_raw=Rate(int(correct.sum()), len(labels)),
         accuracy_defended=Rate(int((answers == labels).sum()), len(labels)),
