@@ -23,7 +23,14 @@ from nip_runtime.engine.host import HostAnswering
 from nip_runtime.engine.parts import can_be_cut, has_screen
 from nip_runtime.errors import ArtifactError, DeviceError
 from nip_runtime.manifest import Manifest
-from nip_runtime.providers import Device, DeviceKind, OnOutOfMemory, SessionSettings, open_session
+from nip_runtime.providers import (
+    Device,
+    DeviceKind,
+    OnOutOfMemory,
+    SessionSettings,
+    open_session,
+    run_options,
+)
 from nip_runtime.runners import HostRunner, Runner
 from nip_runtime.runners.memory import telling_of_memory
 from nip_runtime.wire import Buffer
@@ -84,7 +91,9 @@ def open_engine(
     if open_again is not None and device.kind is not DeviceKind.CPU:
         fallback = partial(_open_on_cpu, kind, manifest, settings, open_again)
     choice = settings.on_out_of_memory
-    return Opened(engine, why, HostAnswering(engine, runner, choice, open_fallback=fallback))
+    shrinking = None if settings.cuda_graph else run_options(device, shrink=True)
+    host = HostAnswering(engine, runner, choice, shrinking=shrinking, open_fallback=fallback)
+    return Opened(engine, why, host)
 
 
 def _open_on_cpu(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nip_runtime.engine.answers import Answers, Engine
 from nip_runtime.errors import OutOfMemoryError
+from nip_runtime.memory import trim
 from nip_runtime.providers import OnOutOfMemory
 from nip_runtime.runners import Runner
 
@@ -32,6 +33,9 @@ class HostAnswering(Generic[T]):
         engine: runs where it was opened.
         runner: brings tensors there and back.
         choice: what to do when memory, there or here, does not hold a run.
+        shrinking: options of a run that gives free memory of the arenas back. The failed run has filled them,
+            in pieces that may serve no other batch size, and taken the memory from everyone else. None where
+            that must not be.
         open_fallback: opens the same file on the CPU; called once, when first needed. None where there is
             nothing to fall back on: the choice CPU then raises.
     """
@@ -42,11 +46,13 @@ class HostAnswering(Generic[T]):
         runner: Runner[T],
         choice: OnOutOfMemory,
         *,
+        shrinking: object = None,
         open_fallback: Callable[[], HostAnswering[Any]] | None = None,
     ) -> None:
         self._engine = engine
         self._runner = runner
         self._choice = choice
+        self._shrinking = shrinking
         self._open_fallback = open_fallback
         self._fallback: HostAnswering[Any] | None = None
         self._lock = threading.Lock()
@@ -64,15 +70,19 @@ class HostAnswering(Generic[T]):
             return self._attempt(inputs)
         except OutOfMemoryError as error:
             if not self._can_help(len(inputs)):
+                self._give_back(inputs[:1])
                 raise
             problem = str(error)
         # Beyond the handler: the error's traceback keeps what the failed run has allocated.
+        self._give_back(inputs[:1])
         if self._choice is OnOutOfMemory.CPU:
             self._tell_once("answering on the CPU what does not fit: %s", problem)
             return self._on_cpu().answer(inputs)
         self._tell_once("splitting batches that do not fit: %s", problem)
         half = (len(inputs) + 1) // 2
-        return joined([self.answer(inputs[:half]), self.answer(inputs[half:])])
+        halves = [self.answer(inputs[:half]), self.answer(inputs[half:])]
+        self._give_back(inputs[:1])  # what is short must not be held on to until the next batch
+        return joined(halves)
 
     def _can_help(self, rows: int) -> bool:
         match self._choice:
@@ -81,6 +91,15 @@ class HostAnswering(Generic[T]):
             case OnOutOfMemory.CPU:
                 return self._open_fallback is not None
         return False
+
+    def _give_back(self, row: Floats) -> None:
+        if self._shrinking is None:
+            return
+        try:
+            self._engine.run(self._runner.from_host(row), options=self._shrinking)
+        except Exception as error:  # not even one row runs: what to say of that has been said
+            _log.debug("could not give memory back: %s", error)
+        trim()
 
     def _on_cpu(self) -> HostAnswering[Any]:
         with self._lock:

@@ -85,9 +85,9 @@ class SessionSettings:
         cuda_graph: lets `DeviceRunner` capture a run per fixed batch size and replay it. Every node must run
             on CUDA, with no control flow and no shape that depends on data.
         prepacking: lets operators reorder their weights once, at opening: faster runs, more memory.
-        memory_patterns: lets onnxruntime plan all memory of a run as one block, for every new shape of inputs.
-            A few µs quicker per run of few rows, but under mixed batch sizes blocks pile up: 835 instead of
-            595 MiB on a MobileNetV2. For sessions that see one batch size only.
+        memory_patterns: lets onnxruntime plan all memory of a run as one block, for every new shape. A few µs
+            quicker per run of few rows, but under mixed batch sizes blocks pile up: 835 instead of 595 MiB on
+            a MobileNetV2. For sessions that see one batch size only.
         on_out_of_memory: what `DefendedSession.predict` does when memory does not hold a run.
         log_level: of onnxruntime's own messages.
         profile_prefix: starts onnxruntime's profiler; it writes ``<prefix>_<time>.json`` at

@@ -101,4 +101,7 @@ def telling_of_memory() -> Iterator[None]:
         short = out_of_memory(error)
         if short is None:
             raise
-        raise short from error
+        try:
+            raise short from error
+        finally:
+            del short  # or error and frame would hold each other, and the inputs, until the next collection
