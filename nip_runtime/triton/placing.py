@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nip_runtime.wire import Buffer
@@ -16,8 +16,20 @@ Contents = Mapping[str, Content]
 """By path within a folder, with slashes, in the order of writing."""
 
 
-def place(folder: Path, contents: Contents, *, repository: Path) -> None:
+def place(
+    folder: Path,
+    contents: Contents,
+    *,
+    repository: Path,
+    check: Callable[[Path], object] = lambda made: None,
+) -> None:
     """Make a folder and all that is in it at once: a server that looks sees all of it or nothing.
+
+    Args:
+        folder: to be made.
+        contents: of the folder.
+        repository: in which it lies, at any depth.
+        check: gets the finished folder, of the same name elsewhere, and raises if it must not be placed.
 
     Raises:
         OSError: the folder is there already and not empty, or can't be written.
@@ -30,6 +42,7 @@ def place(folder: Path, contents: Contents, *, repository: Path) -> None:
         for name, content in contents.items():
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             put(made / name, content)
+        check(made)
         made.rename(folder)
 
 

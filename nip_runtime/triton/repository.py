@@ -52,9 +52,9 @@ def write_repository(
 ) -> Written:
     """Copy the defended file at ``path`` into a Triton model repository, and write its configuration.
 
-    A new model folder appears whole or not at all. To one that is there, files are added; those that differ
-    are replaced if ``force`` says so, each whole or not at all and the configuration last. Then the folder
-    is compared with its graphs.
+    A new model folder appears whole, and compared with its graph, or not at all. To one that is there, files
+    are added; those that differ are replaced if ``force`` says so, each whole or not at all and the
+    configuration last. Then the folder is compared with its graphs.
 
     Args:
         path: the defended file. It is checked as for running it, and the bytes that were checked are copied.
@@ -125,7 +125,7 @@ def _default_name(path: Path) -> str:
 
 def _create(folder: Path, contents: Contents) -> tuple[str, ...]:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    place(folder, contents, repository=folder.parent)
+    place(folder, contents, repository=folder.parent, check=check_model)
     return ()
 
 

@@ -20,6 +20,7 @@ from nip_runtime.triton import (
     write_repository,
 )
 from tests.serving.conftest import GOLDENS
+from tests.signing.conftest import make_owner
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -148,12 +149,20 @@ def test_a_signature_goes_with_its_model(repository: Path, model: Path, tmp_path
     assert not (repository / "signed" / "1" / "model.onnx.sig").exists()
 
 
-def test_a_required_signature_is_checked(model: Path, tmp_path: Path) -> None:
-    key = tmp_path / "key.pub"
-    key.write_text("no key")
-    with pytest.raises((ArtifactError, InputError)):
-        write_repository(model, tmp_path / "models", require_signature=key)
+def test_a_required_signature_is_checked_and_holds_in_the_repository(model: Path, tmp_path: Path) -> None:
+    owner, stranger = make_owner(tmp_path, "owner"), make_owner(tmp_path, "stranger")
+    with pytest.raises(ArtifactError, match=r"golden\.nip\.onnx\.sig"):
+        write_repository(model, tmp_path / "models", require_signature=owner.public)
+    assert main(["sign", "--key", str(owner.private), str(model)]) == 0
+    with pytest.raises(ArtifactError):
+        write_repository(model, tmp_path / "models", require_signature=stranger.public)
     assert not (tmp_path / "models").exists()
+    arguments = ["--out", str(tmp_path / "models"), "--require-signature", str(owner.public)]
+    assert main(["triton", str(model), *arguments]) == 0
+    placed = tmp_path / "models" / "golden" / "1" / "model.onnx"
+    assert main(["verify", "--pub", str(owner.public), str(placed)]) == 0
+    placed.write_bytes((GOLDENS / "always.onnx").read_bytes())
+    assert main(["verify", "--pub", str(owner.public), str(placed)]) != 0
 
 
 def test_what_is_no_defended_file_is_refused(tmp_path: Path, model: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,8 +87,8 @@ def test_a_bit_that_differs_is_noticed(served: Served, tmp_path: Path) -> None:
     altered = {name: answers.copy() for name, answers in served.stage.expected.items()}
     altered["logits"].view(np.uint32)[5, 3] ^= 1
     write_arrays(tmp_path / "arrays.npz", served.stage.images, altered)
-    fleet = served.fleet(Protocol.HTTP, arrays=str(tmp_path / "arrays.npz"), clients=3, seconds=0.5)
-    requests = fleet.finish(60)
+    with served.fleet(Protocol.HTTP, arrays=str(tmp_path / "arrays.npz"), clients=3, seconds=0.5) as fleet:
+        requests = fleet.finish(60)
     assert 5 in {row for request in requests for row in request.rows}
     assert {row for request in requests for row in request.wrong} == {5}
 
@@ -143,6 +144,13 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(stage: Stage) -> Non
         assert fate.in_flight > 0
     # Over gRPC clients went on until they were refused: the server was under load to its end.
     assert stop.fates[Protocol.GRPC].refused > 0
+
+
+def test_a_loss_is_noticed(stage: Stage) -> None:
+    """What the test above counts is not zero by construction: a server that is killed loses requests."""
+    stop = stop_under_load(stage, number=signal.SIGKILL)
+    assert stop.exit_code == -signal.SIGKILL
+    assert all(fate.unanswered > 0 for fate in stop.fates.values())
 
 
 def test_a_server_that_cannot_load_says_why_and_leaves_nothing(triton: Environment, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
@@ -14,6 +15,7 @@ from benchmarks.hardening.pinned import make_environment
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 REQUIREMENTS: Final = ROOT / "tests" / "environments" / "triton.txt"
+_LIBPYTHON: Final = "libpython3.11.so.1.0"
 _GLIBC: Final = (2, 35)
 
 
@@ -55,7 +57,19 @@ def obstacle() -> str | None:
         return "the environment is pinned for Python 3.11"
     if glibc < _GLIBC:
         return f"the server's wheel needs glibc {'.'.join(map(str, _GLIBC))}, here is {name} {version}"
+    if not _has_libpython():
+        return f"{_LIBPYTHON}, which the server's python backend loads, is not installed"
     return None
+
+
+def _has_libpython() -> bool:
+    if (Path(str(sysconfig.get_config_var("LIBDIR"))) / _LIBPYTHON).exists():
+        return True
+    try:
+        ctypes.CDLL(_LIBPYTHON)
+    except OSError:
+        return False
+    return True
 
 
 def make(folder: Path) -> Environment:

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import asdict, dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from benchmarks.hardening.serving.environment import Environment, clean_variables
 
@@ -73,7 +73,7 @@ class Answered:
 
 
 class Fleet:
-    """A process with clients, sending since the constructor returned."""
+    """A process with clients, which send from here on; the end of a with-block ends it."""
 
     def __init__(self, environment: Environment, plan: Plan, scratch: Path) -> None:
         path = scratch / f"plan-{plan.prefix}{plan.protocol}.json"
@@ -92,12 +92,16 @@ class Fleet:
             self._process.kill()
             raise RuntimeError(f"the clients did not begin: {first}{self._process.communicate()[1]}")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
     def finish(self, timeout_s: float) -> list[Answered]:
         """Wait for the clients; every request of theirs."""
-        try:
-            printed, errors = self._process.communicate(timeout=timeout_s)
-        finally:
-            self._process.kill()
+        printed, errors = self._process.communicate(timeout=timeout_s)
         if self._process.returncode != 0:
             raise RuntimeError(f"the clients failed:\n{errors}")
         return [

@@ -14,8 +14,8 @@ from benchmarks.hardening.serving.stage import Stage
 from benchmarks.hardening.serving.trials import Load, Stop, Wrong
 
 STANDIN: Final = (
-    "tritonserver 2.51 and tritonclient 2.73 of NVIDIA; a Python stand-in named onnxruntime runs the graph, for"
-    " the C++ backend is not on PyPI: rates say nothing about that backend"
+    "tritonserver 2.51 and tritonclient 2.73 of NVIDIA; a Python stand-in named onnxruntime runs the graph,"
+    " for the C++ backend is not on PyPI: rates say nothing about that backend"
 )
 _NAMES: Final = {Protocol.HTTP: "HTTP", Protocol.GRPC: "gRPC"}
 

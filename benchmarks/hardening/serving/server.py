@@ -62,7 +62,7 @@ class TritonServer:
         ]
         variables = clean_variables()
         self._variables = variables | {
-            # The python backend starts the first python3 of the path.
+            # Through the first python3 of the path the python backend finds its packages.
             "PATH": os.pathsep.join([str(environment.python.parent), variables.get("PATH", "")]),
             "LD_LIBRARY_PATH": library_folders(environment),
             "STANDIN_LOG": str(self.batches),
@@ -101,9 +101,9 @@ class TritonServer:
         """Id of the server's process group."""
         return self._process.pid
 
-    def terminate(self) -> None:
-        """Send SIGTERM to the server, as Docker and Kubernetes do."""
-        self._process.send_signal(signal.SIGTERM)
+    def signal(self, number: signal.Signals) -> None:
+        """Send the server a signal: SIGTERM is what Docker and Kubernetes stop it with."""
+        self._process.send_signal(number)
 
     def wait(self, timeout_s: float = 60) -> int:
         """Wait until the server has gone; its exit code."""

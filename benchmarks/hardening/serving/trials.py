@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,9 +56,8 @@ class Load:
 def load(served: Served, protocol: Protocol, *, seconds: float, prefix: str = "load") -> Load:
     """16 clients at once; each sends rows of one kind, so that a batch of several kinds joins strangers."""
     before = served.statistics()
-    requests = served.fleet(protocol, prefix=f"{prefix}-{protocol}-", seconds=seconds).finish(
-        seconds + _PATIENCE_S
-    )
+    with served.fleet(protocol, prefix=f"{prefix}-{protocol}-", seconds=seconds) as fleet:
+        requests = fleet.finish(seconds + _PATIENCE_S)
     after = served.statistics()
     return Load(
         sent=len(requests),
@@ -85,9 +86,9 @@ class Wrong:
 
 def wrong_requests(served: Served, protocol: Protocol) -> Wrong:
     """Wrong requests, while other clients send right ones."""
-    fleet = served.fleet(protocol, prefix=f"beside-{protocol}-", clients=4, seconds=1.5)
-    answers = served.wrong(protocol)
-    neighbours = fleet.finish(_PATIENCE_S)
+    with served.fleet(protocol, prefix=f"beside-{protocol}-", clients=4, seconds=1.5) as fleet:
+        answers = served.wrong(protocol)
+        neighbours = fleet.finish(_PATIENCE_S)
     unexpected = {
         case: answers.get(case, "not sent")
         for case, words in REFUSALS.items()
@@ -113,23 +114,25 @@ class Stop:
     fates: dict[Protocol, Fate]
 
 
-def stop_under_load(stage: Stage, *, seed: int = 0) -> Stop:
+def stop_under_load(stage: Stage, *, number: signal.Signals = signal.SIGTERM, seed: int = 0) -> Stop:
     """HTTP clients stop when the server is not ready, as behind a load balancer; those over gRPC never do."""
-    with stage.serve() as served:
+    with stage.serve() as served, ExitStack() as stack:
         fleets = {
-            protocol: served.fleet(
-                protocol,
-                prefix=f"stop-{protocol}-",
-                seconds=_ENDLESS_S,
-                watch=protocol is Protocol.HTTP,
-                seed=seed,
+            protocol: stack.enter_context(
+                served.fleet(
+                    protocol,
+                    prefix=f"stop-{protocol}-",
+                    seconds=_ENDLESS_S,
+                    watch=protocol is Protocol.HTTP,
+                    seed=seed,
+                )
             )
             for protocol in Protocol
         }
         # Not always at the same point of the load.
         time.sleep(0.8 + 0.05 * (seed % 10))
         signalled = time.monotonic()
-        served.server.terminate()
+        served.server.signal(number)
         code = served.server.wait()
         seconds = time.monotonic() - signalled
         fates = {
@@ -141,10 +144,12 @@ def stop_under_load(stage: Stage, *, seed: int = 0) -> Stop:
 
 def stop_ignored(stage: Stage, *, timeout_s: int, seed: int = 0) -> Fate:
     """HTTP clients that go on over connections that are open, beyond the time that Triton gives them."""
-    with stage.serve(f"--exit-timeout-secs={timeout_s}") as served:
-        fleet = served.fleet(Protocol.HTTP, prefix="ignore-", seconds=_ENDLESS_S, seed=seed)
+    with (
+        stage.serve(f"--exit-timeout-secs={timeout_s}") as served,
+        served.fleet(Protocol.HTTP, prefix="ignore-", seconds=_ENDLESS_S, seed=seed) as fleet,
+    ):
         time.sleep(1)
         signalled = time.monotonic()
-        served.server.terminate()
+        served.server.signal(signal.SIGTERM)
         served.server.wait()
         return Fate.of(served.server, fleet.finish(_PATIENCE_S), signalled)
