@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from nip_runtime import __version__
 from nip_runtime.cli.commands import Loader, find_commands
+from nip_runtime.cli.printable import printable
 from nip_runtime.dependencies import missing
 from nip_runtime.errors import InputError, NipError
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _one_line(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return str(missing(error))
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     if isinstance(error, NipError):
         return text
     return f"{type(error).__name__}: {text} (--traceback shows where)"

@@ -27,8 +27,8 @@ def declared_size(content: bytes) -> tuple[int, int] | None:
     """
     try:
         return _size(content)
-    except (struct.error, IndexError) as error:
-        raise ValueError("the header ends early") from error
+    except (struct.error, IndexError, OverflowError) as error:  # OverflowError: beyond any address
+        raise ValueError("the header points beyond the file") from error
 
 
 def lacks_end(content: bytes) -> bool:
@@ -44,7 +44,7 @@ def lacks_end(content: bytes) -> bool:
 
 def _size(content: bytes) -> tuple[int, int] | None:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _pair(">II", content, 16)
+        return _png(content)
     if content.startswith(b"\xff\xd8"):
         return _jpeg(content)[0]
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
@@ -77,6 +77,21 @@ def _found(mark: bytes, content: bytes) -> int:
     if place < 0:
         raise ValueError(f"no {mark!r}")
     return place
+
+
+def _png(content: bytes) -> tuple[int, int]:
+    """Follows the chunks to the end: OpenCV 5 allocates up to 4 GiB for one that claims to be as long."""
+    size = _pair(">II", content, 16)
+    place = 8
+    for _ in range(_MOST_SEGMENTS):
+        length = int(struct.unpack_from(">I", content, place)[0])
+        end = place + 12 + length
+        if end > len(content) or min(size) == 0:
+            break
+        if content[place + 4 : place + 8] == b"IEND":
+            return size
+        place = end
+    raise ValueError("its chunks do not lead to its end")
 
 
 def _jpeg(content: bytes) -> tuple[tuple[int, int], int]:

@@ -58,6 +58,12 @@ def png(width: int, height: int, *, content: bytes = b"\0", depth: int = 8, colo
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
+def _with_chunk(length: int) -> bytes:
+    """A PNG that claims to go on with a chunk of this length."""
+    whole = encoded(".png")
+    return whole[:33] + struct.pack(">I", length) + whole[37:]
+
+
 def _tiff(width: int, height: int, order: str = "<") -> bytes:
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, 2)
     entries = (struct.pack(order + "HHII", tag, 4, 1, size) for tag, size in ((256, width), (257, height)))
@@ -68,6 +74,10 @@ def _big_tiff(width: int, height: int) -> bytes:
     head = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 2)
     entries = (struct.pack("<HHQQ", tag, 16, 1, size) for tag, size in ((256, width), (257, height)))
     return head + b"".join(entries) + bytes(64)
+
+
+def _far_tiff() -> bytes:
+    return b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 1) + bytes(64)
 
 
 def _jpeg_header(width: int, height: int, before: bytes = b"") -> bytes:
@@ -174,9 +184,20 @@ DAMAGED: Final = (
     _refused(
         "a PNG with a damaged chunk", ".png", lambda: encoded(".png").replace(b"IDAT", b"IDAU", 1), _CANT
     ),
+    *(
+        _refused(
+            f"a PNG with a chunk of {length} bytes",
+            ".png",
+            partial(_with_chunk, length),
+            _CANT,
+        )
+        for length in (2**32 - 1, 2**31 - 1, 2**30, 10_000)
+    ),
+    _refused("a PNG without its end", ".png", lambda: encoded(".png")[:-12], _CANT),
     _refused("a PPM without size", ".ppm", lambda: b"P6\n# 24 28\n", _CANT),
     _refused("a TIFF without size", ".tif", lambda: b"II*\0" + struct.pack("<IH", 8, 0) + bytes(9), _CANT),
     _refused("a TIFF that points beyond itself", ".tif", lambda: b"II*\0\xff\xff\xff\x7f" + bytes(9), _CANT),
+    _refused("a big TIFF that points beyond memory", ".tif", _far_tiff, _CANT),
     _refused("another size", ".png", lambda: encoded(".png", PIXELS[:20]), "got 20x24; resize it"),
     _refused("turned by nobody", ".png", lambda: encoded(".png", np.rot90(PIXELS)), "got 24x28; resize it"),
 )

@@ -20,12 +20,16 @@ from nip_runtime.images import IMAGE_SUFFIXES, find_files
 from nip_runtime.session import DefendedSession
 from tests.abuse.inputs.array_files import ARRAY_FILES
 from tests.abuse.inputs.image_files import IMAGE_FILES
+from tests.abuse.inputs.thousand import (
+    COUNT,
+    MODEL,
+    UNREADABLE,
+    expected_answers,
+    thousand_images,
+    write_thousand,
+)
 
 cv2: Any = pytest.importorskip("cv2")
-MODEL = Path(__file__).parents[2] / "goldens" / "guarded.onnx"
-COUNT = 1000
-UNREADABLE = {0: b"", 317: b"cut", 998: b"<svg/>"}
-"""Places of files that are no images; "cut" is the first half of one."""
 NOT_PLACED = ("a name with a null", "a name too long")
 Capture = pytest.CaptureFixture[str]
 
@@ -38,40 +42,14 @@ def session() -> Iterator[DefendedSession]:
 
 @pytest.fixture(scope="module")
 def images() -> NDArray[np.uint8]:
-    """(1000, 28, 28) uint8, all different."""
-    with np.load(MODEL.with_suffix(".npz")) as stored:
-        some = stored["images"].reshape(-1, 28, 28)
-    repeated: NDArray[np.uint8] = np.resize(some, (COUNT, 28, 28))
-    repeated[:, 0, :4] = np.arange(COUNT).astype("<u4").view(np.uint8).reshape(COUNT, 4)
-    return repeated
+    return thousand_images()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, images: NDArray[np.uint8]) -> Path:
-    """A thousand image files, three of them unreadable, and an array file of seven rows, one with NaN."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("thousand")
-    for index, image in enumerate(images):
-        content = bytes(cv2.imencode(".png", image)[1])
-        bad = UNREADABLE.get(index)
-        (folder / f"{index:04}.png").write_bytes(
-            content if bad is None else content[: len(content) // 2] if bad == b"cut" else bad
-        )
-    rows = (images[:7, None] / np.float32(255)).astype(np.float32)
-    rows[4, 0, 20, 20] = np.nan
-    np.save(folder / "0500.npy", rows)
+    write_thousand(folder)
     return folder
-
-
-def _expected(
-    images: NDArray[np.uint8], session: DefendedSession
-) -> list[tuple[str, int | None, int | None]]:
-    """File, index and label of every input in order; no label where there is no answer."""
-    labels = session.predict(images).labels.tolist()
-    lines: list[tuple[str, int | None, int | None]] = [
-        (f"{index:04}.png", None, None if index in UNREADABLE else labels[index]) for index in range(COUNT)
-    ]
-    lines[500:500] = [("0500.npy", row, None if row == 4 else labels[row]) for row in range(7)]
-    return lines
 
 
 @pytest.mark.parametrize("batch", ["1", "64", "5000"])
@@ -83,7 +61,7 @@ def test_nip_predict_answers_the_rest_in_order(
     captured = capsys.readouterr()
     lines = [json.loads(line) for line in captured.out.splitlines()]
     found = [(Path(line["file"]).name, line["index"], line.get("label")) for line in lines]
-    assert found == _expected(images, session)
+    assert found == expected_answers(session.predict(images).labels.tolist())
     errors = captured.err.splitlines()
     names = ["0000.png", "0317.png", "0500.npy[4]", "0998.png"]
     assert len(errors) == len(names)
@@ -98,7 +76,8 @@ def test_the_table_too(
 ) -> None:
     assert main(["predict", str(MODEL), str(folder), "--device", "cpu"]) == 1
     _, *rows = capsys.readouterr().out.splitlines()
-    answered = [line for line in _expected(images, session) if line[2] is not None]
+    lines = expected_answers(session.predict(images).labels.tolist())
+    answered = [line for line in lines if line[2] is not None]
     assert [Path(row.split()[0]).name for row in rows] == [
         name if index is None else f"{name}[{index}]" for name, index, _ in answered
     ]
@@ -169,6 +148,13 @@ def test_names_that_are_no_text_do_not_end_the_program(
                 assert sorted(files) == sorted(names)
             else:
                 assert len(lines) == 1 + len(names)
+
+
+def test_wrong_usage_can_not_clear_the_screen(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["predict", str(MODEL), str(tmp_path / "\x1b[2J\nnip: all is well.png")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error[:-1].isprintable()
 
 
 def test_links_that_lead_in_circles_are_not_followed(folder: Path, tmp_path: Path) -> None:
