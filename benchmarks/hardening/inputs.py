@@ -5,8 +5,8 @@
 The catalogues are those of the tests (tests/abuse/inputs), where every entry has a name and a defined answer:
 a prediction, rows refused with a reason, or one InputError. Arrays of any dtype, shape, strides and bits, and
 damaged image and array files, are drawn by chance, each against an oracle. All of it is asked for in other
-processes; one that dies, or takes more than a minute for one input, is counted, and another goes on behind the
-input that did it.
+processes; one that dies, or takes more than a minute for one input, is counted, and another goes on behind
+the input that did it.
 """
 
 from __future__ import annotations
