@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.hardening import bulk_runs as runs
 
-ROWS = 3000
+ROWS = 2000
 OPTIONS = ("--shard-rows", "100", "--logits")
-SHARDS = 30
+SHARDS = 20
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.hardening import bulk_runs as runs
 from nip_runtime.bulk.config import BatchConfig
@@ -90,13 +92,19 @@ def test_a_required_signature_is_required(
 ) -> None:
     model, key, public_key = (tmp_path / name for name in ("m.onnx", "key.pem", "pub.pem"))
     shutil.copy(runs.MODEL, model)
-    subprocess.run(
-        ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key)], check=True
+    private = ec.generate_private_key(ec.SECP256R1())
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
     )
-    public = subprocess.run(
-        ["openssl", "ec", "-in", str(key), "-pubout"], check=True, capture_output=True
-    ).stdout
-    public_key.write_bytes(public)
+    public_key.write_bytes(
+        private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
     arguments = (
         model,
         "--in",

@@ -24,6 +24,7 @@ def assert_exact(out: Path, wanted: pa.Table) -> None:
     assert found == runs.Compared(rows=ROWS, lost=0, duplicated=0, different=0)
 
 
+@pytest.mark.slow
 def test_killed_workers_and_drivers_lose_nothing_and_a_lost_scheduler_neither(
     cluster: runs.Cluster, inputs: Path, wanted: pa.Table, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from benchmarks.hardening import bulk_runs as runs
 from nip_runtime.bulk.config import BatchConfig
 from nip_runtime.bulk.run import Summary, run_batch
 from nip_runtime.cli.batch_progress import BatchProgress
+from nip_runtime.cli.main import main
 from tests.bulk import made
 from tests.bulk.conftest import OPTIONS, ROWS, SHARDS
 
@@ -156,45 +157,50 @@ def test_a_finished_run_is_not_done_again(done: Path, inputs: Path) -> None:
     assert all((done / name).stat().st_mtime_ns == touched for name, touched in before.items())
 
 
+def refused(
+    capsys: pytest.CaptureFixture[str],
+    out: Path,
+    *inputs: Path,
+    options: tuple[str, ...] = OPTIONS,
+    model: Path = runs.MODEL,
+) -> str:
+    before = sorted(path.name for path in out.iterdir())
+    assert main(["batch", str(model), "--in", *map(str, inputs), "--out", str(out), *options]) == 2
+    assert sorted(path.name for path in out.iterdir()) == before
+    return capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (
-            ("--shard-rows", "99", "--logits"),
-            "with shard rows 100, got shard rows 99; run the command as it was",
-        ),
+        (("--shard-rows", "99", "--logits"), "with shard rows 100, got shard rows 99; run the command as it"),
         (("--shard-rows", "100"), "with logits True, got logits False"),
         ((*OPTIONS, "--device", "cpu"), "with device 'auto', got device 'cpu'"),
     ],
 )
-def test_other_settings_are_refused(done: Path, inputs: Path, options: tuple[str, ...], says: str) -> None:
-    before = sorted(path.name for path in done.iterdir())
-    code, output = runs.run(done, inputs, options=options)
-    assert code == 2
-    assert says in output
-    assert sorted(path.name for path in done.iterdir()) == before
+def test_other_settings_are_refused(
+    done: Path, inputs: Path, options: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in refused(capsys, done, inputs, options=options)
 
 
-def test_another_model_and_other_inputs_are_refused(done: Path, inputs: Path, tmp_path: Path) -> None:
-    code, output = runs.run(done, inputs, options=OPTIONS, model=runs.MODEL.with_name("detect.onnx"))
-    assert code == 2
-    assert "with model 'sha256:" in output
+def test_another_model_and_other_inputs_are_refused(
+    done: Path, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = runs.MODEL.with_name("detect.onnx")
+    assert "with model 'sha256:" in refused(capsys, done, inputs, model=other)
     np.save(tmp_path / "more.npy", np.zeros((1, 28, 28), np.uint8))
-    code, output = runs.run(done, inputs, tmp_path / "more.npy", options=OPTIONS)
-    assert code == 2
-    assert f"without {tmp_path}/more.npy" in output
+    assert f"without {tmp_path}/more.npy" in refused(capsys, done, inputs, tmp_path / "more.npy")
 
 
-def test_foreign_parts_are_never_mixed_with(done: Path, inputs: Path) -> None:
-    for content in (None, b"{}"):
-        (done / "_plan.json").unlink()
-        if content is not None:
-            (done / "_plan.json").write_bytes(content)
-        else:
-            (done / "_plan.json").touch()
-        code, output = runs.run(done, inputs, options=OPTIONS)
-        assert code == 2
-        assert "the plan of an earlier run, _plan.json, got" in output
+@pytest.mark.parametrize("content", [None, b"", b"{}"])
+def test_foreign_parts_are_never_mixed_with(
+    done: Path, inputs: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (done / "_plan.json").unlink()
+    if content is not None:
+        (done / "_plan.json").write_bytes(content)
+    assert "the plan of an earlier run, _plan.json, got" in refused(capsys, done, inputs)
 
 
 def test_a_plan_that_was_never_begun_binds_nobody(inputs: Path, tmp_path: Path) -> None:
@@ -204,12 +210,10 @@ def test_a_plan_that_was_never_begun_binds_nobody(inputs: Path, tmp_path: Path) 
     assert in_process(out, inputs, logits=False).rows == ROWS
 
 
-def test_a_second_driver_is_turned_away(done: Path, inputs: Path) -> None:
+def test_a_second_driver_is_turned_away(done: Path, inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (done / ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        code, output = runs.run(done, inputs, options=OPTIONS)
-    assert code == 2
-    assert "no other driver at work" in output
+        assert "no other driver at work" in refused(capsys, done, inputs)
 
 
 def test_leftovers_of_killed_workers_are_swept_away(done: Path, inputs: Path) -> None:
