@@ -13,6 +13,7 @@ from nip_runtime.dependencies import load
 from nip_runtime.errors import DeviceError, InputError
 from nip_runtime.providers import Device, DeviceKind
 from nip_runtime.runners.captured import Captured, Copier, plain_options
+from nip_runtime.runners.leaving import inside
 from nip_runtime.runners.memory import host_view, telling_of_memory
 
 
@@ -65,7 +66,7 @@ class DeviceRunner:
                     got=f"it on {value.device_name()}",
                     fix="bring it there with from_host",
                 )
-        with telling_of_memory():
+        with telling_of_memory(), inside:
             if self._captured is None or options is not None or not self._captured.serves(session):
                 return self._plain(session, outputs, inputs, options or self._plain_options)
             # A captured graph, its buffers and its stream serve one run at a time.

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from nip_runtime.runners.leaving import inside
 from nip_runtime.runners.memory import telling_of_memory
 
 
@@ -25,7 +26,7 @@ class HostRunner:
         options: Any = None,
     ) -> list[NDArray[Any]]:
         """See `Runner.run`."""
-        with telling_of_memory():
+        with telling_of_memory(), inside:
             results: list[NDArray[Any]] = session.run(list(outputs), dict(inputs), options)
         return results
 
