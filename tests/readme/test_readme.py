@@ -10,6 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat
 
 from benchmarks.readme import table
 from nip_export.demo.summary import summarise
@@ -92,3 +95,37 @@ session = DefendedSession("model.nip.onnx", device="cpu")
     done = run("-c", before + example + "print(np.from_dlpack(answers.logits).shape)", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["a.png", "b.png", "(2,"]
+
+
+def test_the_production_examples_run(tmp_path: Path) -> None:
+    """Signed with a key made here: the second example goes on with the first one's session."""
+    golden = (ROOT / "tests" / "goldens" / "guarded.onnx").read_bytes()
+    (tmp_path / "model.nip.onnx").write_bytes(golden)
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    (tmp_path / "key.pem").chmod(0o600)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "pub.pem").write_bytes(public)
+    signing = next(line for line in README.splitlines() if line.startswith("nip sign "))
+    done = run("-m", "nip_runtime.cli.main", *signing.partition("#")[0].split()[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    refusing = next(text for text in EXAMPLES if 'on_bad_row="skip"' in text)
+    watching = next(text for text in EXAMPLES if "DriftWatch(" in text)
+    before = """
+import numpy as np
+from nip_runtime import DefendedSession
+images = np.zeros((3, 1, 28, 28), np.float32)
+images[1, 0, 5, 5] = np.nan
+"""
+    after = """
+session.predict(images, on_bad_row="skip")
+from prometheus_client import REGISTRY, generate_latest
+print(len(open("flagged.jsonl").readlines()), b'reason="refused"} 1.0' in generate_latest(REGISTRY))
+"""
+    done = run("-W", "error", "-c", before + refusing + watching + after, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, *_, last = done.stdout.splitlines()
+    assert first.startswith("1 expected ") and "NaN" in first
+    assert last.split()[1] == "True" and int(last.split()[0]) >= 1
