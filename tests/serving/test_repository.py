@@ -289,3 +289,20 @@ def test_a_moved_folder_is_noticed(repository: Path) -> None:
     shutil.move(repository / "golden", repository / "silver")
     with pytest.raises(ArtifactError, match="expected the folder's name, name: 'silver', got 'golden'"):
         check_model(repository / "silver")
+
+
+def test_a_folder_is_made_aside_and_then_renamed(tmp_path: Path) -> None:
+    """A server that polls the repository sees no half of it, nor a folder that it takes for a model."""
+    repository = tmp_path / "models"
+    repository.mkdir()
+    seen: list[int] = []
+
+    def look(made: Path) -> None:
+        assert list(repository.iterdir()) == []
+        assert files(made) == {"1/model.onnx": b"model", "config.pbtxt": b"text"}
+        seen.append(made.stat().st_ino)
+
+    contents = {"1/model.onnx": b"model", "1/model.onnx.sig": None, "config.pbtxt": b"text"}
+    placing.place(repository / "x", contents, repository=repository, check=look)
+    assert [(repository / "x").stat().st_ino] == seen
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
