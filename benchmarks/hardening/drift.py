@@ -78,7 +78,7 @@ def simulate(size: Size, progress: Progress) -> tuple[list[Count], dict[str, Any
             change = simulated.Change(benign=inside, before=before, rate=factor * inside)
             delay = simulated.delays(expected, change, streams=size.delays, rng=rng, advance=stage)
             when = f"{factor:g} × the benign rate, after {before} benign rows"
-            counts.append(_delay(f"median rows until the warning at {when}", delay))
+            counts.append(_delay(f"at {when}", delay))
             details[f"delay at {when}"] = str(delay)
             if factor > 1:
                 few = max(size.delays // 4, 5)
@@ -121,7 +121,7 @@ def attack(
         for share in SHARES:
             delay = real.delay_under_attack(traffic, expected, share, streams=size.real, rng=rng)
             what = f"{share:.0%} of the rows attacked, interval from {basis}"
-            counts.append(_delay(f"median rows until the warning with {what}", delay))
+            counts.append(_delay(f"with {what}", delay))
             details[f"delay with {what}"] = f"{delay}, {delay.found} of {size.real} found"
     seen = real.live(model, folder, traffic, intervals["the manifest"], 0.2, rng)
     counts += [
@@ -161,10 +161,11 @@ def _false(what: str, found: Rate, promised: float) -> Count:
 
 
 def _delay(what: str, delay: Delay) -> Count:
+    """The median, or where most streams raised no alarm in time, how many did."""
     median = delay.quantile(0.5)
     if median <= ROWS:
-        return Count(what=what, value=median, unit="rows")
-    return Count(what=f"{what} (−1: more than {ROWS})", value=-1, unit="rows")
+        return Count(what=f"median rows until the warning {what}", value=median, unit="rows")
+    return Count(what=f"warnings within {ROWS} rows {what}", value=delay.found, of=len(delay.rows))
 
 
 def export(example: Example, folder: Path) -> Path:

@@ -56,7 +56,8 @@ def test_a_late_change_is_found_as_fast_as_an_early_one() -> None:
 def test_delays_without_an_alarm_are_told_as_such() -> None:
     delay = Delay((5.0, math.inf, math.inf))
     assert delay.found == 1
-    assert drift._delay("rows", delay).value == -1
+    told = drift._delay("after a change", delay)
+    assert (told.what, told.value, told.of) == ("warnings within 100000 rows after a change", 1, 3)
     assert drift._delay("rows", Delay((5.0, 6.0, 7.0))).value == 6.0
     change = Change(benign=0.02, before=0, rate=0.02)
     rng = np.random.default_rng(3)
