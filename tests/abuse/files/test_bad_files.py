@@ -47,7 +47,7 @@ def test_a_bad_file_gets_one_clear_error(
     shown = capsys.readouterr()
     assert bad.shown or len(shown.err.splitlines()) == 1
     assert main(["predict", str(path), str(tmp_path)]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert capsys.readouterr().err == f"nip: error: {message}\n"
 
 
 def test_names_are_unique() -> None:
