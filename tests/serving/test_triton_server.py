@@ -20,7 +20,7 @@ from benchmarks.hardening.serving.server import TritonServer
 from benchmarks.hardening.serving.stage import Images, Served, Stage, write_arrays
 from benchmarks.hardening.serving.trials import REFUSALS, load, stop_under_load, wrong_requests
 from nip_runtime import triton as triton_page
-from nip_runtime.triton import write_repository
+from nip_runtime.triton import GraphOptimisation, Instances, ServingSettings, write_repository
 from tests.serving.conftest import GOLDENS
 
 pytestmark = pytest.mark.slow
@@ -151,6 +151,27 @@ def test_a_loss_is_noticed(stage: Stage) -> None:
     stop = stop_under_load(stage, number=signal.SIGKILL)
     assert stop.exit_code == -signal.SIGKILL
     assert all(fate.unanswered > 0 for fate in stop.fates.values())
+
+
+def test_the_server_takes_every_setting(triton: Environment, model: Path, tmp_path: Path) -> None:
+    write_repository(model, tmp_path / "models", settings=ServingSettings(max_batch=8))
+    tuned = ServingSettings(
+        max_batch=8,
+        delay_us=0,
+        instances=Instances.parse("cpu:2"),
+        threads=1,
+        optimisation=GraphOptimisation.EXTENDED,
+    )
+    write_repository(model, tmp_path / "models", settings=tuned, version=3, force=True)
+    with TritonServer(triton, tmp_path / "models", tmp_path / "server") as server:
+        assert json.loads(server.get("/v2/models/golden"))["versions"] == ["3"]
+        taken = json.loads(server.get("/v2/models/golden/config"))
+        assert sorted(map(len, server.joined())) == [1, 1, 8, 8]
+    assert taken["max_batch_size"] == 8
+    assert taken["dynamic_batching"]["max_queue_delay_microseconds"] == 0
+    assert [(group["kind"], group["count"]) for group in taken["instance_group"]] == [("KIND_CPU", 2)]
+    assert taken["optimization"]["graph"]["level"] == 1
+    assert taken["parameters"] == {"intra_op_thread_count": {"string_value": "1"}}
 
 
 def test_a_server_that_cannot_load_says_why_and_leaves_nothing(triton: Environment, tmp_path: Path) -> None:
