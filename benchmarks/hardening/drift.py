@@ -24,10 +24,9 @@ import numpy as np
 from benchmarks.hardening import drift_attacked as real
 from benchmarks.hardening import drift_simulated as simulated
 from benchmarks.hardening.drift_simulated import ALPHA, ROWS, Delay
+from benchmarks.hardening.example import export_example
 from benchmarks.hardening.record import Count, Record, save, show
-from nip_export.config import ExportConfig
 from nip_export.demo.example import Example, load_example
-from nip_export.pipeline import export_defended
 from nip_runtime.artifact import read_artifact
 from nip_runtime.cli.progress import Progress
 from nip_runtime.observe import Expected
@@ -168,20 +167,6 @@ def _delay(what: str, delay: Delay) -> Count:
     return Count(what=f"warnings within {ROWS} rows {what}", value=delay.found, of=len(delay.rows))
 
 
-def export(example: Example, folder: Path) -> Path:
-    """The example's defended file."""
-    path = folder / "model.nip.onnx"
-    export_defended(
-        example.model,
-        example.profile.images,
-        example.profile.labels,
-        path,
-        calibration=(example.calibration.images, example.calibration.labels),
-        config=ExportConfig(mean=example.mean, std=example.std, class_names=example.class_names),
-    )
-    return path
-
-
 def measure(size: Size, *, model: Path | None, attack_name: str, command: str, progress: Progress) -> Record:
     """Both parts as one record."""
     counts, details = simulate(size, progress)
@@ -190,7 +175,7 @@ def measure(size: Size, *, model: Path | None, attack_name: str, command: str, p
         folder = Path(name)
         if model is None:
             progress("Exporting the example", 1)
-            model = export(example, folder)
+            model = export_example(folder / "model.nip.onnx", example)
         more, others = attack(model, example, attack_name, size, folder, progress)
     progress.clear()
     return Record(

@@ -24,6 +24,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.hardening.example import export_example
 from benchmarks.hardening.record import Count, Record, save, show
 from nip_runtime import DefendedSession
 
@@ -169,19 +170,6 @@ def built_wheel(folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def example_model(folder: Path) -> Path:
-    """The embedded example's defended file."""
-    from nip_export import export_defended
-    from nip_export.demo.example import load_example
-
-    example = load_example()
-    path = folder / "model.nip.onnx"
-    images, labels = example.profile.images, example.profile.labels
-    calibration = (example.calibration.images, example.calibration.labels)
-    export_defended(example.model, images, labels, path, calibration=calibration)
-    return path
-
-
 def recorded(found: dict[str, Installed], command: str) -> Record:
     """The counts of all installations; the last is the recipe."""
     counts = []
@@ -224,7 +212,7 @@ def main() -> int:
     installs = _INSTALLS | {"by the recipe": recipe((ROOT / "README.md").read_text(encoding="utf-8"))}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = args.model.resolve() if args.model else example_model(folder)
+        model = args.model.resolve() if args.model else export_example(folder / "model.nip.onnx")
         wheel = built_wheel(folder)
         found = {}
         for number, (what, commands) in enumerate(installs.items()):

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from benchmarks.hardening.edge import example_model
+from benchmarks.hardening.example import export_example
 from benchmarks.hardening.record import Count, Record, save, show
 from nip_runtime.bench.rounds import paired, ratio
 from nip_runtime.names import MANIFEST_KEY
@@ -121,7 +121,7 @@ def main() -> int:
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        model = args.model or example_model(Path(folder))
+        model = args.model or export_example(Path(folder) / "model.nip.onnx")
         record = measure(model, Path(folder), args.rounds)
     print(show(record))
     if args.save:
