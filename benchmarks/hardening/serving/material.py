@@ -10,8 +10,8 @@ from foolbox.attacks.projected_gradient_descent import LinfProjectedGradientDesc
 from foolbox.models.pytorch import PyTorchModel
 from numpy.typing import NDArray
 
+from benchmarks.hardening.example import export_example
 from benchmarks.hardening.serving.stage import Images
-from nip_export import ExportConfig, export_defended
 from nip_export.demo.example import Example, load_example
 
 _ROWS = 200
@@ -22,14 +22,7 @@ _SEED = 0
 def make(path: Path) -> Images:
     """Export the demo's network to ``path``; 200 test images, and the same under PGD at 8/255."""
     example = load_example()
-    export_defended(
-        example.model,
-        example.profile.images,
-        example.profile.labels,
-        path,
-        calibration=(example.calibration.images, example.calibration.labels),
-        config=ExportConfig(mean=example.mean, std=example.std, class_names=example.class_names, seed=_SEED),
-    )
+    export_example(path, example)
     benign = example.test.images[:_ROWS].astype(np.uint8)
     return Images.of(benign, _attacked(example, benign))
 
