@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Final, ParamSpec, TypeVar
@@ -91,8 +92,6 @@ class SupervisedPool(Executor):
                 thread.join()
 
     def _supervise(self, place: int) -> None:
-        if hasattr(signal, "pthread_sigmask"):  # inherited by the processes: Ctrl-C is the driver's to handle
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             while (task := self._tasks.get()) is not None:
                 if self._is_stopping.is_set() or not task.future.set_running_or_notify_cancel():
@@ -125,7 +124,7 @@ class SupervisedPool(Executor):
                 break
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(theirs,), daemon=True, name=f"nip-batch-{place}")
-            process.start()
+            _start_without_interrupts(process)
             theirs.close()  # so that the pipe ends with the process
             worker = self._live[place] = _Worker(process, ours)
             with contextlib.suppress(EOFError, OSError):
@@ -159,6 +158,14 @@ class SupervisedPool(Executor):
             return f"signal {-code}"
 
 
+def _start_without_interrupts(process: SpawnProcess) -> None:
+    """Start a process that Ctrl-C on the terminal does not reach: it is the driver's to handle."""
+    if hasattr(signal, "pthread_sigmask"):  # what this thread blocks is inherited, from the first moment on
+        resource_tracker.ensure_running()  # else `start` does this, and unblocks
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    process.start()
+
+
 def _receive(worker: _Worker) -> Any:
     # A child's own children may keep its end of the pipe open, so its death is watched for too.
     wait([worker.pipe, worker.process.sentinel])
@@ -169,6 +176,7 @@ def _receive(worker: _Worker) -> Any:
 
 def _work(pipe: Connection) -> None:
     """What a worker process does: one task after the other, until the driver is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where nothing could be inherited
     # An exception unwinds the stack, and half-written files go; the signal's default would leave them.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     from nip_runtime.bulk import shard  # noqa: F401  # slow to load: "ready" comes after

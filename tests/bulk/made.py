@@ -40,8 +40,8 @@ def unpicklable() -> NoReturn:
 
 
 def wait_long(started: str, cleaned: str) -> None:
-    Path(started).touch()
     try:
+        Path(started).touch()
         time.sleep(60)
     finally:
         Path(cleaned).touch()

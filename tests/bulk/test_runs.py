@@ -65,8 +65,12 @@ def test_ctrl_c_says_how_to_go_on(inputs: Path, wanted: pa.Table, tmp_path: Path
     driver = runs.start(out, inputs, options=LOCAL)
     assert driver.wait_for_parts(3)
     workers = driver.workers()
-    for pid in (driver.process.pid, *(worker.pid for worker in workers)):  # a terminal sends it to all
-        os.kill(pid, signal.SIGINT)
+    assert len(workers) == 2
+    for worker in workers:  # a terminal sends it to all, and they leave it to the driver
+        os.kill(worker.pid, signal.SIGINT)
+    assert driver.wait_for_parts(driver.parts() + 3)
+    assert {worker.pid for worker in driver.workers()} == {worker.pid for worker in workers}
+    os.kill(driver.process.pid, signal.SIGINT)
     code, output = driver.finish()
     assert code == 130
     assert f"of {SHARDS} shards done; run the same command again to go on" in output
