@@ -16,7 +16,6 @@ from nip_runtime.images.opened import open_file
 
 MOST_INFLATED_BYTES: Final = 2**31
 """Of a compressed array in an ``.npz``: a thousandth of that may inflate to it."""
-_CHUNK_BYTES: Final = 2**20
 _MOST_SHOWN: Final = 200
 _ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -63,13 +62,9 @@ def _from_archive(file: BinaryIO, size_bytes: int, path: Path) -> NDArray[Any]:
             )
         # What is stored as it is can't be longer than the archive, whatever its table of contents says.
         is_stored = info.compress_type == zipfile.ZIP_STORED
+        size_bytes = min(info.file_size, size_bytes) if is_stored else info.file_size
         with archive.open(info) as member:
-            array = _from_stream(
-                member, min(info.file_size, size_bytes) if is_stored else info.file_size, path
-            )
-            while member.read(_CHUNK_BYTES):  # to its end, where its checksum is compared
-                pass
-        return array
+            return _from_stream(member, size_bytes, path)  # to its end, where its checksum is compared
 
 
 def _from_stream(stream: IO[bytes], size_bytes: int, path: Path) -> NDArray[Any]:

@@ -88,6 +88,15 @@ def test_any_bytes_have_a_size_or_none_or_a_damaged_header(content: bytes) -> No
     lacks_end(content)
 
 
+@pytest.mark.parametrize("length", [2**32 - 1, 2**31 - 1, 10_000])
+def test_chunks_of_a_png_that_lead_beyond_its_end(length: int) -> None:
+    """OpenCV 5 allocates what they claim, so this must be found before it gets the file."""
+    whole = bytes(cv2.imencode(".png", np.zeros((9, 9), np.uint8))[1])
+    assert declared_size(whole) == (9, 9)
+    with pytest.raises(ValueError, match="chunks do not lead to its end"):
+        declared_size(whole[:33] + length.to_bytes(4, "big") + whole[37:])
+
+
 def test_a_jpeg_is_whole_until_its_last_bytes_go() -> None:
     whole = bytes(cv2.imencode(".jpg", np.zeros((40, 40, 3), np.uint8))[1])
     assert not lacks_end(whole)

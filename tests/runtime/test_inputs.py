@@ -160,6 +160,16 @@ def test_strides_and_read_only_do_not_matter(start: int, step: int, is_uint8: bo
     np.testing.assert_array_equal(_convert(odd, RGB), _convert(plain, RGB))
 
 
+def test_unaligned_floats_are_copied() -> None:
+    raw = np.zeros(FLOATS.nbytes + 1, np.uint8)
+    shifted = raw[1:].view(np.float32).reshape(FLOATS.shape)
+    shifted[...] = FLOATS
+    assert not shifted.flags.aligned
+    converted = _convert(shifted, RGB)
+    assert converted.flags.aligned
+    np.testing.assert_array_equal(converted, FLOATS)
+
+
 def test_floats_pass_bit_for_bit_and_bounds_are_inclusive() -> None:
     images = _with(0.0)
     images[0, 0, 0, 0] = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nip_runtime.session import DefendedSession
@@ -27,6 +28,12 @@ def test_the_answer_is_the_defined_one(session: DefendedSession, case: Case, tmp
     if case.module:
         pytest.importorskip(case.module)
     assert complaint(session, case, tmp_path) is None
+
+
+@pytest.mark.parametrize("case", ROWS, ids=lambda case: case.name)
+def test_whatever_numpy_is_told_to_raise(session: DefendedSession, case: Case, tmp_path: Path) -> None:
+    with np.errstate(all="raise"):
+        assert complaint(session, case, tmp_path) is None
 
 
 def test_names_are_unique() -> None:
