@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
+import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from nip_runtime import __version__
-from nip_runtime.dependencies import load
+from nip_runtime.dependencies import OLDEST_ONNXRUNTIME, ONNXRUNTIME_BUILDS, broken, load, version_of
 from nip_runtime.errors import DependencyError
 from nip_runtime.providers import (
     CPU,
@@ -29,13 +32,9 @@ NAME: Final = "doctor"
 HELP: Final = "say what is installed and which devices really work"
 _NOTHING_WORKS: Final = 1
 _FATAL: Final = 4
-_ONNXRUNTIME_BUILDS: Final = (
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxruntime-directml",
-    "onnxruntime-migraphx",
-    "onnxruntime-openvino",
-    "onnxruntime-rocm",
+_TRIAL: Final = (
+    "import onnxruntime; from nip_runtime.providers import Device, DeviceKind, check_device;"
+    "check_device(onnxruntime, Device(DeviceKind.CPU))"
 )
 _OPENCV_BUILDS: Final = (
     "opencv-python-headless",
@@ -86,12 +85,12 @@ def run(args: argparse.Namespace) -> int:
 def _diagnose() -> _Diagnosis:
     packages = [
         _package("numpy"),
-        *_installed(_ONNXRUNTIME_BUILDS),
+        *_installed(ONNXRUNTIME_BUILDS),
         *_installed(_OPENCV_BUILDS),
         _package("torch"),
     ]
     advice: list[str] = []
-    builds = [package.name for package in _installed(_ONNXRUNTIME_BUILDS)]
+    builds = [package.name for package in _installed(ONNXRUNTIME_BUILDS)]
     if len(builds) > 1:
         advice.append(
             f"{' and '.join(builds)} are {'both' if len(builds) == 2 else 'all'} installed"
@@ -103,10 +102,12 @@ def _diagnose() -> _Diagnosis:
         advice.append('image files need OpenCV: pip install "nip-runtime[vision]"')
     checks: list[Check] = []
     try:
+        _try_elsewhere()
         ort = load("onnxruntime")
         # Its own log would repeat in its words, on standard error, what is said here in ours.
         ort.set_default_logger_severity(_FATAL)
         checks = _checks(ort)
+        advice += _advise_on_age(ort)
     except DependencyError as error:
         advice.insert(0, str(error))
     return _Diagnosis(
@@ -119,6 +120,32 @@ def _diagnose() -> _Diagnosis:
         picked=_picked(checks),
         advice=tuple(advice),
     )
+
+
+def _try_elsewhere() -> None:
+    """Use onnxruntime in another process: a damaged library would end this one.
+
+    Raises:
+        DependencyError: if that process did not end well; a missing package is left to :func:`load`.
+    """
+    done = subprocess.run([sys.executable, "-c", _TRIAL], capture_output=True, text=True, check=False)
+    said = done.stderr.strip().splitlines()
+    causes = [line for line in said if line.startswith(("ImportError", "AttributeError"))] or said[-1:]
+    if done.returncode < 0:
+        problem = f"using it ends the process with {signal.Signals(-done.returncode).name}"
+        raise broken("onnxruntime", "; ".join([problem, *causes[-1:]]))
+    if done.returncode > 0 and causes and not causes[-1].startswith("ModuleNotFoundError"):
+        raise broken("onnxruntime", causes[-1])
+
+
+def _advise_on_age(ort: Any) -> list[str]:
+    if version_of(ort) >= OLDEST_ONNXRUNTIME:
+        return []
+    oldest = ".".join(map(str, OLDEST_ONNXRUNTIME))
+    return [
+        f"onnxruntime {ort.__version__} is older than {oldest}, the oldest that nip-runtime is made for:"
+        ' pip install --upgrade "nip-runtime[cpu]" or "nip-runtime[gpu]"'
+    ]
 
 
 def _checks(ort: Any) -> list[Check]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_runtime.dependencies import installed
 from nip_runtime.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.errors import NipError
 from nip_runtime.providers import cuda
@@ -19,7 +20,6 @@ from nip_runtime.providers.options import session_options
 from nip_runtime.providers.plugins import registered_providers
 from nip_runtime.providers.settings import LogLevel, SessionSettings
 
-_GPU_BUILD: Final = 'pip uninstall onnxruntime, then pip install "nip-runtime[gpu]"'
 _TENSORRT_CURE: Final = "install TensorRT in the version that this onnxruntime names on its TensorRT page"
 _PLACES: Final = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(?:cc|h):\d+ .*?\) (?=\S)")
 _OTHER_CURE: Final = "see onnxruntime's page on this execution provider"
@@ -59,7 +59,7 @@ def check_device(ort: Any, device: Device, *, provider_options: Mapping[str, str
     if device.memory == "cuda":
         if device.provider not in available:
             what = "TensorRT" if device.kind is DeviceKind.TENSORRT else "CUDA"
-            return Check(device.provider, False, f"this onnxruntime is built without {what}", _GPU_BUILD)
+            return Check(device.provider, False, f"this onnxruntime is built without {what}", _gpu_build())
         if not cuda.has_driver():
             return Check(device.provider, False, *cuda.why_not(ort))
         cuda.preload(ort)
@@ -70,6 +70,12 @@ def check_device(ort: Any, device: Device, *, provider_options: Mapping[str, str
     return _try(
         ort, device, SessionSettings(log_level=LogLevel.FATAL, provider_options=provider_options or {})
     )
+
+
+def _gpu_build() -> str:
+    # All of them: where both builds are installed, each has overwritten parts of the other.
+    builds = " ".join(installed("onnxruntime"))
+    return f'pip uninstall {builds}, then pip install "nip-runtime[gpu]"'
 
 
 def _why_no_provider(ort: Any, device: Device) -> tuple[str, str]:

@@ -32,6 +32,7 @@ class FakeRuntime(ModuleType):
         self.opened: list[tuple[object, list[tuple[str, dict[str, str]]], int]] = []
         self.SessionOptions = onnxruntime.SessionOptions
         self.__file__ = onnxruntime.__file__
+        self.__version__ = onnxruntime.__version__
         self.set_default_logger_severity = lambda level: None
 
     def get_available_providers(self) -> list[str]:
