@@ -34,13 +34,14 @@ class Slot(Generic[Item]):
         """Turn the item into an image, or note why that failed."""
         try:
             image = self.item if decode is None else decode(self.item)
-            if not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray):
+            kind = type(image)  # never isinstance(): an object may say of itself what it likes
+            if not issubclass(kind, np.ndarray) or issubclass(kind, np.ma.MaskedArray):
                 raise InputError.mismatch(
                     expected="one image as a plain numpy array from every item",
-                    got=type(image).__name__,
+                    got=kind.__name__,
                     fix="pass decode=, a function that turns an item into one",
                 )
-            self.image = image
+            self.image = np.asarray(image)  # a subclass may compare and stack as it likes
         except Exception as error:
             self.error = error
 

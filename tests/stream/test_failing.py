@@ -13,6 +13,8 @@ from nip_runtime.errors import InputError
 from nip_runtime.result import Prediction
 from nip_runtime.session import DefendedSession
 from nip_runtime.stream import predict_stream
+from tests.abuse.inputs.kinds import Breaking, Convertible, Pretender
+from tests.abuse.inputs.rows import overriding
 
 Decode = Callable[[int], object]
 
@@ -96,6 +98,30 @@ def test_an_image_that_the_model_refuses_costs_its_neighbours_nothing(
 def test_an_item_that_is_no_image_is_refused_in_our_words(session: DefendedSession, item: object) -> None:
     with pytest.raises(InputError, match=r"^item 0: expected one image as a plain numpy array .*decode="):
         list(predict_stream(session.predict, [item]))
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16])
+def test_a_hostile_object_is_one_items_error(
+    session: DefendedSession, images: NDArray[np.uint8], batch: int
+) -> None:
+    items: list[object] = list(images)
+    items[3], items[7], items[8] = Pretender(), Breaking(), Convertible()
+    items[20] = np.broadcast_to(np.uint8(0), (2**20, 2**20, 2**20))
+    items[30] = np.empty((28, 28), object)
+    answers = list(session.predict_stream(items, batch=batch, on_error="yield"))
+    assert [answer.index for answer in answers if answer.error is not None] == [3, 7, 8, 20, 30]
+    assert all(isinstance(answer.error, InputError) for answer in answers if answer.error is not None)
+    expected = session.predict(images).labels
+    assert all(answer.label == expected[answer.index] for answer in answers if answer.error is None)
+
+
+def test_a_subclass_that_lies_is_taken_as_what_it_holds(
+    session: DefendedSession, images: NDArray[np.uint8]
+) -> None:
+    floats = list((images[:, None] / np.float32(255)).astype(np.float32))
+    items = [overriding(image) if index % 5 == 0 else image for index, image in enumerate(floats)]
+    answers = list(session.predict_stream(items, batch=8))
+    assert [answer.label for answer in answers] == session.predict(images).labels.tolist()
 
 
 @pytest.mark.parametrize("on_error", ["raise", "yield"])

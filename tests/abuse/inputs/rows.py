@@ -53,7 +53,8 @@ class Overriding(np.ndarray[Any, Any]):
         raise RuntimeError("asked for a view")
 
 
-def _overriding(images: Floats) -> Floats:
+def overriding(images: Floats) -> Floats:
+    """The same values in an array that lies and fails."""
     Overriding.is_armed = False
     lying: Floats = np.ndarray.view(images, Overriding)
     Overriding.is_armed = True
@@ -173,7 +174,7 @@ ODD: Final = (
     _odd("read-only", _read_only),
     _odd("unaligned", _unaligned),
     _odd("a record array of plain floats", lambda images: images.view(np.recarray)),
-    _odd("a subclass that lies and fails", _overriding),
+    _odd("a subclass that lies and fails", overriding),
     _odd("a dtype with notes", lambda images: images.view(np.dtype(np.float32, metadata={"of": "pixels"}))),
     _odd("no rows", np.asarray, rows=0),
     _odd("one row", np.asarray, rows=1),
@@ -262,7 +263,7 @@ BAD: Final = (
         {1: "got NaN"},
         lay_out=np.asfortranarray,
     ),
-    _bad("NaN in a subclass that lies", _put(np.nan, 2), {2: "got NaN"}, lay_out=_overriding),
+    _bad("NaN in a subclass that lies", _put(np.nan, 2), {2: "got NaN"}, lay_out=overriding),
 )
 
 ROWS: Final = (*ODD, *BAD)
