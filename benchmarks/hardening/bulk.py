@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
     rounds = 1 if args.quick else args.rounds
     with tempfile.TemporaryDirectory() as folder:
         trials, details = measure(Path(folder), rows=args.rows, trials=rounds, seed=args.seed)
-    command = f"{COMMAND}{' --quick' if args.quick else ''}"
+    command = " ".join([COMMAND, *(sys.argv[1:] if argv is None else argv)]).replace(" --save", "")
     found = record(trials, details | {"rounds": rounds}, command)
     print(show(found))
     if args.save:

@@ -142,7 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         photos = Path(folder) / "photos.parquet"
         write_photos(photos, rows=rows)
         times = measure(model, photos, rows=rows, rounds=rounds)
-    found = record(times, rows=rows, command=f"{COMMAND}{' --quick' * args.quick}")
+    command = " ".join([COMMAND, *(sys.argv[1:] if argv is None else argv)]).replace(" --save", "")
+    found = record(times, rows=rows, command=command)
     print(show(found))
     if args.save:
         save(found)
