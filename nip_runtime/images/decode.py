@@ -24,7 +24,7 @@ def read_image(path: Path, *, channels: int) -> NDArray[np.uint8]:
 
     Whatever the file holds becomes that: alpha is dropped, 16 bits are cut to the upper 8, grey is repeated,
     CMYK is converted without its colour profile, an image is turned upright as its EXIF data say, and of
-    several pages or frames the first is taken.
+    several pages or frames the first is taken, where OpenCV's version reads such files.
 
     Raises:
         InputError: if ``channels`` is neither, the file can't be read, OpenCV can't decode it, or it

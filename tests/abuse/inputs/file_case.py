@@ -42,7 +42,7 @@ class FileCase:
         suffix: of the file.
         place: puts it at the path that it gets, and returns the path to be read.
         error: words of the error; "" if it is read.
-        content: what is read, (1, 28, 24, 3) or (N, …).
+        content: what is read, (1, 28, 24, 3) or (N, …). With an error too: either, as OpenCV's version has it.
         within: levels by which what is read may differ.
         module: a package that ``place`` needs.
     """
@@ -81,7 +81,7 @@ def file_complaint(case: FileCase, folder: Path) -> str | None:
         return None
     except BaseException as error:  # whatever it is: nothing else is defined
         return f"{type(error).__name__}: {error}"
-    if case.error or case.content is None:
+    if case.content is None:
         return f"read as {found.dtype} {found.shape}"
     if found.shape != case.content.shape or found.dtype != case.content.dtype:
         return f"read as {found.dtype} {found.shape}, not {case.content.dtype} {case.content.shape}"

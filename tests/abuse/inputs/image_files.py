@@ -278,7 +278,14 @@ KINDS: Final = (
     ),
     _read("lying on its side", ".jpg", _turned, SMOOTH, within=6, module="PIL"),
     _read("an animated PNG", ".png", lambda: _frames("PNG"), PIXELS, module="PIL"),
-    _read("an animated WebP", ".webp", lambda: _frames("WEBP", lossless=True), PIXELS, module="PIL"),
+    FileCase(
+        name="an animated WebP",
+        suffix=".webp",
+        place=of_bytes(lambda: _frames("WEBP", lossless=True)),
+        error=_CANT,
+        content=PIXELS[None],
+        module="PIL",
+    ),
     _read("two pages", ".tif", lambda: _frames("TIFF"), PIXELS, module="PIL"),
     _read(
         "a big-endian TIFF", ".tif", lambda: by_pillow(PIXELS, "TIFF", big_tiff=True), PIXELS, module="PIL"
