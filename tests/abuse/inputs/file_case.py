@@ -42,7 +42,8 @@ class FileCase:
         suffix: of the file.
         place: puts it at the path that it gets, and returns the path to be read.
         error: words of the error; "" if it is read.
-        content: what is read, (1, 28, 24, 3) or (N, …). With an error too: either, as OpenCV's version has it.
+        content: what is read, (1, 28, 24, 3) or (N, …). Beside an error: either of the two, as OpenCV's
+            version has it.
         within: levels by which what is read may differ.
         module: a package that ``place`` needs.
     """
