@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime import providers
+from nip_runtime.arguments import check_whole
 from nip_runtime.artifact import opened
 from nip_runtime.engine.answers import Answers, EngineKind
 from nip_runtime.engine.choose import Opened, open_engine
@@ -85,7 +86,7 @@ class DefendedSession:
         require_signature: str | Path | None = None,
         observer: Observer | None = None,
     ) -> None:
-        _check_positive("max_batch", max_batch)
+        check_whole("max_batch", max_batch)
         if engine not in tuple(EngineKind):
             raise InputError.mismatch(
                 expected=f"engine {', '.join(EngineKind)}", got=repr(engine), fix="name one of these"
@@ -358,10 +359,3 @@ def _guarded(observer: Observer) -> Guarded:
     from nip_runtime.observe.guard import guarded  # who wants no observer need not wait for its import
 
     return guarded(observer)
-
-
-def _check_positive(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError.mismatch(
-            expected=f"{name} of at least 1", got=repr(value), fix="pass a positive whole number"
-        )

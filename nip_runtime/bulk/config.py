@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from nip_runtime.arguments import check_whole
 from nip_runtime.errors import InputError
 
 SHARD_ROWS: Final = 4096
@@ -67,10 +68,7 @@ class BatchConfig:
             value = getattr(self, name)
             if value is None and name in ("workers", "threads"):
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError.mismatch(
-                    expected=f"{name} of at least 1", got=repr(value), fix="pass a positive whole number"
-                )
+            check_whole(name, value)
         if not self.inputs:
             raise InputError.mismatch(
                 expected="a folder or file to predict", got="none", fix="name one with --in"

@@ -97,7 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--require-signature",
         metavar="PUB",
         type=Path,
-        help="public key (PEM) whose owner must have signed F.onnx; a bundle F.onnx.sig is copied in any case",
+        help="public key (PEM) whose owner must have signed F.onnx; F.onnx.sig is copied in any case",
     )
     parser.add_argument(
         "--force", action="store_true", help="replace files that are there with another content"

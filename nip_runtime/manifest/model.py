@@ -312,8 +312,8 @@ class Manifest:
     """Everything a defended file says about itself. Read one with :func:`read_manifest`.
 
     ``conversion`` is None for fp32, ``settings`` and ``flag_rate_all`` where the file is older than them: see
-    `ADDED`. ``flag_rate_all`` is the share of all benign images, misclassified ones too, that were flagged: the
-    rate to expect of traffic, which has no labels.
+    `ADDED`. ``flag_rate_all`` is the share of all benign images, misclassified ones too, that were flagged:
+    the rate to expect of traffic, which has no labels.
     """
 
     schema_version: str = SCHEMA_VERSION

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_runtime.arguments import check_share, check_whole
 from nip_runtime.errors import InputError
 from nip_runtime.observe.detector import FALLS, RISES, Detector
 from nip_runtime.observe.expected import Expected, Learned
@@ -105,20 +106,21 @@ class DriftWatch:
         horizon_rows: rows that it is stated for.
 
     Raises:
-        InputError: if ``alpha`` is no share between 0 and 1, or ``horizon_rows`` below 1.
+        InputError: if ``expected`` is neither, ``alpha`` no share between 0 and 1, or ``horizon_rows`` no
+            positive whole number.
     """
 
     def __init__(
         self, expected: Expected | Learned, *, alpha: float = 0.01, horizon_rows: int = 100_000
     ) -> None:
-        if not 0 < alpha < 1:
+        if not isinstance(expected, Expected | Learned):
             raise InputError.mismatch(
-                expected="alpha between 0 and 1", got=repr(alpha), fix="pass a probability, 0.01 say"
+                expected="an Expected or a Learned rate",
+                got=repr(expected),
+                fix="pass Expected.from_manifest(session.manifest), say",
             )
-        if horizon_rows < 1:
-            raise InputError.mismatch(
-                expected="horizon_rows of at least 1", got=repr(horizon_rows), fix="pass a number of rows"
-            )
+        check_share("alpha", alpha)
+        check_whole("horizon_rows", horizon_rows)
         self._given, self._alpha, self._horizon_rows = expected, alpha, horizon_rows
         self.restart()
         restart_in_children(self)

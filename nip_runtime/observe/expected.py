@@ -9,6 +9,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_runtime.arguments import check_share, check_whole
 from nip_runtime.errors import InputError
 from nip_runtime.manifest import Manifest
 from nip_runtime.rates import Rate
@@ -96,11 +97,8 @@ class Learned:
     confidence: float = CONFIDENCE
 
     def __post_init__(self) -> None:
-        if self.rows < 100:
-            raise InputError.mismatch(
-                expected="at least 100 rows to learn from", got=repr(self.rows), fix="take thousands"
-            )
-        _check_confidence(self.confidence)
+        check_whole("rows to learn from", self.rows, least=100)
+        check_share("confidence", self.confidence)
 
 
 def exact_interval(rate: Rate, confidence: float) -> tuple[float, float]:
@@ -109,18 +107,11 @@ def exact_interval(rate: Rate, confidence: float) -> tuple[float, float]:
     Raises:
         InputError: if the confidence is no share between 0 and 1.
     """
-    _check_confidence(confidence)
+    check_share("confidence", confidence)
     tail = (1 - confidence) / 2
     low = 0.0 if rate.count == 0 else _share_where_at_most(rate.count - 1, rate.n, 1 - tail)
     high = 1.0 if rate.count == rate.n else _share_where_at_most(rate.count, rate.n, tail)
     return low, high
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise InputError.mismatch(
-            expected="a confidence between 0 and 1", got=repr(confidence), fix="pass 0.99, say"
-        )
 
 
 def _share_where_at_most(count: int, n: int, probability: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from nip_runtime.arguments import check_whole
 from nip_runtime.errors import InputError
 
 _OWNED_OPTIONS = {
@@ -115,10 +116,10 @@ class SessionSettings:
 
     def __post_init__(self) -> None:
         if self.threads is not None:
-            _check_positive("threads", self.threads)
+            check_whole("threads", self.threads)
         if self.gpu_mem_limit_bytes is not None:
-            _check_positive("gpu_mem_limit_bytes", self.gpu_mem_limit_bytes)
-        _check_positive("inter_op_threads", self.inter_op_threads)
+            check_whole("gpu_mem_limit_bytes", self.gpu_mem_limit_bytes)
+        check_whole("inter_op_threads", self.inter_op_threads)
         for name in ("allow_tf32", "prefer_nhwc", "cuda_graph", "prepacking", "memory_patterns"):
             _check_type(name, getattr(self, name), bool, "pass True or False")
         _check_type("profile_prefix", self.profile_prefix, str, 'pass the start of a path, or ""')
@@ -158,13 +159,6 @@ class SessionSettings:
                     fix=_OWNED_OPTIONS[key],
                 )
         object.__setattr__(self, "provider_options", dict(options))  # a later change of theirs is not ours
-
-
-def _check_positive(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError.mismatch(
-            expected=f"{name} of at least 1", got=repr(value), fix="pass a positive whole number"
-        )
 
 
 def _check_type(name: str, value: object, kind: type, fix: str) -> None:

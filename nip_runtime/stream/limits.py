@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
+from nip_runtime.arguments import check_whole
 from nip_runtime.errors import InputError
 
 
@@ -24,11 +25,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("workers", 1), ("runs", 1), ("prefetch", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError.mismatch(
-                    expected=f"{name} of at least {least}", got=repr(value), fix="pass a whole number"
-                )
+            check_whole(name, getattr(self, name), least=least)
         flush = self.flush_after_ms
         if flush is not None and not (isfinite(flush) and flush >= 0):
             raise InputError.mismatch(

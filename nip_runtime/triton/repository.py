@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from nip_runtime.arguments import check_whole
 from nip_runtime.artifact import opened
 from nip_runtime.errors import ArtifactError, InputError
 from nip_runtime.manifest import InputSpec
@@ -18,7 +19,7 @@ from nip_runtime.signing import bundle_path
 from nip_runtime.triton.check import ServedModel, check_config, check_model, version_numbers
 from nip_runtime.triton.config import CONFIG_FILE, MODEL_FILE, WARMUP_FILE, WARMUP_FOLDER, render
 from nip_runtime.triton.placing import Content, Contents, holds, place, put
-from nip_runtime.triton.settings import ServingSettings, check_name, check_within
+from nip_runtime.triton.settings import ServingSettings, check_name
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def write_repository(
     path, repository = Path(path), Path(repository)
     settings = ServingSettings() if settings is None else settings
     name = check_name(_default_name(path) if name is None else name)
-    check_within("version", version, 1, _MAX_VERSION)
+    check_whole("version", version, most=_MAX_VERSION)
     with opened(path, require_signature=require_signature) as (artifact, content):
         folder, model_file = repository / name, f"{version}/{MODEL_FILE}"
         # In the order in which they are written: the configuration comes last.

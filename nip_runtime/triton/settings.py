@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
 
+from nip_runtime.arguments import check_whole
 from nip_runtime.errors import InputError
 
 MAX_DELAY_US: Final = 10_000_000
 """Ten seconds: more is a slip of the unit, not a wish."""
 MAX_BATCH: Final = 65_536
+MAX_THREADS: Final = 1024
 _INSTANCES: Final = re.compile(
     r"cpu(?::(?P<count>\d{1,4}))?|gpu(?::(?P<gpus>\d{1,4}(?:,\d{1,4})*))?(?:x(?P<each>\d{1,4}))?"
 )
@@ -113,10 +115,10 @@ class ServingSettings:
     optimisation: GraphOptimisation = GraphOptimisation.ALL
 
     def __post_init__(self) -> None:
-        check_within("max_batch", self.max_batch, 1, MAX_BATCH)
-        check_within("delay_us", self.delay_us, 0, MAX_DELAY_US)
+        check_whole("max_batch", self.max_batch, most=MAX_BATCH)
+        check_whole("delay_us", self.delay_us, least=0, most=MAX_DELAY_US)
         if self.threads is not None:
-            check_within("threads", self.threads, 1, 1024)
+            check_whole("threads", self.threads, most=MAX_THREADS)
 
 
 def check_name(name: str) -> str:
@@ -132,15 +134,3 @@ def check_name(name: str) -> str:
             fix="choose another with --name",
         )
     return name
-
-
-def check_within(field: str, value: object, low: int, high: int) -> None:
-    """Refuse a value that is no whole number from ``low`` to ``high``.
-
-    Raises:
-        InputError: naming the field.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError.mismatch(
-            expected=f"{field} from {low} to {high}", got=repr(value), fix="choose a number in between"
-        )

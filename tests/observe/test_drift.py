@@ -178,14 +178,20 @@ def test_refuses_what_is_no_interval_or_probability() -> None:
     for low, high in ((0.2, 0.1), (-0.1, 0.5), (0.5, 1.1), (0.0, 0.0), (1.0, 1.0), (float("nan"), 0.5)):
         with pytest.raises(InputError, match="expected flag rates 0 ≤ low ≤ high ≤ 1"):
             Expected(low, high)
-    for alpha in (0.0, 1.0, float("nan")):
+    for other in (None, (0.01, 0.03), 0.02):
+        with pytest.raises(InputError, match="expected an Expected or a Learned rate"):
+            DriftWatch(other)  # type: ignore[arg-type]
+    for alpha in (0.0, 1.0, float("nan"), "0.01"):
         with pytest.raises(InputError, match="expected alpha between 0 and 1"):
-            DriftWatch(USUAL, alpha=alpha)
-    with pytest.raises(InputError, match="expected horizon_rows of at least 1, got 0"):
-        DriftWatch(USUAL, horizon_rows=0)
-    with pytest.raises(InputError, match="expected at least 100 rows to learn from, got 99"):
-        Learned(rows=99)
-    with pytest.raises(InputError, match="expected a confidence between 0 and 1, got 1"):
+            DriftWatch(USUAL, alpha=alpha)  # type: ignore[arg-type]
+    # Against a horizon of NaN no evidence would ever be enough.
+    for rows in (0, float("nan"), 1e6, "many"):
+        with pytest.raises(InputError, match=f"expected horizon_rows of at least 1, got {rows!r}"):
+            DriftWatch(USUAL, horizon_rows=rows)  # type: ignore[arg-type]
+    for rows in (99, float("nan"), 5e3):
+        with pytest.raises(InputError, match=f"expected rows to learn from of at least 100, got {rows!r}"):
+            Learned(rows=rows)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected confidence between 0 and 1, got 1"):
         Learned(confidence=1)
-    with pytest.raises(InputError, match="expected a confidence between 0 and 1, got 0"):
+    with pytest.raises(InputError, match="expected confidence between 0 and 1, got 0"):
         Expected.from_rate(Rate(1, 10), confidence=0)
