@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -86,22 +85,37 @@ def out_of_memory(error: Exception) -> OutOfMemoryError | None:
     )
 
 
-@contextmanager
-def telling_of_memory() -> Iterator[None]:
-    """Raise our own error for whatever says in the block that memory ran out.
+class _Telling:
+    """A class, and none that contextlib makes of a generator: a request of one row enters it twice."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # onnxruntime's errors share no base class of their own.
+        if not isinstance(error, Exception) or isinstance(error, NipError):
+            return
+        short = out_of_memory(error)
+        if short is None:
+            return
+        try:
+            raise short from error
+        finally:
+            del short, error  # or error and frame would hold each other, and the inputs, until collected
+
+
+_TELLING: Final = _Telling()
+
+
+def telling_of_memory() -> _Telling:
+    """``with telling_of_memory():`` raises our own error for whatever says in the block that memory ran out.
 
     Raises:
         OutOfMemoryError: if it did.
     """
-    try:
-        yield
-    except NipError:
-        raise
-    except Exception as error:  # onnxruntime's errors share no base class of their own
-        short = out_of_memory(error)
-        if short is None:
-            raise
-        try:
-            raise short from error
-        finally:
-            del short  # or error and frame would hold each other, and the inputs, until the next collection
+    return _TELLING
