@@ -85,7 +85,7 @@ _LAYERS: Final = (
 )
 _QUANTISING: Final = "DequantizeLinear QuantizeLinear"
 _SHAPING: Final = (
-    "Concat Constant ConstantOfShape DepthToSpace Expand EyeLike Flatten Gather GatherElements GatherND"
+    "Concat ConstantOfShape DepthToSpace Expand EyeLike Flatten Gather GatherElements GatherND"
     " NonZero OneHot Pad Range Reshape Resize ReverseSequence ScatterElements ScatterND Shape Size Slice"
     " SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze"
 )
@@ -97,7 +97,8 @@ OPERATORS: Final = frozenset(
 """Operators of the standard domain that a graph may have: plain arithmetic on tensors.
 
 No control flow (If, Loop, Scan), no sequences, optionals, text or images, nothing random (Dropout and
-Bernoulli among them), nothing of training, nothing of another domain, no model-local functions.
+Bernoulli among them), nothing of training, nothing of another domain, no model-local functions. No Constant:
+the exporter stores constants as weights, where they can be looked at.
 """
 
 SIZES: Final = frozenset({"kernel_shape", "strides", "pads", "dilations", "output_padding", "output_shape"})

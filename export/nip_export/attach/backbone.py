@@ -15,6 +15,7 @@ from nip_export.attach.tidy import TidyPass
 from nip_export.attach.trace import BATCH, TappedNetwork, channel_constant, check_example, trace
 from nip_export.capture.hooks import evaluation_mode, resolve_layers
 from nip_runtime.errors import ExportError
+from nip_runtime.profile import OPERATORS
 
 IR_VERSION = 8
 ROW_TOLERANCE = 1e-3
@@ -129,6 +130,20 @@ def check_operators(model: ir.Model) -> None:
             )
 
 
+def check_profile(model: ir.Model) -> None:
+    """Refuse early what the runtime would refuse in the finished file.
+
+    Raises:
+        ExportError: naming operators outside the artefact profile.
+    """
+    outside = {node.op_type for node in model.graph} - OPERATORS
+    if outside:
+        raise ExportError(
+            f"the exported graph contains {', '.join(sorted(outside))}, which no defended file may have "
+            "(nip_runtime.profile lists what it may); express it by other layers"
+        )
+
+
 def check_batch_norm_folded(model: ir.Model, taps: Sequence[tuple[str, str]]) -> None:
     """Refuse taps that keep a BatchNorm from being folded: every clone would get weights of its own."""
     layer_of = {value: layer for layer, value in taps}
@@ -202,4 +217,5 @@ def export_backbone(
     ):
         tidy(exported)
     check_batch_norm_folded(exported, values)
+    check_profile(exported)
     return Backbone(model=exported, input=input_name, logits=output_name, taps=values)

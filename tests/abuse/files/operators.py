@@ -50,7 +50,7 @@ def _operators() -> Iterator[BadFile]:
     for operator in (
         "Dropout", "RandomNormal", "RandomUniformLike", "Bernoulli", "Multinomial", "SequenceEmpty",
         "SequenceAt", "SplitToSequence", "Optional", "StringNormalizer", "TfIdfVectorizer", "Unique",
-        "Compress", "NonMaxSuppression", "SoftmaxCrossEntropyLoss", "ImageDecoder",
+        "Compress", "Constant", "NonMaxSuppression", "SoftmaxCrossEntropyLoss", "ImageDecoder",
     ):  # fmt: skip
         yield of_graph(f"operator-{operator}", profile + operator, add_node(operator, ["input"]))
     yield of_graph("terminal-escapes", r"got Add\\x1b\[2J", add_node("Add\x1b[2J\n", ["input"]))

@@ -82,8 +82,8 @@ def _tensors() -> Iterator[BadFile]:
         "bomb-in-an-attribute",
         "values that its shape",
         add_node(
-            "Constant",
-            [],
+            "ConstantOfShape",
+            ["nip/class_axis"],
             encode_bytes(1, "value")
             + encode_bytes(5, encode_int(1, 2**40) + encode_int(2, 1))
             + encode_int(20, 4),
