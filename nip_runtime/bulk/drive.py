@@ -13,11 +13,14 @@ from nip_runtime.bulk.engines import Engine, explain
 from nip_runtime.bulk.parts import Counts
 from nip_runtime.bulk.plan import Shard
 from nip_runtime.bulk.shard import Job, run_shard
-from nip_runtime.errors import NipError
+from nip_runtime.dependencies import missing
+from nip_runtime.errors import DeviceError, NipError
 
 _log = logging.getLogger(__name__)
 
 _TICK_S: Final = 1.0
+_HOPELESS: Final = 20
+"""After so many failed attempts before any succeeded, the run ends: what fails them would fail all."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,13 @@ def drive(
         confirm: looks whether a part that a worker reports is there; raises if it is not.
 
     Raises:
-        NipError: what would fail every shard: no model, no device, no room in the folder, no scheduler.
+        NipError: what would fail every shard: no model, no device, no room in the folder, no scheduler, a
+            package that workers lack, or nothing but failures.
     """
     waiting = deque(_Attempt(shard, 1) for shard in shards)
     running: dict[Future[Counts], _Attempt] = {}
     failures: list[Failure] = []
+    setbacks, is_hopeful = 0, False
     while waiting or running:
         slots = engine.slots()
         while waiting and len(running) < max(slots, 1):
@@ -88,12 +93,21 @@ def drive(
             counts = _result(future, attempt)
             if isinstance(counts, Counts):
                 confirm(attempt.shard)
+                is_hopeful = True
                 watcher.done(counts)
-            elif attempt.number < engine.attempts:
+                continue
+            setbacks += 1
+            if attempt.number < engine.attempts:
                 waiting.append(_Attempt(attempt.shard, attempt.number + 1))
             else:
                 failures.append(Failure(attempt.shard, counts, attempt.number))
                 watcher.failed(failures[-1])
+            if setbacks == _HOPELESS and not is_hopeful:
+                raise DeviceError.mismatch(
+                    expected="shards that can be done",
+                    got=f"{_HOPELESS} failures and no success, the last: {counts}",
+                    fix="cure this, and run the same command again",
+                )
         watcher.tick(running=len(running), slots=slots)
     return failures
 
@@ -107,6 +121,8 @@ def _result(future: Future[Counts], attempt: _Attempt) -> Counts | str:
         return future.result()
     if isinstance(error, NipError):
         raise error
+    if isinstance(error, ModuleNotFoundError):
+        raise missing(error) from error
     why = explain(error)
     _log.info("%s, attempt %d: %s", attempt.shard, attempt.number, why)
     return why

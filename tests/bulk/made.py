@@ -59,3 +59,11 @@ def failing(job: Job, shard: Shard) -> Counts:
     if shard.number == POISON:
         raise ZeroDivisionError("of no use")
     return run_shard(job, shard)
+
+
+def hopeless(job: Job, shard: Shard) -> NoReturn:
+    raise ZeroDivisionError("of no use at all")
+
+
+def lacking(job: Job, shard: Shard) -> NoReturn:
+    raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow")

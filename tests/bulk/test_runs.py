@@ -21,6 +21,7 @@ from nip_runtime.bulk.config import BatchConfig
 from nip_runtime.bulk.run import Summary, run_batch
 from nip_runtime.cli.batch_progress import BatchProgress
 from nip_runtime.cli.main import main
+from nip_runtime.errors import DependencyError, DeviceError
 from tests.bulk import made
 from tests.bulk.conftest import OPTIONS, ROWS, SHARDS
 
@@ -142,6 +143,23 @@ def test_a_shard_that_kills_its_workers_is_named_and_the_rest_goes_on(
     summary = in_process(out, inputs)
     assert (summary.rows, summary.there_before, summary.failures) == (ROWS, SHARDS - 1, ())
     assert_exact(out, wanted)
+
+
+def test_a_shard_that_fails_is_named_and_what_fails_all_ends_the_run(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr("nip_runtime.bulk.drive.run_shard", made.hopeless)
+    with pytest.raises(
+        DeviceError, match="got 20 failures and no success, the last: ZeroDivisionError: of no"
+    ):
+        in_process(out, inputs)
+    monkeypatch.setattr("nip_runtime.bulk.drive.run_shard", made.lacking)
+    with pytest.raises(DependencyError, match=r"nip-runtime\[scale\]"):
+        in_process(out, inputs)
+    monkeypatch.setattr("nip_runtime.bulk.drive.run_shard", made.failing)
+    (failure,) = in_process(out, inputs).failures
+    assert str(failure).endswith("failed 4 times, at last: ZeroDivisionError: of no use")
 
 
 @pytest.fixture
