@@ -112,7 +112,8 @@ class ExportConfig:
         _check((self.mean is None) == (self.std is None), "std", "mean and std together or neither", self.std)
         for field in ("mean", "std"):
             values = getattr(self, field)
-            _check(values is None or all(map(math.isfinite, values)), field, "finite numbers", values)
+            _check(values is None or _finite(values), field, "a list of finite numbers", values)
+        _check(self.std is None or min(self.std, default=1) > 0, "std", "numbers above 0", self.std)
         for field in ("input_name", "output_name"):
             name = getattr(self, field)
             _check(bool(name) and not name.startswith("nip"), field, "a name not starting with 'nip'", name)
@@ -122,3 +123,12 @@ class ExportConfig:
             _check(self.taps == "auto", "taps", "'auto' or a list of layer names", self.taps)
         else:
             _check(len(self.taps) > 0, "taps", "'auto' or at least one layer name", self.taps)
+
+
+def _finite(values: object) -> bool:
+    """Whether these are finite numbers in a list or tuple."""
+    if not isinstance(values, list | tuple):
+        return False
+    return all(
+        type(value) is not bool and isinstance(value, Real) and math.isfinite(value) for value in values
+    )

@@ -28,8 +28,8 @@ WRONG: dict[str, list[Any]] = {
     "ascent_steps": [0, -1, math.inf],
     "batch_size": [0, -1, 1.5],
     "seed": [-1, 0.5],
-    "mean": [[NAN], [0.5, math.inf]],
-    "std": [[NAN], [-math.inf]],
+    "mean": [[NAN], [0.5, math.inf], ["0.5"], [None], [True], "ab", 5],
+    "std": [[NAN], [-math.inf], [0.0], [-1.0], ["0.5"], "ab"],
     "input_name": ["", "nip_input", "nip"],
     "output_name": ["", "nip_logits", "nip/x", "input"],
     "taps": ["features", "", []],
@@ -42,7 +42,7 @@ WRONG: dict[str, list[Any]] = {
 def test_a_refusal_names_field_and_value(field: str, value: Any) -> None:
     settings = {field: value}
     if field in ("mean", "std"):
-        settings = {"mean": [0.5] * len(value), "std": [0.5] * len(value)} | settings
+        settings = {"mean": [0.5], "std": [0.5]} | settings
     with pytest.raises(ExportError) as refused:
         ExportConfig(**settings)
     message = str(refused.value)
