@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -51,8 +52,12 @@ def test_killed_workers_and_a_killed_driver_lose_nothing(
     out, rng = tmp_path / "out", random.Random(5)
     driver = runs.start(out, inputs, options=LOCAL)
     assert driver.wait_for_parts(4)
+    orphans = driver.workers()
     driver.kill()
     assert driver.parts() < SHARDS
+    assert len(orphans) == 2
+    _, alive = psutil.wait_procs(orphans, timeout=20)
+    assert not alive
     driver = runs.start(out, inputs, options=LOCAL)
     assert runs.kill_some(driver, rng, kills=3, shards=SHARDS) > 0
     code, output = driver.finish()
@@ -150,9 +155,7 @@ def test_a_shard_that_fails_is_named_and_what_fails_all_ends_the_run(
 ) -> None:
     out = tmp_path / "out"
     monkeypatch.setattr("nip_runtime.bulk.drive.run_shard", made.hopeless)
-    with pytest.raises(
-        DeviceError, match="got 20 failures and no success, the last: ZeroDivisionError: of no"
-    ):
+    with pytest.raises(DeviceError, match="20 failures and no success, the last: ZeroDivisionError"):
         in_process(out, inputs)
     monkeypatch.setattr("nip_runtime.bulk.drive.run_shard", made.lacking)
     with pytest.raises(DependencyError, match=r"nip-runtime\[scale\]"):
