@@ -28,10 +28,10 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.hardening.record import Count, Record, save, show
-from benchmarks.hardening.tiny import SEED, Exporter, exporter
+from benchmarks.hardening.tiny import SEED, exporter
+from nip_export.pipeline import Prepared, write_defended
 from nip_runtime import DefendedSession, ExportError, NipError
 from nip_runtime.cli.progress import Progress
 
@@ -45,11 +45,12 @@ _DISK_KIB: Final = (24, 48, 64)
 _QUICK: Final = 20
 
 
-def state_of(path: Path, images: NDArray[np.float32]) -> str:
+def state_of(path: Path) -> str:
     """ "old" or "new" for a file that opens and answers, "broken" for anything else."""
     try:
         with DefendedSession(path, device="cpu", threads=1) as session:
-            answered = len(session.predict(images[:8])) == 8
+            images = np.zeros((8, *session.manifest.input.shape), np.float32)
+            answered = len(session.predict(images)) == 8
             budget = session.manifest.calibration.benign_budget
     except NipError:
         return "broken"
@@ -89,11 +90,14 @@ def kills(folder: Path, count: int, advance: Callable[[int], None]) -> tuple[dic
     maker, random = exporter(), np.random.default_rng(SEED)
     path = folder / "model.nip.onnx"
     old = folder / "old.onnx"
-    maker.export(old, BUDGETS[0])()
-    write = maker.export(path, BUDGETS[1])
+    prepared = maker.prepare()
+    write_defended(prepared, old, benign_budget=BUDGETS[0])
+
+    def write() -> object:
+        return write_defended(prepared, path, benign_budget=BUDGETS[1])
 
     def whole() -> object:
-        return maker.export(path, BUDGETS[1])()
+        return write_defended(maker.prepare(), path, benign_budget=BUDGETS[1])
 
     times = {WHOLE: _seconds(whole), WRITING: min(_seconds(write) for _ in range(3))}
     found: dict[str, Counter[str]] = {phase: Counter() for phase in _SHARES}
@@ -105,7 +109,7 @@ def kills(folder: Path, count: int, advance: Callable[[int], None]) -> tuple[dic
             least = (1 - _AROUND) * times[WRITING] if phase == RENAME else 0
             longest = times[WHOLE if phase == WHOLE else WRITING] * (1 if phase == WHOLE else 1 + _AROUND)
             found[phase]["killed"] += kill_within(work, random.uniform(least, longest))
-            found[phase][state_of(path, maker.images)] += 1
+            found[phase][state_of(path)] += 1
             left = max(left, len(leftovers(folder)))
             advance(1)
     write()
@@ -115,38 +119,38 @@ def kills(folder: Path, count: int, advance: Callable[[int], None]) -> tuple[dic
 
 def full_disks(folder: Path) -> Counter[str]:
     """Export to disks of several sizes, too small for a second file, and under a limit on file sizes."""
-    maker, found = exporter(), Counter[str]()
+    prepared, found = exporter().prepare(), Counter[str]()
     old = folder / "old.onnx"
-    maker.export(old, BUDGETS[0])()
+    write_defended(prepared, old, benign_budget=BUDGETS[0])
     size = old.stat().st_size
     for spare_kib in (0, *_DISK_KIB):
         disk = folder / f"disk{spare_kib}"
         disk.mkdir()
         with mounted(disk, size + (spare_kib << 10)) as is_mounted:
             if is_mounted:
-                found += _refused(maker, old, disk / "model.nip.onnx")
+                found += _refused(prepared, old, disk / "model.nip.onnx")
     for share in (0.01, 0.3, 0.6, 0.99):
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * size), hard))
         try:
             path = folder / f"limit{share}.onnx"
             os.link(old, path)  # the limit forbids a copy too
-            found += _refused(maker, old, path, copy=False)
+            found += _refused(prepared, old, path, copy=False)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     return found
 
 
-def _refused(maker: Exporter, old: Path, path: Path, *, copy: bool = True) -> Counter[str]:
+def _refused(prepared: Prepared, old: Path, path: Path, *, copy: bool = True) -> Counter[str]:
     if copy:
         path.write_bytes(old.read_bytes())
     found = Counter(tried=1)
     try:
-        maker.export(path, BUDGETS[1])()
+        write_defended(prepared, path, benign_budget=BUDGETS[1])
         found["fitted"] += 1  # the disk was large enough after all
     except ExportError as error:
         found["one clear error"] += "the old file is as it was" in str(error)
-    found["whole"] += path.read_bytes() == old.read_bytes() or state_of(path, maker.images) == "new"
+    found["whole"] += path.read_bytes() == old.read_bytes() or state_of(path) == "new"
     found["leftovers"] += len(leftovers(path.parent))
     return found
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nip_export import ExportConfig
-from nip_export.pipeline import prepare_defence, write_defended
+from nip_export.pipeline import Prepared, prepare_defence
 
 SEED: Final = 11
 IMAGES: Final = 400
@@ -49,11 +47,10 @@ class Exporter:
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
 
-    def export(self, path: Path, budget: float) -> Callable[[], object]:
-        """Do all but the writing; what is returned does that."""
+    def prepare(self) -> Prepared:
+        """Do all but cutting the thresholds and writing the file."""
         config = ExportConfig(ascent_steps=1, top_k=2, seed=SEED)
-        prepared = prepare_defence(self.model, self.images, self.labels, calibration=None, config=config)
-        return lambda: write_defended(prepared, path, benign_budget=budget)
+        return prepare_defence(self.model, self.images, self.labels, calibration=None, config=config)
 
 
 def exporter() -> Exporter:

@@ -33,8 +33,8 @@ HELP: Final = "say what is installed and which devices really work"
 _NOTHING_WORKS: Final = 1
 _FATAL: Final = 4
 _TRIAL: Final = (
-    "import onnxruntime; from nip_runtime.providers import Device, DeviceKind, check_device;"
-    "check_device(onnxruntime, Device(DeviceKind.CPU))"
+    "from nip_runtime.dependencies import load; from nip_runtime.providers import Device, DeviceKind,"
+    " check_device; check_device(load('onnxruntime'), Device(DeviceKind.CPU))"
 )
 _OPENCV_BUILDS: Final = (
     "opencv-python-headless",
@@ -126,7 +126,7 @@ def _try_elsewhere() -> None:
     """Use onnxruntime in another process: a damaged library would end this one.
 
     Raises:
-        DependencyError: if that process did not end well; a missing package is left to :func:`load`.
+        DependencyError: as :func:`load`; or if that process was ended.
     """
     done = subprocess.run([sys.executable, "-c", _TRIAL], capture_output=True, text=True, check=False)
     said = done.stderr.strip().splitlines()
@@ -134,8 +134,9 @@ def _try_elsewhere() -> None:
     if done.returncode < 0:
         problem = f"using it ends the process with {signal.Signals(-done.returncode).name}"
         raise broken("onnxruntime", "; ".join([problem, *causes[-1:]]))
-    if done.returncode > 0 and causes and not causes[-1].startswith("ModuleNotFoundError"):
-        raise broken("onnxruntime", causes[-1])
+    ours = f"{DependencyError.__module__}.{DependencyError.__name__}: "
+    if done.returncode > 0 and said and said[-1].startswith(ours):
+        raise DependencyError(said[-1].removeprefix(ours))
 
 
 def _advise_on_age(ort: Any) -> list[str]:
