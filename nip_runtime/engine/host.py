@@ -14,7 +14,7 @@ from nip_runtime.engine.answers import Answers, Engine
 from nip_runtime.errors import OutOfMemoryError
 from nip_runtime.memory import trim
 from nip_runtime.providers import OnOutOfMemory
-from nip_runtime.runners import Runner
+from nip_runtime.runners import HostRunner, Runner
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +114,9 @@ class HostAnswering(Generic[T]):
         _log.log(level, message, problem)
 
     def _attempt(self, inputs: Floats) -> HostAnswers:
-        return self._engine.run(self._runner.from_host(inputs)).map(self._runner.to_host)
+        runner: Runner[Any] = self._runner
+        answers: Answers[Any] = self._engine.run(runner.from_host(inputs))
+        return answers if isinstance(runner, HostRunner) else answers.map(runner.to_host)
 
 
 def joined(runs: Sequence[HostAnswers]) -> HostAnswers:

@@ -27,7 +27,8 @@ class Inside:
             os.register_at_fork(after_in_child=self._begin)  # the runs of other threads stay in the parent
 
     def _begin(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._count = 0
         self._leaving = False
 
@@ -38,7 +39,7 @@ class Inside:
             self._changed.wait_for(lambda: self._count == 0, timeout=_PATIENCE_S)
 
     def __enter__(self) -> None:
-        with self._changed:
+        with self._lock:  # the condition's own, entered without Python code
             # Other threads may still run: functions that the user has registered for the end, for one.
             while self._leaving and threading.current_thread().daemon:
                 self._changed.wait()  # for ever: nobody is left to hear the answer
@@ -50,7 +51,7 @@ class Inside:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._changed:
+        with self._lock:
             self._count -= 1
             if self._leaving:
                 self._changed.notify_all()
