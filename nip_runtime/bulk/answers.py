@@ -21,6 +21,7 @@ class Answered:
     Attributes:
         flags: rows answered and held for attacked.
         errors: rows without an answer.
+        first_error: of them, with its row; "" if there are none.
     """
 
     def __init__(self, class_names: tuple[str, ...] | None) -> None:
@@ -29,6 +30,7 @@ class Answered:
         self._logits: list[NDArray[np.float32] | None] = []
         self.flags = 0
         self.errors = 0
+        self.first_error = ""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -60,6 +62,7 @@ class Answered:
         )
         self._logits.append(None)
         self.errors += 1
+        self.first_error = self.first_error or f"{row.source}[{row.index}]: {error}"
 
     def columns(self, *, logits: bool) -> list[list[Any]]:
         """The columns in the order of the schema."""

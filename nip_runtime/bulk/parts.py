@@ -23,7 +23,7 @@ plan, shard, counts, model and versions: from it alone one sees that a part is w
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +47,7 @@ class Counts:
         rows: all of them.
         flagged: answered and held for attacked.
         errors: without an answer.
+        first_error: why the first of them has none, with its row; "" if all have one.
         fresh: False if the part was there already.
     """
 
@@ -54,6 +55,7 @@ class Counts:
     rows: int
     flagged: int
     errors: int
+    first_error: str
     fresh: bool
 
 
@@ -96,20 +98,17 @@ def write_part(
         raise InputError.mismatch(
             expected=f"{shard.rows} rows for {shard}", got=str(len(answered)), fix="report this as a bug"
         )
-    counts = {
-        "shard": shard.number,
-        "rows": len(answered),
-        "flagged": answered.flags,
-        "errors": answered.errors,
-    }
-    stamp = {
-        "format": FORMAT,
-        "plan": plan,
-        **counts,
-        "model": model,
-        "nip_version": __version__,
-        "manifest_schema": SCHEMA_VERSION,
-    }
+    counts = Counts(
+        shard=shard.number,
+        rows=len(answered),
+        flagged=answered.flags,
+        errors=answered.errors,
+        first_error=answered.first_error,
+        fresh=True,
+    )
+    stamp = {"format": FORMAT, "plan": plan, "model": model, "nip_version": __version__}
+    stamp |= {"manifest_schema": SCHEMA_VERSION, **asdict(counts)}
+    del stamp["fresh"]
     columns = schema(classes=classes).with_metadata({_KEY: json.dumps(stamp)})
     table = arrow().Table.from_arrays(
         [
@@ -120,7 +119,7 @@ def write_part(
     )
     with replacing(path) as temporary:
         parquet().write_table(table, temporary, compression="zstd", write_page_checksum=True)
-    return Counts(**counts, fresh=True)
+    return counts
 
 
 def read_counts(path: Path, *, plan: str, shard: int, rows: int) -> Counts | None:
@@ -131,7 +130,12 @@ def read_counts(path: Path, *, plan: str, shard: int, rows: int) -> Counts | Non
             if (stamp["plan"], stamp["shard"], file.metadata.num_rows) != (plan, shard, rows):
                 return None
             return Counts(
-                shard=shard, rows=rows, flagged=stamp["flagged"], errors=stamp["errors"], fresh=False
+                shard=shard,
+                rows=rows,
+                flagged=stamp["flagged"],
+                errors=stamp["errors"],
+                first_error=stamp["first_error"],
+                fresh=False,
             )
     except (OSError, ValueError, KeyError, TypeError):
         return None

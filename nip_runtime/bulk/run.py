@@ -32,7 +32,7 @@ class Summary:
     """What came of a run.
 
     Attributes:
-        rows, flagged, errors: of all parts that are there; see ``Counts``.
+        rows, flagged, errors, first_error: of all parts that are there; see ``Counts``.
         shards: in all.
         there_before: shards whose parts were there when this run began.
         failures: shards that were given up; their parts are missing.
@@ -42,6 +42,7 @@ class Summary:
     rows: int
     flagged: int
     errors: int
+    first_error: str
     shards: int
     there_before: int
     failures: tuple[Failure, ...]
@@ -152,6 +153,7 @@ def _summary(folder: OutFolder, plan: Plan, there: int, failures: list[Failure],
         rows=rows,
         flagged=sum(part.flagged for part in counts),
         errors=sum(part.errors for part in counts),
+        first_error=next((part.first_error for part in counts if part.errors), ""),
         shards=plan.shard_count,
         there_before=there,
         failures=tuple(failures),

@@ -130,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
         f"{summary.rows} rows in {parts} parts in {args.out}: {summary.flagged} flagged,"
         f" {summary.errors} with an error; {summary.seconds:.1f} s"
     )
+    if summary.errors:
+        print(f"nip: the first error is that of {summary.first_error}", file=sys.stderr)
     if summary.failures:
         print(
             f"nip: error: {len(summary.failures)} of {summary.shards} shards failed, see above;"

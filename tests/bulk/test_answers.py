@@ -83,13 +83,25 @@ def test_the_footer_and_the_summary_say_what_was_done(calm: Path, wanted: pa.Tab
     assert [stamp["shard"] for stamp in stamps] == list(range(SHARDS))
     assert sum(stamp["rows"] for stamp in stamps) == ROWS
     assert stamps[0].keys() == {
-        *("format", "plan", "shard", "rows", "flagged", "errors", "model", "nip_version", "manifest_schema")
+        *(
+            "format",
+            "plan",
+            "shard",
+            "rows",
+            "flagged",
+            "errors",
+            "first_error",
+            "model",
+            "nip_version",
+            "manifest_schema",
+        )
     }
     summary = json.loads((calm / "_summary.json").read_text())
     flagged = sum(wanted["flagged"].to_pylist()) - 4
     assert (summary["rows"], summary["errors"], summary["flagged"]) == (ROWS, 4, flagged)
     assert sum(stamp["flagged"] for stamp in stamps) == flagged
     assert summary["plan"] == stamps[0]["plan"]
+    assert summary["first_error"].startswith(f"{calm.parent}/in/0003.png[0]: expected an image at")
 
 
 def test_readers_of_parquet_folders_take_the_output_as_it_is(calm: Path, wanted: pa.Table) -> None:

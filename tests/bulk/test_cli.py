@@ -130,7 +130,7 @@ class Terminal(io.StringIO):
 
 
 def counts(shard: int, rows: int = 10) -> Counts:
-    return Counts(shard=shard, rows=rows, flagged=0, errors=0, fresh=True)
+    return Counts(shard=shard, rows=rows, flagged=0, errors=0, first_error="", fresh=True)
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def test_two_workers_give_what_one_gives(inputs: Path, calm: Path, wanted: pa.Ta
     assert code == 1
     assert f"{ROWS} rows in {SHARDS} parts" in output
     assert "4 with an error" in output
+    assert f"the first error is that of {inputs}/0003.png[0]: expected an image" in output
     assert_exact(tmp_path / "out", wanted)
     for part in calm.glob("part-*"):
         assert part.read_bytes() == (tmp_path / "out" / part.name).read_bytes()
