@@ -162,7 +162,8 @@ class DefendedSession:
             images: numpy array. For image models uint8 (N, H, W, C), or (N, H, W) for one channel; for all
                 models float32 (N, *shape), (N, C, H, W) for images, within the manifest's bounds. Read in
                 place: what another thread writes to it meanwhile may reach the model unchecked, and changes
-                the answers to the rows written to, no others.
+                the answers to the rows written to, no others. A memory-mapped file must not be shortened
+                meanwhile: the system ends every process that reads beyond its end.
             on_bad_row: "raise", or "skip" rows that hold NaN, Inf or values out of bounds, or for which the
                 model has no finite answer: see ``refused`` of the prediction.
 
