@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Final
 
-from nip_runtime.errors import ArtifactError
+from nip_runtime.errors import ArtifactError, NipError
 from nip_runtime.reader import printable
 
 # Opening a pipe must not wait for its other end.
@@ -27,36 +28,60 @@ _KINDS: Final = (
 )
 
 
-def read_whole(path: str | Path, most_bytes: int) -> bytes:
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a file is, for errors.
+
+    Args:
+        what: it is: "an ONNX file".
+        fix: what to do if it is not there.
+        error: raised instead.
+    """
+
+    what: str
+    fix: str = "check the path"
+    error: type[NipError] = ArtifactError
+
+    def no_file(self, path: Path, got: str) -> NipError:
+        """The error for a place where there is none."""
+        return self.error.mismatch(expected=f"{self.what} at {_shown(path)}", got=got, fix=self.fix)
+
+
+_MODEL: Final = Wanted(what="an ONNX file")
+
+
+def read_whole(path: str | Path, most_bytes: int, wanted: Wanted = _MODEL) -> bytes:
     """The bytes of the file at ``path``, following links.
 
     Args:
         path: a regular file.
         most_bytes: larger files are refused unread.
+        wanted: what it should be.
 
     Raises:
-        ArtifactError: if there is none, it can't be read, it is too large, or it changes while it is read.
+        NipError: of class ``wanted.error``: if there is none, it can't be read, it is too large, or it
+            changes while it is read.
     """
     path = Path(path)
     try:
-        _check(path, path.stat(), most_bytes)  # before opening: opening a device can have effects
+        _check(path, path.stat(), most_bytes, wanted)  # before opening: opening a device can have effects
         with FileIO(os.open(path, _FLAGS), "rb") as file:
             before = os.fstat(file.fileno())
-            _check(path, before, most_bytes)
+            _check(path, before, most_bytes, wanted)
             content = file.read(before.st_size)
             while len(content) < before.st_size and (more := file.read(before.st_size - len(content))):
                 content += more  # one read gives no more than 2 GiB, and less after a signal
             after = os.fstat(file.fileno())
     except FileNotFoundError as error:
-        raise _no_file(path, "nothing there") from error
+        raise wanted.no_file(path, "nothing there") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise ArtifactError.mismatch(
+        raise wanted.error.mismatch(
             expected=f"a readable file at {_shown(path)}",
             got=getattr(error, "strerror", None) or str(error),
             fix="check its path and permissions",
         ) from error
     if len(content) != after.st_size or _version(before) != _version(after):
-        raise ArtifactError.mismatch(
+        raise wanted.error.mismatch(
             expected=f"a finished file at {_shown(path)}",
             got=f"one that changed while it was read ({before.st_size} bytes, then {after.st_size})",
             fix="write files beside their place and rename them, then open this one again",
@@ -64,19 +89,16 @@ def read_whole(path: str | Path, most_bytes: int) -> bytes:
     return content
 
 
-def _check(path: Path, found: os.stat_result, most_bytes: int) -> None:
+def _check(path: Path, found: os.stat_result, most_bytes: int, wanted: Wanted) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise _no_file(path, next((name for test, name in _KINDS if test(found.st_mode)), "no plain file"))
+        got = next((name for test, name in _KINDS if test(found.st_mode)), "no plain file")
+        raise wanted.no_file(path, got)
     if found.st_size > most_bytes:
-        raise ArtifactError.mismatch(
+        raise wanted.error.mismatch(
             expected=f"a file of at most {most_bytes} bytes at {_shown(path)}",
             got=f"{found.st_size} bytes",
             fix="check which file this is",
         )
-
-
-def _no_file(path: Path, got: str) -> ArtifactError:
-    return ArtifactError.mismatch(expected=f"an ONNX file at {_shown(path)}", got=got, fix="check the path")
 
 
 def _shown(path: Path) -> str:

@@ -31,9 +31,14 @@ def check_target(target: Path, *, error: type[NipError] = InputError) -> None:
     """Refuse, before long work, a path that cannot be written.
 
     Raises:
-        NipError: of class ``error``: it is a folder, or its folder does not exist or may not be written to.
+        NipError: of class ``error``: it is a folder, has too long a name, or its folder does not exist or may
+            not be written to.
     """
-    if target.is_dir():
+    try:
+        is_folder = target.is_dir()
+    except OSError as cause:  # a name too long, a folder that may not be looked into
+        raise error(f"cannot write {target}: {_reason(cause)}; choose another path") from cause
+    if is_folder:
         raise error(f"expected a file to write, got the folder {target}; name a file in it")
     if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
         raise error(f"cannot write to the folder {target.parent}; create it or choose another")

@@ -55,10 +55,10 @@ def run(args: argparse.Namespace) -> int:
     """Sign, and say what was signed."""
     path, key_path = Path(args.model), Path(args.key)
     bundle = bundle_path(path) if args.bundle is None else Path(args.bundle)
-    for taken, what in ((path, "the model"), (key_path, "the key")):
-        if bundle.exists() and taken.exists() and bundle.samefile(taken):
-            raise InputError.mismatch(expected="a path for the bundle", got=what, fix="name another --bundle")
     check_target(bundle)
+    for taken, what in ((path, "the model"), (key_path, "the key")):
+        if _is_same(bundle, taken):
+            raise InputError.mismatch(expected="a path for the bundle", got=what, fix="name another --bundle")
     key = read_private_key(key_path, passphrase=partial(_passphrase, key_path))
     content = read_whole(path, LIMITS.file_bytes)
     if args.any:
@@ -83,6 +83,13 @@ def lines(path: Path, bundle: Path, signature: Signature) -> list[str]:
         f"key        {signature.fingerprint}",
         f"bundle     {bundle}",
     ]
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there
+        return False
 
 
 def _passphrase(key: Path) -> str:

@@ -135,8 +135,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.model is not None or args.out is not None:
-        raise InputError("expected --check REPO alone, got a file or --out too (see nip triton --help)")
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    usual = vars(parser.parse_args([]))
+    others = [name for name in usual if name != "check" and getattr(args, name) != usual[name]]
+    if others:  # most of all --require-signature: who hears nothing of it thinks that it was checked
+        shown = ", ".join(f"--{name.replace('_', '-')}" if name != "model" else "a file" for name in others)
+        raise InputError(f"expected --check REPO alone, got {shown} too (see nip triton --help)")
     for model in check_repository(args.check):
         versions = ", ".join(map(str, model.versions))
         print(

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from nip_runtime.errors import ArtifactError
+from nip_runtime.errors import ArtifactError, InputError
 from nip_runtime.signing.document import FIX, shown
 from nip_runtime.signing.envelope import decode_bundle, pre_authentication, read_bundle
 from nip_runtime.signing.keys import PublicKey, read_public_key
@@ -35,7 +35,13 @@ class Signature:
 
 
 def bundle_path(path: Path) -> Path:
-    """Where the bundle of a file lies unless it is said otherwise: beside it, as "<name>.sig"."""
+    """Where the bundle of a file lies unless it is said otherwise: beside it, as "<name>.sig".
+
+    Raises:
+        InputError: if the path ends in no name: ".", "/" and the empty one.
+    """
+    if not path.name:
+        raise InputError.mismatch(expected="the path of a file", got=f"the folder {path}", fix="name a file")
     return path.with_name(f"{path.name}.sig")
 
 
@@ -55,7 +61,7 @@ def check_signature(
     Raises:
         ArtifactError: if the bundle is missing, damaged or of another kind, another key signed, or other
             bytes were signed.
-        InputError: if ``public_key`` is no P-256 public key.
+        InputError: if ``public_key`` is no P-256 public key, or ``origin`` no file's path.
         DependencyError: if the extra "sign" is not installed.
     """
     key = read_public_key(public_key)

@@ -13,6 +13,7 @@ from typing import Final
 
 from nip_runtime.errors import ArtifactError
 from nip_runtime.signing.document import FIX, parse
+from nip_runtime.wholefile import Wanted, read_whole
 
 MAX_BYTES: Final = 1 << 16
 """A bundle over one file has about 1,500."""
@@ -83,24 +84,13 @@ def decode_bundle(content: bytes) -> Envelope:
 
 
 def read_bundle(path: Path, *, of: Path) -> bytes:
-    """The bytes of the bundle at ``path``, no more of them than a bundle may have and one.
+    """The bytes of the bundle at ``path``.
 
     Raises:
-        ArtifactError: if it is missing or can't be read.
+        ArtifactError: if it is missing, larger than a bundle, or can't be read.
     """
-    if not path.is_file():
-        raise ArtifactError.mismatch(
-            expected=f"the signature of {of} at {path}",
-            got="a folder" if path.is_dir() else "nothing there",
-            fix="get the bundle that belongs to the file, or sign it with `nip sign`",
-        )
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ArtifactError.mismatch(
-            expected=f"a readable bundle at {path}", got=str(error), fix="check its permissions"
-        ) from error
+    fix = "get the bundle that belongs to the file, or sign it with `nip sign`"
+    return read_whole(path, MAX_BYTES, Wanted(what=f"the signature of {of}", fix=fix))
 
 
 def _base64(octets: bytes) -> str:

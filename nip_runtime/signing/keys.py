@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nip_runtime.dependencies import load
 from nip_runtime.errors import InputError
+from nip_runtime.wholefile import Wanted, read_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,6 +24,7 @@ _MAX_BYTES: Final = 1 << 16
 _CURVE: Final = "secp256r1"
 _LABEL: Final = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----", re.MULTILINE)
 _MAKE_KEY: Final = "make one with: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
+_KEY: Final = Wanted(what="a key file", fix=f"check the path, or {_MAKE_KEY}", error=InputError)
 _OTHERS_MAY_READ: Final = 0o077
 
 
@@ -80,7 +82,7 @@ def read_public_key(path: str | Path) -> PublicKey:
     """
     path = Path(path)
     serialization = _crypto("serialization")
-    content = _read(path)
+    content = read_whole(path, _MAX_BYTES, _KEY)
     labels = _labels(content)
     if any("PRIVATE KEY" in label for label in labels):
         raise InputError.mismatch(
@@ -116,7 +118,7 @@ def read_private_key(path: str | Path, *, passphrase: Callable[[], str] | None =
     """
     path = Path(path)
     serialization = _crypto("serialization")
-    content = _read(path)
+    content = read_whole(path, _MAX_BYTES, _KEY)
     # `openssl ecparam -genkey` without -noout writes the curve's name before the key.
     labels = [label for label in _labels(content) if label != "EC PARAMETERS"]
     if len(labels) != 1 or not labels[0].endswith("PRIVATE KEY"):
@@ -144,28 +146,6 @@ def _ask(path: Path, passphrase: Callable[[], str] | None) -> bytes:
         )
     # As in the environment, where bytes that are no UTF-8 come as lone surrogates.
     return os.fsencode(passphrase())
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "nothing there"
-        raise InputError.mismatch(
-            expected=f"a key file at {path}", got=got, fix=f"check the path, or {_MAKE_KEY}"
-        )
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError.mismatch(
-            expected=f"a readable key file at {path}", got=str(error), fix="check its permissions"
-        ) from error
-    if len(content) > _MAX_BYTES:
-        raise InputError.mismatch(
-            expected=f"a key file at {path}",
-            got=f"more than {_MAX_BYTES} bytes",
-            fix="check which file this is",
-        )
-    return content
 
 
 def _labels(content: bytes) -> list[str]:

@@ -13,6 +13,7 @@ from nip_runtime.artifact import read_artifact
 from nip_runtime.errors import ArtifactError
 from nip_runtime.triton.config import BACKEND, CONFIG_FILE, MODEL_FILE, WARMUP_FOLDER, Tensor, tensors
 from nip_runtime.triton.textformat import Message, TextFormatError, Word, parse
+from nip_runtime.wholefile import Wanted, read_whole
 
 _MAX_CONFIG_BYTES: Final = 1 << 20
 _ITEM_BYTES: Final = {"TYPE_FP32": 4, "TYPE_BOOL": 1, "TYPE_INT64": 8}
@@ -99,15 +100,20 @@ def check_config(text: str, folder: Path, versions: Sequence[int]) -> int:
     return max_batch
 
 
-def version_numbers(folder: Path) -> tuple[int, ...]:
+def version_numbers(folder: Path, *, least: int = 1) -> tuple[int, ...]:
     """Numbers of the version folders, as Triton finds them: other names are none of its business.
 
+    Args:
+        folder: of the model.
+        least: so many there must be.
+
     Raises:
-        ArtifactError: there is none, or one that Triton reads as another number.
+        ArtifactError: there are fewer, or one that Triton reads as another number.
     """
     names = [path.name for path in _subfolders(folder) if path.name.isascii() and path.name.isdigit()]
     versions = sorted(int(name) for name in names)
-    if not versions or versions[0] < 1 or [str(version) for version in versions] != sorted(names, key=int):
+    is_plain = [str(version) for version in versions] == sorted(names, key=int) and 0 not in versions
+    if len(versions) < least or not is_plain:
         raise ArtifactError.mismatch(
             expected=f"version folders named 1, 2, … in {folder}",
             got=", ".join(sorted(names)) or "none",
@@ -226,7 +232,11 @@ def _check_warmup_input(entry: Message, tensor: Tensor, folder: Path) -> None:
     if name is not None:
         path = folder / WARMUP_FOLDER / str(name)
         wanted = math.prod(dims) * _ITEM_BYTES[tensor.data_type]
-        size = path.stat().st_size if path.is_file() else "no file"
+        size: object
+        try:
+            size = path.stat().st_size if path.is_file() else "no file"
+        except OSError as error:  # a name that no file can have
+            size = error.strerror
         if size != wanted:
             raise _Difference(f"{wanted} bytes in {WARMUP_FOLDER}/{name}", size)
 
@@ -241,15 +251,8 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _text(path: Path) -> str:
+    content = read_whole(path, _MAX_CONFIG_BYTES, Wanted(what="a model configuration"))
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_CONFIG_BYTES + 1)
-        if len(content) > _MAX_CONFIG_BYTES:
-            raise TextFormatError(f"more than {_MAX_CONFIG_BYTES} bytes")
         return content.decode()
-    except OSError as error:
-        raise ArtifactError.mismatch(
-            expected=f"a model configuration at {path}", got=str(error.strerror), fix="check the path"
-        ) from error
     except UnicodeDecodeError as error:
         raise TextFormatError(f"not UTF-8 ({error.reason})") from error

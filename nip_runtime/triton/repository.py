@@ -13,9 +13,10 @@ import numpy as np
 
 from nip_runtime.arguments import check_whole
 from nip_runtime.artifact import opened
-from nip_runtime.errors import ArtifactError, InputError
+from nip_runtime.errors import InputError
 from nip_runtime.manifest import InputSpec
 from nip_runtime.signing import bundle_path
+from nip_runtime.signing.envelope import read_bundle
 from nip_runtime.triton.check import ServedModel, check_config, check_model, version_numbers
 from nip_runtime.triton.config import CONFIG_FILE, MODEL_FILE, WARMUP_FILE, WARMUP_FOLDER, render
 from nip_runtime.triton.placing import Content, Contents, holds, place, put
@@ -24,7 +25,6 @@ from nip_runtime.triton.settings import ServingSettings, check_name
 _log = logging.getLogger(__name__)
 
 _SEED: Final = 0
-_MAX_BUNDLE_BYTES: Final = 1 << 20
 _MAX_VERSION: Final = (1 << 31) - 1
 _SUFFIXES: Final = (".onnx", ".nip")
 
@@ -86,7 +86,7 @@ def write_repository(
             CONFIG_FILE: render(name, artifact.container, settings).encode(),
         }
         with _reported(folder):
-            if folder.exists():
+            if folder.is_dir():
                 replaced = _update(folder, contents, version, force)
             else:
                 replaced = _create(folder, contents)
@@ -104,17 +104,7 @@ def _noise(spec: InputSpec) -> bytes:
 def _signature(path: Path) -> bytes | None:
     """The file's bundle. The server does not look at it; `nip verify` does, whatever the file is called."""
     bundle = bundle_path(path)
-    if not bundle.is_file():
-        return None
-    with bundle.open("rb") as file:
-        content = file.read(_MAX_BUNDLE_BYTES + 1)
-    if len(content) > _MAX_BUNDLE_BYTES:
-        raise ArtifactError.mismatch(
-            expected=f"a signature bundle of at most {_MAX_BUNDLE_BYTES} bytes at {bundle}",
-            got="a larger file",
-            fix="sign the file again, or move this one away",
-        )
-    return content
+    return read_bundle(bundle, of=path) if bundle.is_file() else None
 
 
 def _default_name(path: Path) -> str:
@@ -139,25 +129,21 @@ def _update(folder: Path, contents: Contents, version: int, force: bool) -> tupl
             got=f"another {' and '.join(replaced)}",
             fix="add a --version with the same settings, choose another --name, or replace with --force",
         )
-    others = [number for number in _versions(folder) if number != version]
+    others = [number for number in version_numbers(folder, least=0) if number != version]
     check_config(_text(contents[CONFIG_FILE]), folder, others)
-    missing = {name.partition("/")[0] for name in differing if not (folder / name).parent.exists()}
-    for name in differing:
-        if name.partition("/")[0] not in missing:
+    for name in differing:  # in their order: what a configuration names is there before it
+        part = (folder / name).parent
+        if part.exists():
             put(folder / name, contents[name])
-    for name in missing:
-        inner = {each.partition("/")[2]: contents[each] for each in contents if each.startswith(f"{name}/")}
-        place(folder / name, inner, repository=folder.parent)
+        else:
+            mine = {each: contents[each] for each in contents if each.startswith(f"{part.name}/")}
+            inner = {each.partition("/")[2]: content for each, content in mine.items()}
+            place(part, inner, repository=folder.parent)
     return replaced
 
 
 def _text(content: Content) -> str:
     return bytes(content[:]).decode() if content is not None else ""
-
-
-def _versions(folder: Path) -> tuple[int, ...]:
-    has_some = any(path.name.isdigit() for path in folder.iterdir())
-    return version_numbers(folder) if has_some else ()
 
 
 @contextmanager

@@ -80,6 +80,11 @@ BREAKAGES: Final[dict[str, tuple[str, str, str]]] = {
         "warm-up data",
     ),
     "warm-up file missing": ('input_data_file: "noise"', 'input_data_file: "none"', "warmup/none"),
+    "warm-up file that cannot be": (
+        'input_data_file: "noise"',
+        f'input_data_file: "{"x" * 300}"',
+        "File name too long",
+    ),
 }
 """By name: what stands there, what comes in its place (everywhere), and words of the error."""
 

@@ -269,6 +269,7 @@ def test_the_command_writes_and_checks(
         ["triton", "{model}"],
         ["triton", "--check", "{out}", "--out", "{out}"],
         ["triton", "--check", "{out}"],
+        ["triton", "--check", "{out}", "{model}"],
         ["triton", "{out}", "--out", "{out}"],
         ["triton", "{model}", "--out", "{out}", "--instances", "many"],
         ["triton", "{model}", "--out", "{out}", "--delay-us", "soon"],
@@ -283,6 +284,40 @@ def test_wrong_usage_is_one_line(
     shown = capsys.readouterr()
     assert (shown.out, shown.err.count("\n")) == ("", 1)
     assert shown.err.startswith("nip: error: ")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--require-signature=pub.pem", "--force", "--name=x", "--version=2", "--max-batch=8", "--threads=1"],
+)
+def test_checking_takes_no_option_of_writing(
+    option: str, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["triton", "--check", str(repository), option]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert f"expected --check REPO alone, got {option.partition('=')[0]} too" in shown.err
+
+
+@pytest.mark.parametrize("there", ["golden", "golden/1", "golden/warmup"])
+def test_what_is_missing_comes_before_the_configuration(
+    there: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that loads the model at a bad moment finds no configuration yet, and not half a model."""
+    repository = tmp_path / "models"
+    (repository / there).mkdir(parents=True)
+    put = placing.put
+
+    def look(target: Path, content: placing.Content) -> None:
+        if target == repository / "golden" / "config.pbtxt":
+            assert set(files(repository)) == {"golden/1/model.onnx", "golden/warmup/noise"}
+            looked.append(target)
+        put(target, content)
+
+    looked: list[Path] = []
+    monkeypatch.setattr("nip_runtime.triton.repository.put", look)
+    assert write_repository(model, repository).replaced == ()
+    assert len(looked) == 1
 
 
 def test_a_moved_folder_is_noticed(repository: Path) -> None:

@@ -158,6 +158,22 @@ def test_a_failed_signature_leaves_the_old_one(
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.parametrize("path", [".", "/", "", "..", "x" * 252, "x" * 300])
+def test_paths_of_no_file(path: str, owner: Owner, tmp_path: Path, capsys: Capture) -> None:
+    model = tmp_path / path if path.startswith("x") else path
+    if len(path) == 252:  # whose bundle has no place
+        shutil.copy(GOLDEN, model)
+    for said in (
+        refused(capsys, "sign", "--key", owner.private, model),
+        refused(capsys, "verify", "--pub", owner.public, model),
+    ):
+        assert "traceback" not in said
+        assert "a folder" in said or "the folder" in said or "File name too long" in said
+    long = tmp_path / ("x" * 300)
+    assert "too long" in refused(capsys, "sign", "--key", owner.private, "--bundle", long, GOLDEN)
+    assert "too long" in refused(capsys, "verify", "--pub", owner.public, "--bundle", long, GOLDEN)
+
+
 def test_signing_overwrites_neither_model_nor_key(model: Path, owner: Owner, capsys: Capture) -> None:
     link = model.with_name("link")
     link.symlink_to(owner.private)

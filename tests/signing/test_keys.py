@@ -87,6 +87,7 @@ PUBLIC = ("public", "public-compressed", "windows-public", "commented-public")
 def keys(folder: Path) -> Path:
     for name, content in derived(folder).items():
         (folder / name).write_bytes(content)
+    os.mkfifo(folder / "pipe")
     return folder
 
 
@@ -149,8 +150,10 @@ def test_the_fingerprint_is_what_sha256sum_says_of_the_file(keys: Path) -> None:
         ("text", "got no PEM at all"),
         ("cut-public", "got something else"),
         ("damaged-public", "got something else"),
-        ("huge", "got more than 65536 bytes"),
+        ("huge", "expected a file of at most 65536 bytes"),
         ("missing", "got nothing there"),
+        ("x" * 300, "got File name too long"),
+        ("pipe", "got a named pipe"),
         (".", "got a folder"),
     ],
 )
@@ -174,7 +177,7 @@ def test_what_is_no_public_key_is_refused(keys: Path, name: str, said: str) -> N
         ("ED25519", "got a key of type Ed25519"),
         ("cut-private", "got something else"),
         ("empty", "got no PEM at all"),
-        ("huge", "got more than 65536 bytes"),
+        ("huge", "expected a file of at most 65536 bytes"),
         ("missing", "got nothing there"),
     ],
 )
@@ -215,7 +218,7 @@ def test_others_that_may_read_a_private_key_are_warned_of(
 def test_a_key_that_may_not_be_read(owner: Owner, tmp_path: Path) -> None:
     copied = Path(shutil.copy(owner.private, tmp_path / "key.pem"))
     copied.chmod(0)
-    with pytest.raises(InputError, match="a readable key file"):
+    with pytest.raises(InputError, match="expected a readable file"):
         read_private_key(copied)
 
 
