@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.hardening.inputs_asked import HUNG_S, POLICIES, Kind, catalogued
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, finish
 from nip_runtime.session import DefendedSession
 from tests.abuse.inputs.thousand import MODEL, expected_answers, thousand_images, write_thousand
 
@@ -44,7 +44,7 @@ class Tally:
 
     tried: int = 0
     wrong: list[str] = field(default_factory=list)
-    died: list[int] = field(default_factory=list)
+    died: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> int:
@@ -70,12 +70,7 @@ def main() -> int:
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     due, right, lines = _thousand()
     record = _record(tallies, due, right, peak_mib, time.monotonic() - began, args)
-    print(show(record))
-    for said in [*(said for one in tallies.values() for said in (*one.wrong, *one.died)), *lines]:
-        print(f"  {said}")
-    if args.save:
-        save(record)
-    return 0 if all(count.met is not False for count in record.counts) else 1
+    return finish(record, saves=args.save, notes=[*(said for one in tallies.values() for said in (*one.wrong, *one.died)), *lines])
 
 
 def tally(kind: Kind, count: int) -> Tally:
@@ -116,7 +111,7 @@ def tally(kind: Kind, count: int) -> Tally:
                 raise RuntimeError(
                     f"{' '.join(command)} ended with {process.returncode} before it asked anything"
                 )
-            found.died.append(found.tried)
+            found.died.append(f"{kind} {found.tried}: the process died or hung")
             found.tried += 1
     print(file=sys.stderr)
     return found
