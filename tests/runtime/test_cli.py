@@ -15,7 +15,7 @@ import pytest
 from nip_runtime import __version__
 from nip_runtime.cli import commands
 from nip_runtime.cli.main import main
-from nip_runtime.cli.predict import _Progress
+from nip_runtime.cli.predict_text import Progress
 from nip_runtime.session import DefendedSession
 from tests.runtime.toy import graph_bytes, manifest_for, random_images, with_manifest
 
@@ -348,7 +348,7 @@ class _Terminal:
 
 def test_progress_shows_on_a_terminal_and_leaves_nothing_behind() -> None:
     terminal = _Terminal()
-    progress = _Progress(1000, terminal)  # type: ignore[arg-type]
+    progress = Progress(1000, terminal)  # type: ignore[arg-type]
     progress.update(10)
     progress.update(11)  # too soon to redraw
     progress.clear()
