@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 from nip_runtime import messages, wire
 from nip_runtime.errors import ArtifactError
@@ -22,6 +23,8 @@ from nip_runtime.wholefile import read_whole
 from nip_runtime.wire import Buffer, Field, WireError
 
 _METADATA_FIELD: Final = 14
+_LARGE: Final = 4 << 20
+"""Bytes whose digest takes milliseconds, and a thread a tenth of one."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,31 @@ def encode_metadata_entry(key: str, value: str) -> bytes:
     return wire.encode_bytes(_METADATA_FIELD, wire.encode_bytes(1, key) + wire.encode_bytes(2, value))
 
 
-def _digest(buffer: Buffer, start: int, stop: int) -> str:
-    with memoryview(buffer) as view:
-        return f"sha256:{hashlib.sha256(view[start:stop]).hexdigest()}"
+class _Digest:
+    """SHA-256 of a part of a file; that of a large one is computed beside the walk, where there is a core."""
+
+    def __init__(self, buffer: Buffer, start: int, stop: int) -> None:
+        self._sha256 = hashlib.sha256()
+        self._part = memoryview(buffer)[start:stop]
+        self._thread = Thread(target=self._sha256.update, args=(self._part,))
+        self._beside = stop - start > _LARGE
+
+    def __enter__(self) -> Self:
+        if self._beside:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._beside:
+            self._thread.join()
+
+    def text(self) -> str:
+        """The digest as "sha256:…"."""
+        if self._beside:
+            self._thread.join()
+        else:
+            self._sha256.update(self._part)
+        return f"sha256:{self._sha256.hexdigest()}"
 
 
 class _Model:
@@ -193,7 +218,13 @@ class _Model:
         if self.ir_version <= 0 or self.graph is None or not self.opsets:
             missing = "graph" if self.graph is None else "IR or operator-set version"
             raise WireError(f"no {missing} in it")
-        reader, graph = self.reader, Graph(self.reader, self.graph)
+        with _Digest(self.reader.buffer, self.graph.start, self.graph.stop) as digest:
+            graph = Graph(self.reader, self.graph)
+            graph_digest = digest.text()
+        return self._described(graph, self.graph, graph_digest)
+
+    def _described(self, graph: Graph, field: Field, graph_digest: str) -> Container:
+        reader = self.reader
         weights = {initializer.name for initializer in graph.initializers}
         if any(value.name in weights for value in graph.inputs):
             reader.note("a weight that is also an input")
@@ -210,7 +241,7 @@ class _Model:
             initializers=tuple(graph.initializers),
             attribute_tensors=tuple(graph.tensors),
             functions=self.functions,
-            graph_range=(self.graph.start, self.graph.stop),
-            graph_digest=_digest(reader.buffer, self.graph.start, self.graph.stop),
+            graph_range=(field.start, field.stop),
+            graph_digest=graph_digest,
             foreign=tuple(reader.foreign),
         )

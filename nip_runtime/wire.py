@@ -151,10 +151,15 @@ def encode_int(number: int, value: int) -> bytes:
     return encode_varint(number << 3 | WireType.VARINT) + encode_varint(value)
 
 
+def encode_start(number: int, size_bytes: int) -> bytes:
+    """What stands before the payload of a length-delimited field."""
+    return encode_varint(number << 3 | WireType.BYTES) + encode_varint(size_bytes)
+
+
 def encode_bytes(number: int, value: bytes | str) -> bytes:
     """A length-delimited field: bytes, text or a finished message."""
     payload = value.encode("utf-8") if isinstance(value, str) else value
-    return encode_varint(number << 3 | WireType.BYTES) + encode_varint(len(payload)) + payload
+    return encode_start(number, len(payload)) + payload
 
 
 def encode_each(number: int, values: Iterable[bytes | str]) -> bytes:

@@ -99,22 +99,22 @@ class Sliceable:
         loose = needed - computed - self._index.initializers.keys() - set(inputs) - {""}
         if loose:
             raise _cannot_cut(f"outputs that follow from {', '.join(inputs)}", f"a need of {min(loose)}")
-        chunks = [_tagged(self.buffer, _NODE, node.place) for node in nodes]
-        chunks.append(wire.encode_bytes(_GRAPH_NAME, "part"))
-        chunks += [
-            _tagged(self.buffer, _INITIALIZER, place)
-            for name, place in self._index.initializers.items()
-            if name in needed and name not in inputs
-        ]
-        chunks += [_tagged(self.buffer, _GRAPH_INPUT, self._index.values[name]) for name in inputs]
-        chunks += [self._output(name) for name in outputs]
+        chunks = _Chunks(self.buffer)
+        for node in nodes:
+            chunks.copy(_NODE, node.place)
+        chunks.add(wire.encode_bytes(_GRAPH_NAME, "part"))
+        for name, place in self._index.initializers.items():
+            if name in needed and name not in inputs:
+                chunks.copy(_INITIALIZER, place)
+        for name in inputs:
+            chunks.copy(_GRAPH_INPUT, self._index.values[name])
+        for name in outputs:
+            self._output(chunks, name)
         inner = computed.difference(inputs, outputs)
-        chunks += [
-            _tagged(self.buffer, _VALUE_INFO, place)
-            for name, place in self._index.values.items()
-            if name in inner
-        ]
-        return self._model_of(b"".join(chunks))
+        for name, place in self._index.values.items():
+            if name in inner:
+                chunks.copy(_VALUE_INFO, place)
+        return self._model_of(chunks)
 
     def needed(self, inputs: Sequence[str], outputs: Sequence[str]) -> tuple[str, ...]:
         """Those of ``inputs`` that ``outputs`` depend on, in the same order."""
@@ -145,13 +145,13 @@ class Sliceable:
         if place is None:
             raise _cannot_cut(f"an initializer named {name}", "none")
         graph = next(part for part in self._index.model if part.number == _GRAPH)
-        chunks = [
-            wire.encode_bytes(_INITIALIZER, encode_tensor(name, values))
-            if part == place
-            else _tagged(self.buffer, part.number, part)
-            for part in inside(self.buffer, graph)
-        ]
-        return self._model_of(b"".join(chunks))
+        chunks = _Chunks(self.buffer)
+        for part in inside(self.buffer, graph):
+            if part == place:
+                chunks.add(wire.encode_bytes(_INITIALIZER, encode_tensor(name, values)))
+            else:
+                chunks.copy(part.number, part)
+        return self._model_of(chunks)
 
     def constant(self, name: str) -> bytes:
         """The serialised TensorProto of an initializer.
@@ -164,21 +164,46 @@ class Sliceable:
             raise _cannot_cut(f"an initializer named {name}", "none")
         return self.buffer[place.start : place.stop]
 
-    def _output(self, name: str) -> bytes:
+    def _output(self, chunks: _Chunks, name: str) -> None:
         place = self._index.values.get(name)
         if place is None:  # onnxruntime infers what the file does not state
-            return wire.encode_bytes(_GRAPH_OUTPUT, wire.encode_bytes(1, name))
-        return _tagged(self.buffer, _GRAPH_OUTPUT, place)
+            chunks.add(wire.encode_bytes(_GRAPH_OUTPUT, wire.encode_bytes(1, name)))
+        else:
+            chunks.copy(_GRAPH_OUTPUT, place)
 
-    def _model_of(self, graph: bytes) -> bytes:
-        kept = b"".join(
-            wire.encode_int(part.number, part.value)
-            if part.wire_type is wire.WireType.VARINT
-            else _tagged(self.buffer, part.number, part)
-            for part in self._index.model
-            if part.number in _KEPT_MODEL_FIELDS
-        )
-        return kept + wire.encode_bytes(_GRAPH, graph)
+    def _model_of(self, graph: _Chunks) -> bytes:
+        model = _Chunks(self.buffer)
+        for part in self._index.model:
+            if part.number not in _KEPT_MODEL_FIELDS:
+                continue
+            if part.wire_type is wire.WireType.VARINT:
+                model.add(wire.encode_int(part.number, part.value))
+            else:
+                model.copy(part.number, part)
+        return model.joined_with(_GRAPH, graph)
+
+
+class _Chunks:
+    """Pieces of a message in order; what comes out of a file is copied once, when all is joined."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = memoryview(buffer)
+        self._chunks: list[bytes | memoryview] = []
+        self._size = 0
+
+    def add(self, content: bytes | memoryview) -> None:
+        """Append finished fields."""
+        self._chunks.append(content)
+        self._size += len(content)
+
+    def copy(self, number: int, place: Field) -> None:
+        """Append a field that holds what stands at ``place`` in the file."""
+        self.add(wire.encode_start(number, place.stop - place.start))
+        self.add(self._buffer[place.start : place.stop])
+
+    def joined_with(self, number: int, inner: _Chunks) -> bytes:
+        """The message, with another as its last field."""
+        return b"".join((*self._chunks, wire.encode_start(number, inner._size), *inner._chunks))
 
 
 def _index(buffer: Buffer) -> _Index:
@@ -197,10 +222,6 @@ def _index(buffer: Buffer) -> _Index:
     for name, part in outputs.items():
         index.values.setdefault(name, part)
     return index
-
-
-def _tagged(buffer: Buffer, number: int, place: Field) -> bytes:
-    return wire.encode_bytes(number, buffer[place.start : place.stop])
 
 
 def _name(buffer: Buffer, message: Field, number: int) -> str:
