@@ -81,7 +81,7 @@ def test_a_file_that_is_not_defended_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_goes_wrong_elsewhere_is_said_here() -> None:
-    with pytest.raises(InputError, match="got expected threads of at least 1, got -1; pass a positive"):
+    with pytest.raises(InputError, match="got expected threads of at least 1, got -1; pass a whole"):
         rows_within(GOLDENS / "guarded.onnx", 1 << 30, threads=-1)
 
 
