@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.hardening import bulk_runs as runs
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, command_line, finish
 
 COMMAND: Final = "python -m benchmarks.hardening.bulk"
 SHARD_ROWS: Final = 250
@@ -161,12 +161,9 @@ def main(argv: list[str] | None = None) -> int:
     rounds = 1 if args.quick else args.rounds
     with tempfile.TemporaryDirectory() as folder:
         trials, details = measure(Path(folder), rows=args.rows, trials=rounds, seed=args.seed)
-    command = " ".join([COMMAND, *(sys.argv[1:] if argv is None else argv)]).replace(" --save", "")
+    command = command_line("bulk", argv)
     found = record(trials, details | {"rounds": rounds}, command)
-    print(show(found))
-    if args.save:
-        save(found)
-    return 0 if all(count.met is not False for count in found.counts) else 1
+    return finish(found, saves=args.save)
 
 
 if __name__ == "__main__":

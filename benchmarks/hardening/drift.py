@@ -25,7 +25,7 @@ from benchmarks.hardening import drift_attacked as real
 from benchmarks.hardening import drift_simulated as simulated
 from benchmarks.hardening.drift_simulated import ALPHA, ROWS, Delay
 from benchmarks.hardening.example import export_example
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, finish
 from nip_export.demo.example import Example, load_example
 from nip_runtime.artifact import read_artifact
 from nip_runtime.cli.progress import Progress
@@ -208,10 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command="python -m benchmarks.hardening.drift" + (" --quick" if args.quick else ""),
         progress=Progress(sys.stderr),
     )
-    print(show(found))
-    if args.save:
-        save(found)
-    return 0 if all(count.met is not False for count in found.counts) else 1
+    return finish(found, saves=args.save)
 
 
 if __name__ == "__main__":

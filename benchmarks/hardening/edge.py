@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.hardening.example import export_example
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, command_line, finish
 from nip_runtime import DefendedSession
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -219,11 +219,8 @@ def main() -> int:
             print(f"{number + 1} of {len(installs)}: {what} …", file=sys.stderr)
             (place := folder / str(number)).mkdir()
             found[what] = measure(place, commands, wheel, model, args.starts)
-    record = recorded(found, "python -m benchmarks.hardening.edge")
-    print(show(record))
-    if args.save:
-        save(record)
-    return 0 if all(count.met is not False for count in record.counts) else 1
+    record = recorded(found, command_line("edge"))
+    return finish(record, saves=args.save)
 
 
 if __name__ == "__main__":

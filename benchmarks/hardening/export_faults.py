@@ -29,7 +29,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, command_line, finish
 from benchmarks.hardening.tiny import SEED, exporter
 from nip_export.pipeline import Prepared, write_defended
 from nip_runtime import DefendedSession, ExportError, NipError
@@ -225,7 +225,7 @@ def record(found: dict[str, Counter[str]], left: int, disks: Counter[str]) -> Re
     ]
     return Record(
         name="export_faults",
-        command="python -m benchmarks.hardening.export_faults",
+        command=command_line("export_faults"),
         counts=tuple(counts),
         details={"seed": SEED, "signal": "SIGKILL", "size limits": 4, "disks": disks["tried"] - 4},
     )
@@ -251,10 +251,7 @@ def main() -> int:
         stage = Progress(sys.stderr)("Killing exports", count)
         found, left = kills(killed, count, stage)
         counted = record(found, left, full_disks(disks))
-    print(show(counted))
-    if args.save:
-        save(counted)
-    return 0 if all(one.met is not False for one in counted.counts) else 1
+    return finish(counted, saves=args.save)
 
 
 if __name__ == "__main__":

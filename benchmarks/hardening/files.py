@@ -29,14 +29,13 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, command_line, finish
 from nip_runtime.artifact import check_content
 from nip_runtime.errors import ArtifactError
 from tests.abuse.files.bad_file import BadFile
 from tests.abuse.files.catalogue import BAD_FILES
 from tests.abuse.files.seal import golden
 
-COMMAND: Final = "python -m benchmarks.hardening.files"
 LONGEST_S: Final = 20
 MEMORY_BYTES: Final = 2 << 30
 _QUICK_FLIPS: Final = 2000
@@ -70,13 +69,8 @@ def main() -> int:
     flips = _flips(_QUICK_FLIPS if args.quick else None)
     print(file=sys.stderr)
     record = _record(outcomes, flips)
-    print(show(record))
-    for outcome in outcomes:
-        if outcome.problem:
-            print(f"  {outcome.name}: {outcome.problem}")
-    if args.save:
-        save(record)
-    return 0 if all(count.met is not False for count in record.counts) else 1
+    wrong = [f"{outcome.name}: {outcome.problem}" for outcome in outcomes if outcome.problem]
+    return finish(record, saves=args.save, notes=wrong)
 
 
 def _try(bad: BadFile) -> Outcome:
@@ -181,7 +175,7 @@ def _record(outcomes: list[Outcome], flips: Counter[str]) -> Record:
     slowest = max(outcomes, key=lambda outcome: outcome.seconds)
     return Record(
         name="files",
-        command=COMMAND,
+        command=command_line("files"),
         counts=(
             Count(
                 what="bad files refused by every door with one error that names the cause",

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.hardening.fuzz_check import MEMORY_BYTES, WALL_S, Findings, fuzz
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, finish
 
 COMMAND: Final = "python -m benchmarks.hardening.fuzz"
 _QUICK: Final = 20_000
@@ -47,12 +47,7 @@ def main() -> int:
     began = time.monotonic()
     found = _fuzz(args.seed, executions, began + 60 * args.minutes, args.jobs, keep)
     record = _record(found, time.monotonic() - began, args)
-    print(show(record))
-    for line in (*found.failures, *found.deaths):
-        print(f"  {line}")
-    if args.save:
-        save(record)
-    return 0 if all(count.met is not False for count in record.counts) else 1
+    return finish(record, saves=args.save, notes=(*found.failures, *found.deaths))
 
 
 def _fuzz(seed: int, executions: int, until: float, jobs: int, keep: Path) -> Findings:

@@ -70,7 +70,8 @@ def main() -> int:
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     due, right, lines = _thousand()
     record = _record(tallies, due, right, peak_mib, time.monotonic() - began, args)
-    return finish(record, saves=args.save, notes=[*(said for one in tallies.values() for said in (*one.wrong, *one.died)), *lines])
+    wrong = [said for one in tallies.values() for said in (*one.wrong, *one.died)]
+    return finish(record, saves=args.save, notes=(*wrong, *lines))
 
 
 def tally(kind: Kind, count: int) -> Tally:

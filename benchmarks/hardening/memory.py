@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, command_line, finish
 from nip_runtime import DefendedSession, InputError
 from nip_runtime.cli.progress import Progress
 from nip_runtime.memory import resident_bytes
@@ -152,7 +152,7 @@ def record(held: dict[int, Held], *, path: Path, batches: int) -> Record:
         counts.append(Count(what=f"{of}: growth per batch", value=round(grown), unit="bytes"))
     return Record(
         name="memory",
-        command="python -m benchmarks.hardening.memory",
+        command=command_line("memory"),
         counts=tuple(counts),
         details={
             "file": path.name,
@@ -211,10 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             held_by[threads] = measure(path, batches=batches, threads=threads)
             stage(1)
     found = record(held_by, path=path, batches=batches)
-    print(show(found))
-    if args.save:
-        save(found)
-    return 0 if all(count.met is not False for count in found.counts) else 1
+    return finish(found, saves=args.save)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from benchmarks.hardening.example import export_example
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, command_line, finish
 from nip_runtime.bench.rounds import paired, ratio
 from nip_runtime.names import MANIFEST_KEY
 
@@ -100,7 +100,7 @@ def measure(model: Path, folder: Path, rounds: int) -> Record:
         ]
     return Record(
         name="ort_format",
-        command="python -m benchmarks.hardening.ort_format",
+        command=command_line("ort_format"),
         counts=tuple(counts),
         details={"rounds": rounds, "rows compared": _ROWS},
     )
@@ -123,10 +123,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or export_example(Path(folder) / "model.nip.onnx")
         record = measure(model, Path(folder), args.rounds)
-    print(show(record))
-    if args.save:
-        save(record)
-    return 0 if all(count.met is not False for count in record.counts) else 1
+    return finish(record, saves=args.save)
 
 
 if __name__ == "__main__":

@@ -28,16 +28,20 @@ def make_environment(requirements: Path, folder: Path) -> Path:
     return python
 
 
+def clean_variables() -> dict[str, str]:
+    """This process's environment without what would lead another Python astray, to a checkout say."""
+    left_out = ("PYTHON", "PYTEST", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+
+
 def run_outside(
     *command: str | Path, cwd: Path, variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command without what this process's environment adds for Python; its output is captured."""
-    # PYTHONPATH and pytest's own variables would bring the checkout in.
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYTEST", "VIRTUAL_ENV"))}
+    """Run a command in :func:`clean_variables` and others; its output is captured."""
     return subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env=kept | dict(variables or {}),
+        env=clean_variables() | dict(variables or {}),
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_S,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,6 +109,31 @@ def show(record: Record) -> str:
         verdict = "" if count.met is None else f" ({count.wanted}: {'met' if count.met else 'MISSED'})"
         lines.append(f"  {count.what}: {count.value:g}{of}{unit}{verdict}")
     return "\n".join(lines)
+
+
+def command_line(name: str, arguments: Sequence[str] | None = None) -> str:
+    """The command that is running, to be shown again: with all that was asked for but ``--save``.
+
+    Args:
+        name: of the check.
+        arguments: None: those of this process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    return " ".join([f"python -m benchmarks.hardening.{name}", *(each for each in given if each != "--save")])
+
+
+def finish(record: Record, *, saves: bool, notes: Iterable[str] = ()) -> int:
+    """End a command: print its counts and what it noted of single tries, and save the counts if asked to.
+
+    Returns:
+        The exit code: 1 if a promise is broken.
+    """
+    print(show(record))
+    for note in notes:
+        print(f"  {note}")
+    if saves:
+        save(record)
+    return 0 if all(count.met is not False for count in record.counts) else 1
 
 
 def _commit() -> str:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.hardening import bulk_runs as runs
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, command_line, finish
 from nip_runtime.bench.rounds import Spread, ratio, spread, turn_order
 
 COMMAND: Final = "python -m benchmarks.hardening.scaling"
@@ -142,12 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         photos = Path(folder) / "photos.parquet"
         write_photos(photos, rows=rows)
         times = measure(model, photos, rows=rows, rounds=rounds)
-    command = " ".join([COMMAND, *(sys.argv[1:] if argv is None else argv)]).replace(" --save", "")
+    command = command_line("scaling", argv)
     found = record(times, rows=rows, command=command)
-    print(show(found))
-    if args.save:
-        save(found)
-    return 0
+    return finish(found, saves=args.save)
 
 
 if __name__ == "__main__":

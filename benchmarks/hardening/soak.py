@@ -14,7 +14,7 @@ import sys
 from contextlib import ExitStack
 from typing import Final
 
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, command_line, finish
 from benchmarks.hardening.traffic import MOST_ROWS, POLICIES, Tally, golden_pool, hammer
 from nip_runtime import DefendedSession, SessionSettings
 from nip_runtime.cli.progress import Progress
@@ -63,7 +63,7 @@ def record(tallies: dict[str, Tally], *, threads: int, seconds: float) -> Record
     minutes = f"{threads * seconds / 60:g}"
     return Record(
         name="soak",
-        command="python -m benchmarks.hardening.soak",
+        command=command_line("soak"),
         counts=(
             Count(what="threads × minutes per engine", value=float(minutes), unit="thread minutes"),
             *counts,
@@ -98,10 +98,7 @@ def main() -> int:
         tallies[engine] = soak(engine, threads=args.threads, seconds=seconds)
         stage(1)
     found = record(tallies, threads=args.threads, seconds=seconds)
-    print(show(found))
-    if args.save:
-        save(found)
-    return 0 if all(count.met is not False for count in found.counts) else 1
+    return finish(found, saves=args.save)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.hardening import table
-from benchmarks.hardening.record import Count, Record, read_all, save, show
+from benchmarks.hardening.record import Count, Record, command_line, finish, read_all, save, show
 
 RECORD = Record(
     name="made_up",
@@ -32,6 +33,23 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read.record == RECORD
     assert read.commit and read.measured.endswith("+00:00")
     assert json.loads(path.read_text())["machine"]["onnxruntime"] in read.machine
+
+
+@pytest.mark.parametrize("saves", [False, True])
+def test_a_broken_promise_is_the_exit_code(
+    saves: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.hardening.record.save.__defaults__", (tmp_path,))
+    assert finish(RECORD, saves=saves, notes=["file 7"]) == 1
+    assert capsys.readouterr().out == f"{show(RECORD)}\n  file 7\n"
+    assert [saved.record for saved in read_all(tmp_path)] == [RECORD] * saves
+    kept = tuple(count for count in RECORD.counts if count.met is not False)
+    assert finish(replace(RECORD, counts=kept), saves=False) == 0
+
+
+def test_a_command_is_shown_with_what_was_asked_for() -> None:
+    asked = command_line("made_up", ["--rows", "3", "--save", "--quick"])
+    assert asked == "python -m benchmarks.hardening.made_up --rows 3 --quick"
 
 
 def test_promises_stand_in_the_short_table_and_missed_ones_are_bold(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from benchmarks.hardening.serving.environment import Environment, clean_variables
+from benchmarks.hardening.pinned import clean_variables
+from benchmarks.hardening.serving.environment import Environment
 from benchmarks.hardening.serving.fleet import Kind, Protocol
 from benchmarks.hardening.serving.server import TritonServer
 from benchmarks.hardening.serving.stage import Images, Served, Stage, write_arrays

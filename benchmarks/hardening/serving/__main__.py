@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.hardening.record import Record, save, show
+from benchmarks.hardening.record import Record, finish
 from benchmarks.hardening.serving import environment
 from benchmarks.hardening.serving.environment import Environment
 from benchmarks.hardening.serving.fleet import Protocol
@@ -48,10 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="nip-serving-") as scratch:
         record = _run(args, Path(scratch))
-    print(show(record))
-    if args.save:
-        print(f"wrote {save(record)}", file=sys.stderr)
-    return 1 if any(count.met is False for count in record.counts) else 0
+    return finish(record, saves=args.save)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -83,12 +83,6 @@ def make(folder: Path) -> Environment:
     return Environment(folder)
 
 
-def clean_variables() -> dict[str, str]:
-    """This process's environment without what would lead another Python astray."""
-    left_out = ("PYTHON", "PYTEST", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
-
-
 def library_folders(environment: Environment) -> str:
     """Where the dynamic loader has to look: the wheel's libraries, and libpython for the python backend."""
     return os.pathsep.join([str(environment.libraries), str(sysconfig.get_config_var("LIBDIR"))])

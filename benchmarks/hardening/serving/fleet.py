@@ -9,7 +9,8 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
-from benchmarks.hardening.serving.environment import Environment, clean_variables
+from benchmarks.hardening.pinned import clean_variables
+from benchmarks.hardening.serving.environment import Environment
 
 CLIENT: Final = Path(__file__).parent / "client.py"
 _ANSWERED: Final = "answered"

@@ -144,8 +144,8 @@ def _ignored_counts(fates: Sequence[Fate]) -> list[Count]:
 
 
 def _none(what: str, value: int, *, of: int) -> Count:
-    return Count(what=what, value=value, of=of, wanted="0", met=value == 0)
+    return Count(what=what, value=value, of=of, wanted="0", met=value == 0 < of)
 
 
 def _promised(what: str, value: int, *, of: int) -> Count:
-    return Count(what=what, value=value, of=of, wanted="all", met=value == of)
+    return Count(what=what, value=value, of=of, wanted="all", met=value == of > 0)

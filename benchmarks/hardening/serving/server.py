@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from benchmarks.hardening.serving.environment import Environment, clean_variables, library_folders
+from benchmarks.hardening.pinned import clean_variables
+from benchmarks.hardening.serving.environment import Environment, library_folders
 
 STANDIN: Final = Path(__file__).parent / "standin"
 _STUBS: Final = "python_backend_stubs/3.11/triton_python_backend_stub"

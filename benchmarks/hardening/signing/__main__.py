@@ -14,7 +14,7 @@ from typing import Final
 
 from benchmarks.hardening import signing
 from benchmarks.hardening.model_signing import ModelSigning
-from benchmarks.hardening.record import Count, Record, save, show
+from benchmarks.hardening.record import Count, Record, command_line, finish
 from benchmarks.hardening.signing.cross import FORMS, GOLDENS, POLICIES, SIZES, cross_check, never_laxer
 from benchmarks.hardening.signing.refusals import files_refused, refused, sessions_refused
 from benchmarks.hardening.signing.tally import Tally
@@ -65,7 +65,7 @@ def measure(folder: Path, *, quick: bool) -> Record:
     tallies = (ours, theirs, bundles, sessions, files, agreed, taken)
     return Record(
         name="signing",
-        command="python -m benchmarks.hardening.signing",
+        command=command_line("signing"),
         counts=(
             ours.count("bundles of `nip sign` that `model_signing` 1.1.1 verifies"),
             theirs.count("bundles of `model_signing` 1.1.1 that `nip verify` takes"),
@@ -129,10 +129,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         record = measure(Path(folder), quick=arguments.quick)
-    print(show(record))
-    if arguments.save:
-        save(record)
-    return 0 if all(count.met is not False for count in record.counts) else 1
+    return finish(record, saves=arguments.save)
 
 
 if __name__ == "__main__":
