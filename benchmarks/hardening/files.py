@@ -64,7 +64,7 @@ def main() -> int:
     args = parser.parse_args()
     outcomes = []
     for index, bad in enumerate(BAD_FILES, 1):
-        outcomes.append(_try(bad))
+        outcomes.append(try_file(bad))
         print(f"\r{index} of {len(BAD_FILES)} bad files", end="", file=sys.stderr, flush=True)
     flips = _flips(_QUICK_FLIPS if args.quick else None)
     print(file=sys.stderr)
@@ -73,7 +73,7 @@ def main() -> int:
     return finish(record, saves=args.save, notes=wrong)
 
 
-def _try(bad: BadFile) -> Outcome:
+def try_file(bad: BadFile) -> Outcome:
     """Open one file in a forked process and hear what came of it."""
     with tempfile.TemporaryDirectory() as folder:
         path = bad.place(Path(folder))
