@@ -148,9 +148,19 @@ class DriftWatch:
         """Watch the flags (N,) of further rows, in order; returns the alarms that they raised.
 
         For answers that no observer sees: those of ``predict_tensor``, or of a server.
+
+        Raises:
+            InputError: if these are no flags (N,): other shapes, or numbers such as suspicions.
         """
-        rows = len(flagged)
-        positions: list[int] = np.flatnonzero(flagged).tolist()
+        flags = np.asarray(flagged)
+        if flags.ndim != 1 or (flags.dtype != np.bool_ and len(flags)):
+            raise InputError.mismatch(
+                expected="flags (N,) of type bool",
+                got=f"{flags.dtype} {flags.shape}",
+                fix="pass `flagged` of an answer; what a server gives as (N, 1), as [:, 0]",
+            )
+        rows = len(flags)
+        positions: list[int] = np.flatnonzero(flags).tolist()
         raised: list[tuple[Alarm, bool]] = []
         with self._lock:
             start = self._learn(positions, rows)

@@ -45,13 +45,9 @@ class PublicKey:
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether this is an ECDSA signature, SHA-256, strict DER, over ``message``."""
-        utils = _crypto("asymmetric.utils")
         try:
-            r, s = utils.decode_dss_signature(signature)
-            if utils.encode_dss_signature(r, s) != signature:
-                return False
-            self.key.verify(signature, message, _ecdsa())
-        except (ValueError, load("cryptography.exceptions").InvalidSignature):
+            self.key.verify(signature, message, _ecdsa())  # OpenSSL compares it with its own DER of it
+        except load("cryptography.exceptions").InvalidSignature:
             return False
         return True
 

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nip_runtime.artifact import read_artifact
 from nip_runtime.errors import ArtifactError
-from nip_runtime.triton.config import BACKEND, CONFIG_FILE, MODEL_FILE, WARMUP_FOLDER, Tensor, tensors
-from nip_runtime.triton.textformat import Message, TextFormatError, Word, parse
+from nip_runtime.triton.agreement import Difference, check_general, check_graph, check_warmup
+from nip_runtime.triton.config import CONFIG_FILE, MODEL_FILE
+from nip_runtime.triton.textformat import TextFormatError, parse
 from nip_runtime.wholefile import Wanted, read_whole
 
 _MAX_CONFIG_BYTES: Final = 1 << 20
-_ITEM_BYTES: Final = {"TYPE_FP32": 4, "TYPE_BOOL": 1, "TYPE_INT64": 8}
-_KNOWN: Final = frozenset(
-    {
-        "name",
-        "backend",
-        "platform",
-        "version_policy",
-        "max_batch_size",
-        "input",
-        "output",
-        "optimization",
-        "dynamic_batching",
-        "instance_group",
-        "default_model_filename",
-        "metric_tags",
-        "parameters",
-        "model_warmup",
-        "response_cache",
-    }
-)
-"""Fields of a configuration that leave each request's rows and answers as they are."""
-_QUEUE_POLICIES: Final = ("default_queue_policy", "priority_queue_policy")
 _AGAIN: Final = "write it with `nip triton`, or correct it"
 
 
@@ -79,7 +56,7 @@ def check_model(folder: str | Path) -> ServedModel:
         versions = version_numbers(folder)
         text = _text(config)
         max_batch = check_config(text, folder, versions)
-        _check_warmup(parse(text), folder, max_batch)
+        check_warmup(parse(text), folder, max_batch)
     return ServedModel(folder.absolute().name, folder, versions, max_batch)
 
 
@@ -94,9 +71,9 @@ def check_config(text: str, folder: Path, versions: Sequence[int]) -> int:
     """
     with _reported(folder / CONFIG_FILE):
         model = parse(text)
-        max_batch = _check_general(model, folder.absolute().name)
+        max_batch = check_general(model, folder.absolute().name)
         for version in versions:
-            _check_graph(model, folder / str(version) / MODEL_FILE)
+            check_graph(model, folder / str(version) / MODEL_FILE)
     return max_batch
 
 
@@ -130,115 +107,8 @@ def _reported(config: Path) -> Iterator[None]:
         raise ArtifactError.mismatch(
             expected=f"a model configuration in {config}", got=f"something else ({error})", fix=_AGAIN
         ) from error
-    except _Difference as error:
+    except Difference as error:
         raise ArtifactError(f"{config}: {error}; {_AGAIN}") from error
-
-
-class _Difference(Exception):
-    def __init__(self, expected: str, got: object) -> None:
-        super().__init__(f"expected {expected}, got {got}")
-
-
-def _require(found: object, wanted: object, what: str) -> None:
-    if found != wanted or type(found) is not type(wanted):
-        raise _Difference(f"{what} {_shown(wanted)}", "none" if found is None else _shown(found))
-
-
-def _shown(value: object) -> str:
-    return repr(value) if isinstance(value, str) and not isinstance(value, Word) else str(value)
-
-
-def _check_general(model: Message, name: str) -> int:
-    strange = sorted(model.names() - _KNOWN)
-    if strange:
-        raise _Difference("only fields that leave requests as they are", ", ".join(strange))
-    _require(model.one("name"), name, "the folder's name, name:")
-    _require(model.one("backend"), BACKEND, "backend:")
-    for field, wanted in (("platform", "onnxruntime_onnx"), ("default_model_filename", MODEL_FILE)):
-        if field in model.names():
-            _require(model.one(field), wanted, f"{field}:")
-    max_batch = model.one("max_batch_size")
-    if not isinstance(max_batch, int) or max_batch < 1:
-        raise _Difference("max_batch_size: of at least 1", max_batch)
-    batching = model.message("dynamic_batching")
-    for field in _QUEUE_POLICIES:
-        if batching is not None and field in batching.names():
-            raise _Difference(f"no {field}, with which Triton stalls", "one")
-    cache = model.message("response_cache")
-    if cache is not None and cache.one("enable") not in (None, Word("false"), Word("False"), Word("f"), 0):
-        # Its key is a 64-bit hash without a secret: an attacker's image could stand in for another's.
-        raise _Difference("no response cache, whose keys can be made to collide", "one")
-    return max_batch
-
-
-def _check_graph(model: Message, path: Path) -> None:
-    container = read_artifact(path).container
-    for field, values in (("input", container.inputs), ("output", container.outputs)):
-        stated = [_stated(io, field) for io in model.messages(field)]
-        wanted = tensors(values)
-        for tensor in wanted:
-            same = [other for other in stated if other.name == tensor.name]
-            if same != [tensor]:
-                raise _Difference(
-                    f"{field} {tensor}, as in the graph of {path.parent.name}/{path.name}",
-                    " and ".join(map(str, same)) or "none of this name",
-                )
-        extra = {tensor.name for tensor in stated} - {tensor.name for tensor in wanted}
-        if extra:
-            raise _Difference(f"{field}s of the graph only", ", ".join(sorted(extra)))
-
-
-def _stated(io: Message, field: str) -> Tensor:
-    allowed = {"name", "data_type", "dims", "reshape"} | ({"label_filename"} if field == "output" else set())
-    strange = sorted(io.names() - allowed)
-    if strange:
-        raise _Difference(f"{field}s with {', '.join(sorted(allowed))} only", ", ".join(strange))
-    reshape = io.message("reshape")
-    shape = None if reshape is None else _integers(reshape.all("shape"), "shape")
-    data_type = io.one("data_type")
-    if not isinstance(data_type, Word):
-        raise _Difference(f"a data_type: without quotes in each {field}", data_type)
-    return Tensor(str(io.one("name")), data_type, _integers(io.all("dims"), "dims"), shape)
-
-
-def _integers(values: Sequence[object], field: str) -> tuple[int, ...]:
-    whole = tuple(value for value in values if isinstance(value, int))
-    if len(whole) != len(values):
-        raise _Difference(f"whole numbers in {field}", list(values))
-    return whole
-
-
-def _check_warmup(model: Message, folder: Path, max_batch: int) -> None:
-    inputs = {tensor.name: tensor for tensor in (_stated(io, "input") for io in model.messages("input"))}
-    for warmup in model.messages("model_warmup"):
-        rows = warmup.one("batch_size")
-        if not isinstance(rows, int) or not 0 <= rows <= max_batch:
-            raise _Difference(f"a warm-up batch_size from 0 to {max_batch}", rows)
-        entries = warmup.messages("inputs")
-        names = [str(entry.one("key")) for entry in entries]
-        if sorted(names) != sorted(inputs):
-            raise _Difference(f"warm-up inputs {', '.join(inputs)}", ", ".join(names) or "none")
-        for entry in entries:
-            _check_warmup_input(entry, inputs[str(entry.one("key"))], folder)
-
-
-def _check_warmup_input(entry: Message, tensor: Tensor, folder: Path) -> None:
-    value = entry.message("value") or Message(())
-    dims = _integers(value.all("dims"), "dims")
-    found = f"{value.one('data_type')} {list(dims)}"
-    if (value.one("data_type"), dims) != (tensor.data_type, tensor.dims):
-        raise _Difference(f"warm-up data {tensor.data_type} {list(tensor.dims)} for {tensor.name}", found)
-    name = value.one("input_data_file")
-    if name is not None:
-        path = folder / WARMUP_FOLDER / str(name)
-        wanted = math.prod(dims) * _ITEM_BYTES[tensor.data_type]
-        size: object
-        try:
-            size = path.stat().st_size if path.is_file() else "no file"
-        except OSError as error:  # a name that no file can have
-            size = error.strerror
-        if size != wanted:
-            raise _Difference(f"{wanted} bytes in {WARMUP_FOLDER}/{name}", size)
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -80,6 +80,10 @@ def test_bets_stay_finite_and_come_back() -> None:
     assert high.evidence > 1e8  # what a billion calm rows lost need not be won back
     low.flagged()
     assert low.evidence >= 0
+    low.unflagged(10**9)
+    for _ in range(4000):
+        low.flagged()
+    assert (low.rows, low.flags) == (0, 0)  # nor is a change seen forever that is long undone
 
 
 def test_tells_where_the_change_began() -> None:

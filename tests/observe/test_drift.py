@@ -4,6 +4,7 @@ import logging
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,6 +173,17 @@ def test_exact_intervals_are_those_of_the_beta_distribution(count: int, n: int, 
     low = 0.0 if count == 0 else beta.ppf(tail, count, n - count + 1)
     high = 1.0 if count == n else beta.ppf(1 - tail, count + 1, n - count)
     assert exact_interval(Rate(count, n), confidence) == pytest.approx((low, high), rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "given", [True, [[True, False, True]], [0.2, 0.9], [0, 1], np.zeros((2, 1), bool), "tf"]
+)
+def test_refuses_what_are_no_flags(given: Any) -> None:
+    watch = DriftWatch(USUAL)
+    with pytest.raises(InputError, match=r"expected flags \(N,\) of type bool, got "):
+        watch.see(given)
+    assert watch.see([]) == watch.see(np.zeros(0, bool)) == ()
+    assert watch.state().rows == 0
 
 
 def test_refuses_what_is_no_interval_or_probability() -> None:
