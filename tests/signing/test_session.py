@@ -6,6 +6,7 @@ import pickle
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from benchmarks.hardening.tampering.bundles import field_variants
 from benchmarks.hardening.tampering.signatures import signature_variants
 from benchmarks.hardening.tampering.statements import encoding_variants
 from nip_runtime import DefendedSession
+from nip_runtime.engine.choose import OpenAgain, open_engine
 from nip_runtime.errors import ArtifactError, DependencyError, InputError
 from tests.signing.conftest import GOLDEN, Owner, Signed
 
@@ -75,6 +77,38 @@ def test_without_cryptography_nothing_opens(signed: Signed, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(DependencyError, match=r"nip-runtime\[sign\]"):
         open_session(signed)
+
+
+def test_the_demand_holds_when_a_session_opens_its_file_again(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does to fall back on the CPU when the memory of a GPU runs out."""
+    asked: list[OpenAgain] = []
+
+    def listening(*arguments: Any, open_again: OpenAgain, **options: Any) -> Any:
+        asked.append(open_again)
+        return open_engine(*arguments, open_again=open_again, **options)
+
+    monkeypatch.setattr("nip_runtime.session.open_engine", listening)
+    open_session(signed).close()
+    (again,) = asked
+    with again() as (_, content):
+        assert bytes(content[:]) == signed.content
+    signed.bundle.unlink()  # the file itself is as it was
+    with pytest.raises(ArtifactError, match="got nothing there"), again():
+        pass
+
+
+def test_paths_of_file_and_key_hold_in_another_folder(
+    signed: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(signed.path.parent)
+    public = Path(shutil.copy(signed.owner.public, "key.pub"))
+    with DefendedSession(signed.path.name, device="cpu", threads=1, require_signature=str(public)) as session:
+        packed = pickle.dumps(session)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    pickle.loads(packed).close()
 
 
 def test_the_demand_travels_with_a_pickled_session(signed: Signed) -> None:
