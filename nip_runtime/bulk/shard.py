@@ -7,17 +7,21 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from nip_runtime.artifact import check_content
 from nip_runtime.bulk.answers import answer_rows
 from nip_runtime.bulk.folder import OutFolder
 from nip_runtime.bulk.parts import Counts, write_part
 from nip_runtime.bulk.plan import Shard
 from nip_runtime.bulk.rows import Row, read_piece
+from nip_runtime.container.wholefile import Wanted, read_whole
+from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError
 from nip_runtime.manifest import InputSpec
+from nip_runtime.profile import LIMITS
 from nip_runtime.providers import SessionSettings
 from nip_runtime.session import DefendedSession
-from nip_runtime.wire import Buffer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,7 @@ def _rows(job: Job, shard: Shard, spec: InputSpec) -> Iterator[Row]:
         yield from read_piece(piece, spec, column=job.column, block=job.batch)
 
 
+_MODEL: Final = Wanted(what="the model", fix="put it at the same path on every machine that predicts")
 _lock = threading.Lock()
 _sessions: dict[tuple[Path, str, str, int, int], DefendedSession] = {}
 """One session per process, opened once; a Dask worker lives through many runs."""
@@ -84,29 +89,31 @@ def _session(job: Job) -> DefendedSession:
     key = (job.model, job.digest, job.device, job.threads, job.batch)
     with _lock:
         if key not in _sessions:
-            found = _file_digest(job.model)
-            if found != job.digest:
-                raise ArtifactError.mismatch(
-                    expected=f"the model {job.digest} at {job.model}",
-                    got=found,
-                    fix="copy the same file to every machine that predicts",
-                )
             _sessions.clear()
-            _sessions[key] = DefendedSession(
-                job.model,
-                device=job.device,
-                settings=SessionSettings(threads=job.threads),
-                max_batch=job.batch,
-            )
+            _sessions[key] = _opened(job)
         return _sessions[key]
 
 
-def _file_digest(path: Path) -> str:
-    try:
-        return digest_of(path.read_bytes())
-    except OSError as error:
-        raise ArtifactError.mismatch(
-            expected=f"the model at {path}",
-            got=error.strerror or "an error",
-            fix="put it at the same path on every machine that predicts",
-        ) from error
+def _opened(job: Job) -> DefendedSession:
+    content = read_whole(job.model, LIMITS.file_bytes, _MODEL)
+    found = digest_of(content)
+    if found != job.digest:
+        raise _another(job, found)
+    session = DefendedSession(
+        job.model,
+        device=job.device,
+        settings=SessionSettings(threads=job.threads),
+        max_batch=job.batch,
+    )
+    # The session read the file once more. Its manifest holds digests of all that runs, and they were checked.
+    if session.manifest != check_content(content, job.model).manifest:
+        raise _another(job, "one that changed meanwhile")
+    return session
+
+
+def _another(job: Job, got: str) -> ArtifactError:
+    return ArtifactError.mismatch(
+        expected=f"the model {job.digest} at {job.model}",
+        got=got,
+        fix="copy the same file to every machine that predicts",
+    )

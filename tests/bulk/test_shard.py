@@ -20,6 +20,7 @@ from nip_runtime.bulk.plan import Plan
 from nip_runtime.bulk.run import make_plan
 from nip_runtime.bulk.shard import Job, run_shard
 from nip_runtime.errors import ArtifactError, InputError
+from nip_runtime.session import DefendedSession
 
 
 def planned(tmp_path: Path, *inputs: Path, shard_rows: int = 8, model: Path = runs.MODEL) -> tuple[Job, Plan]:
@@ -106,8 +107,27 @@ def test_a_model_that_is_another_one_here_is_refused(pixels: Path, tmp_path: Pat
     with pytest.raises(ArtifactError, match=f"expected the model {job.digest} at .*, got sha256:"):
         run_shard(job, next(plan.shards()))
     Path(model).unlink()
-    with pytest.raises(ArtifactError, match=r"got No such file or directory; put it at the same path"):
+    with pytest.raises(ArtifactError, match=r"the model at .*, got nothing there; put it at the same path"):
         run_shard(job, next(plan.shards()))
+
+
+def test_a_model_that_is_exchanged_while_it_is_opened_answers_nothing(
+    pixels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its digest was compared, and so after any signature was."""
+    model = Path(shutil.copy(runs.MODEL, tmp_path / "m.onnx"))
+    job, plan = planned(tmp_path, pixels, model=model)
+
+    def exchanged(path: Path, **options: Any) -> DefendedSession:
+        shutil.copy(runs.MODEL.with_name("detect.onnx"), path)
+        return DefendedSession(path, **options)
+
+    monkeypatch.setattr("nip_runtime.bulk.shard.DefendedSession", exchanged)
+    for _ in range(2):  # nor is it kept for the next shard
+        with pytest.raises(ArtifactError, match=f"expected the model {job.digest} at .*, got "):
+            run_shard(job, next(plan.shards()))
+        assert list(job.folder.path.iterdir()) == []
+        shutil.copy(runs.MODEL, model)
 
 
 def test_a_folder_that_is_gone_is_an_error(pixels: Path, tmp_path: Path) -> None:
