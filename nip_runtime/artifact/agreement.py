@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from nip_runtime.container import Container
+from nip_runtime.container.graph import TensorInfo
+from nip_runtime.container.reader import printable
 from nip_runtime.errors import ArtifactError
-from nip_runtime.graph import TensorInfo
 from nip_runtime.manifest import Manifest
 from nip_runtime.names import CANDIDATE, FLAGGED, RAW_LOGITS, SUSPICION
-from nip_runtime.reader import printable
 
 AGAIN: Final = "export the model again"
 

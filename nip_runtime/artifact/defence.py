@@ -12,12 +12,12 @@ from typing import Final
 from nip_runtime.artifact.agreement import AGAIN
 from nip_runtime.artifact.numbers import beyond, non_finite, read_numbers, to_float32
 from nip_runtime.container import Container
+from nip_runtime.container.graph import NodeInfo
+from nip_runtime.container.reader import printable
+from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError
-from nip_runtime.graph import NodeInfo
 from nip_runtime.manifest import Manifest, Policy
 from nip_runtime.names import DEFENCE, FLAG_THRESHOLD, PERTURBED, RAW_LOGITS, SCREEN_THRESHOLD
-from nip_runtime.reader import printable
-from nip_runtime.wire import Buffer
 
 _FLOAT32_CODE: Final = 1
 _ROUNDING: Final = 1e-6

@@ -14,11 +14,11 @@ from typing import Final
 from nip_runtime.artifact.agreement import AGAIN
 from nip_runtime.artifact.numbers import read_numbers
 from nip_runtime.container import Container
+from nip_runtime.container.graph import InitializerInfo, NodeInfo
+from nip_runtime.container.reader import printable
+from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError
-from nip_runtime.graph import InitializerInfo, NodeInfo
 from nip_runtime.profile import LIMITS, Limits
-from nip_runtime.reader import printable
-from nip_runtime.wire import Buffer
 
 _SIZED_BY: Final = {
     "ConstantOfShape": (0,),

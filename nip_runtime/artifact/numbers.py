@@ -10,11 +10,11 @@ import struct
 from typing import Final
 
 from nip_runtime.artifact.agreement import AGAIN
+from nip_runtime.container.graph import InitializerInfo
+from nip_runtime.container.reader import printable
+from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError
-from nip_runtime.graph import InitializerInfo
 from nip_runtime.profile import DTYPES
-from nip_runtime.reader import printable
-from nip_runtime.wire import Buffer
 
 _CODES: Final = {"float32": "f", "float64": "d", "float16": "e", "int8": "b", "int32": "i", "int64": "q"}
 _BUT_TOP: Final = bytes(set(range(256)) - {0x7F, 0xFF})

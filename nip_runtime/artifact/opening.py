@@ -18,12 +18,12 @@ from nip_runtime.artifact.defence import check_defence
 from nip_runtime.artifact.growth import check_growth
 from nip_runtime.artifact.structure import check_structure
 from nip_runtime.container import Container, parse_container
+from nip_runtime.container.wholefile import read_whole
+from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError
 from nip_runtime.manifest import Manifest, read_manifest
 from nip_runtime.names import MANIFEST_KEY
 from nip_runtime.profile import LIMITS, Limits
-from nip_runtime.wholefile import read_whole
-from nip_runtime.wire import Buffer
 
 _log = logging.getLogger(__name__)
 

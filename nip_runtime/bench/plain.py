@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from nip_runtime.bench.shares import Look
 from nip_runtime.container import Container, read_container
+from nip_runtime.container.graph import TensorInfo
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.engine.parts import plain_part
 from nip_runtime.errors import InputError
-from nip_runtime.graph import TensorInfo
 from nip_runtime.manifest import Manifest
 from nip_runtime.names import RAW_LOGITS
 

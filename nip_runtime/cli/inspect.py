@@ -11,16 +11,16 @@ from typing import Any, Final
 
 from nip_runtime.artifact import check_container
 from nip_runtime.container import Container, parse_container
+from nip_runtime.container.graph import TensorInfo
+from nip_runtime.container.reader import printable
+from nip_runtime.container.wholefile import read_whole
+from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError
-from nip_runtime.graph import TensorInfo
 from nip_runtime.manifest import Manifest, read_manifest
 from nip_runtime.manifest.model import plain
 from nip_runtime.names import MANIFEST_KEY
 from nip_runtime.profile import LIMITS
-from nip_runtime.reader import printable
 from nip_runtime.signing import bundle_path
-from nip_runtime.wholefile import read_whole
-from nip_runtime.wire import Buffer
 
 NAME: Final = "inspect"
 HELP: Final = "show an ONNX file's manifest, outputs, operators, sizes and digests"

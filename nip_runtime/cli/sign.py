@@ -14,11 +14,11 @@ from typing import Final
 
 from nip_runtime.artifact import check_content
 from nip_runtime.container import parse_container
+from nip_runtime.container.wholefile import read_whole
 from nip_runtime.errors import InputError
 from nip_runtime.profile import LIMITS
 from nip_runtime.signing import Signature, bundle_path, sign_content
 from nip_runtime.signing.keys import read_private_key
-from nip_runtime.wholefile import read_whole
 from nip_runtime.writing import check_target, write_whole
 
 NAME: Final = "sign"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.artifact import Artifact
+from nip_runtime.container.wire import Buffer
 from nip_runtime.engine.answers import Engine, EngineKind
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.engine.fused import FusedEngine
@@ -33,7 +34,6 @@ from nip_runtime.providers import (
 )
 from nip_runtime.runners import HostRunner, Runner
 from nip_runtime.runners.memory import telling_of_memory
-from nip_runtime.wire import Buffer
 
 _log = logging.getLogger(__name__)
 

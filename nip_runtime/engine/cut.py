@@ -14,11 +14,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime import wire
-from nip_runtime.encoder import encode_tensor
+from nip_runtime.container import wire
+from nip_runtime.container.encoder import encode_tensor
+from nip_runtime.container.graph import inside
+from nip_runtime.container.wire import Buffer, Field, WireError
 from nip_runtime.errors import ArtifactError
-from nip_runtime.graph import inside
-from nip_runtime.wire import Buffer, Field, WireError
 
 # Fields of a ModelProto that a part keeps: versions, producer and operator sets. Not the metadata: a part
 # carries no manifest, for it is no defended file.

@@ -11,11 +11,11 @@ from enum import StrEnum
 from types import UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
+from nip_runtime.container.reader import printable
 from nip_runtime.errors import ArtifactError
 from nip_runtime.manifest.model import ADDED, SCHEMA_VERSION, Manifest, plain
 from nip_runtime.profile import LIMITS, Limits
 from nip_runtime.rates import Rate
-from nip_runtime.reader import printable
 
 _RATE_TOLERANCE: Final = 1e-6
 _STRUCTURE: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|([\[\]{}])', re.DOTALL)

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.dependencies import installed
-from nip_runtime.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.errors import NipError
 from nip_runtime.providers import cuda
 from nip_runtime.providers.device import CPU, CUDA, TENSORRT, Device, DeviceKind

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from nip_runtime.encoder import encode_model, encode_node, encode_value
+from nip_runtime.container.encoder import encode_model, encode_node, encode_value
 from nip_runtime.errors import InputError
 from nip_runtime.providers import CUDA, Device, DeviceKind, SessionSettings, open_session, run_options
 from nip_runtime.runners.memory import DTYPES

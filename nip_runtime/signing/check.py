@@ -7,12 +7,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError, InputError
 from nip_runtime.signing.document import FIX, shown
 from nip_runtime.signing.envelope import decode_bundle, pre_authentication, read_bundle
 from nip_runtime.signing.keys import PublicKey, read_public_key
 from nip_runtime.signing.statement import read_statement
-from nip_runtime.wire import Buffer
 
 _log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from nip_runtime.container.wholefile import Wanted, read_whole
 from nip_runtime.errors import ArtifactError
 from nip_runtime.signing.document import FIX, parse
-from nip_runtime.wholefile import Wanted, read_whole
 
 MAX_BYTES: Final = 1 << 16
 """A bundle over one file has about 1,500."""

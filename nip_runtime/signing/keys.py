@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from nip_runtime.container.wholefile import Wanted, read_whole
 from nip_runtime.dependencies import load
 from nip_runtime.errors import InputError
-from nip_runtime.wholefile import Wanted, read_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
+from nip_runtime.container.wire import Buffer
 from nip_runtime.signing.check import Signature, verify
 from nip_runtime.signing.envelope import Envelope, pre_authentication
 from nip_runtime.signing.keys import PrivateKey
 from nip_runtime.signing.statement import Statement
-from nip_runtime.wire import Buffer
 
 
 def sign_content(content: Buffer, *, name: str, key: PrivateKey) -> tuple[bytes, Signature]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from nip_runtime.container.wholefile import Wanted, read_whole
 from nip_runtime.errors import ArtifactError
 from nip_runtime.triton.agreement import Difference, check_general, check_graph, check_warmup
 from nip_runtime.triton.config import CONFIG_FILE, MODEL_FILE
 from nip_runtime.triton.textformat import TextFormatError, parse
-from nip_runtime.wholefile import Wanted, read_whole
 
 _MAX_CONFIG_BYTES: Final = 1 << 20
 _AGAIN: Final = "write it with `nip triton`, or correct it"

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nip_runtime.wire import Buffer
+from nip_runtime.container.wire import Buffer
 from nip_runtime.writing import replacing
 
 Content = Buffer | None

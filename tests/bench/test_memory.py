@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nip_runtime.bench.memory import Footprint, Opener, Subject, footprints, resident_after_load
-from nip_runtime.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.errors import InputError
 from nip_runtime.memory import resident_bytes
 

@@ -12,7 +12,7 @@ from nip_runtime.bench.plain import users_plain
 from nip_runtime.bench.plan import BenchPlan
 from nip_runtime.bench.subject import prepare
 from nip_runtime.container import read_container
-from nip_runtime.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import ArtifactError, InputError
 from nip_runtime.manifest import read_manifest

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from nip_runtime.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.errors import DeviceError, InputError
 from nip_runtime.providers import (
     CPU,

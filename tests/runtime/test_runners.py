@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nip_runtime.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.errors import DeviceError, InputError
 from nip_runtime.inputs import check_images, to_float32
 from nip_runtime.providers import Device, DeviceKind, SessionSettings, open_session, run_options

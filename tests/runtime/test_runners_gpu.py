@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nip_runtime.artifact import read_artifact
-from nip_runtime.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import DeviceError, InputError
 from nip_runtime.names import RAW_LOGITS

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.container import encode_metadata_entry, parse_container
-from nip_runtime.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.container.wire import encode_bytes, encode_int
 from nip_runtime.manifest import (
     BankInfo,
     BankStorage,
@@ -40,7 +41,6 @@ from nip_runtime.names import (
 )
 from nip_runtime.rates import Rate
 from nip_runtime.session import DefendedSession
-from nip_runtime.wire import encode_bytes, encode_int
 
 SHAPE: Final = (1, 4, 4)
 CLASSES: Final = 3

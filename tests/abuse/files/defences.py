@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from nip_runtime.encoder import encode_tensor
+from nip_runtime.container.encoder import encode_tensor
 from tests.abuse.files.bad_file import BadFile, of_graph, of_manifest
 from tests.abuse.files.edits import set_field
 from tests.abuse.files.tree import INITIALIZER, NODE, Edit, Message, Model, node

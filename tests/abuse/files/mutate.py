@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nip_runtime import wire
+from nip_runtime.container import wire
+from nip_runtime.container.wire import WireError, WireType
 from nip_runtime.names import MANIFEST_KEY
-from nip_runtime.wire import WireError, WireType
 from tests.abuse.files.tree import CHILDREN, GRAPH
 
 _NUMBERS: Final = (

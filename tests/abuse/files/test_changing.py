@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from nip_runtime.artifact import opened
+from nip_runtime.container.wholefile import read_whole
 from nip_runtime.engine.choose import open_engine
 from nip_runtime.errors import ArtifactError
 from nip_runtime.session import DefendedSession
-from nip_runtime.wholefile import read_whole
 from tests.abuse.files.seal import golden
 
 ROWS = np.linspace(0, 1, 3 * 784, dtype=np.float32).reshape(3, 1, 28, 28)
@@ -75,7 +75,7 @@ def test_a_file_that_is_still_being_written_is_told(
         os.truncate(path, len(golden()) + grown_by)
         return result
 
-    monkeypatch.setattr("nip_runtime.wholefile.os.fstat", change_then)
+    monkeypatch.setattr("nip_runtime.container.wholefile.os.fstat", change_then)
     with pytest.raises(ArtifactError, match="got one that changed while it was read"):
         read_whole(path, 1 << 20)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from nip_runtime.wire import WireType
+from nip_runtime.container.wire import WireType
 
 _NUMBER: Final = (WireType.VARINT,)
 _BYTES: Final = (WireType.BYTES,)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from nip_runtime import wire
-from nip_runtime.messages import Message
+from nip_runtime.container import wire
+from nip_runtime.container.messages import Message
+from nip_runtime.container.wire import Buffer, Field, WireError, WireType
 from nip_runtime.profile import LIMITS, Limits
-from nip_runtime.wire import Buffer, Field, WireError, WireType
 
 _NOTED: Final = 4
 _SHOWN: Final = 60

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from nip_runtime import messages, wire
+from nip_runtime.container import messages, wire
+from nip_runtime.container.reader import LimitError, Reader, printable
+from nip_runtime.container.wire import Buffer, Field, WireError, WireType
 from nip_runtime.profile import DTYPES
-from nip_runtime.reader import LimitError, Reader, printable
-from nip_runtime.wire import Buffer, Field, WireError, WireType
 
 _DTYPES: Final = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string",

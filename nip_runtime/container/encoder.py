@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.wire import encode_bytes, encode_each, encode_int
+from nip_runtime.container.wire import encode_bytes, encode_each, encode_int
 
 _CODES: Final = {
     "float32": 1,

@@ -13,8 +13,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
+from nip_runtime.container.reader import printable
 from nip_runtime.errors import ArtifactError, NipError
-from nip_runtime.reader import printable
 
 # Opening a pipe must not wait for its other end.
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

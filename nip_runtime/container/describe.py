@@ -13,14 +13,14 @@ from threading import Thread
 from types import MappingProxyType
 from typing import Final, Self
 
-from nip_runtime import messages, wire
+from nip_runtime.container import messages, wire
+from nip_runtime.container.graph import Graph, InitializerInfo, NodeInfo, TensorInfo
+from nip_runtime.container.reader import LimitError, Reader, printable
+from nip_runtime.container.wholefile import read_whole
+from nip_runtime.container.wire import Buffer, Field, WireError
 from nip_runtime.errors import ArtifactError
-from nip_runtime.graph import Graph, InitializerInfo, NodeInfo, TensorInfo
 from nip_runtime.names import MANIFEST_KEY
 from nip_runtime.profile import LIMITS, Limits
-from nip_runtime.reader import LimitError, Reader, printable
-from nip_runtime.wholefile import read_whole
-from nip_runtime.wire import Buffer, Field, WireError
 
 _METADATA_FIELD: Final = 14
 _LARGE: Final = 4 << 20
