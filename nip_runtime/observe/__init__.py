@@ -31,10 +31,11 @@ cannot. Those of this package start anew in the other process, and in a forked c
 it did itself (``session.observer`` is the copy), and snapshots are added where they come together.
 """
 
+from nip_runtime.observe.alarm import Alarm, Direction, DriftState
 from nip_runtime.observe.audit import Audit, FlaggedRow
 from nip_runtime.observe.audit_file import AuditFile
 from nip_runtime.observe.counters import Counters
-from nip_runtime.observe.drift import Alarm, Direction, DriftState, DriftWatch
+from nip_runtime.observe.drift import DriftWatch
 from nip_runtime.observe.expected import Expected, Learned
 from nip_runtime.observe.guard import Composed, Guarded, compose, guarded
 from nip_runtime.observe.latency import BOUNDS_S, Latency

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nip_runtime.dependencies import load
 from nip_runtime.errors import InputError
 from nip_runtime.manifest import Manifest
-from nip_runtime.observe.drift import DriftState
+from nip_runtime.observe.alarm import DriftState
 from nip_runtime.observe.latency import BOUNDS_S, Latency
 from nip_runtime.observe.totals import Totals
 from nip_runtime.result import Reason
