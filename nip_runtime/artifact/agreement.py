@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from nip_runtime.container import Container
-from nip_runtime.container.graph import TensorInfo
+from nip_runtime.container.infos import TensorInfo
 from nip_runtime.container.reader import printable
 from nip_runtime.errors import ArtifactError
 from nip_runtime.manifest import Manifest

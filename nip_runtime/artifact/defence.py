@@ -12,7 +12,7 @@ from typing import Final
 from nip_runtime.artifact.agreement import AGAIN
 from nip_runtime.artifact.numbers import beyond, non_finite, read_numbers, to_float32
 from nip_runtime.container import Container
-from nip_runtime.container.graph import NodeInfo
+from nip_runtime.container.infos import NodeInfo
 from nip_runtime.container.reader import printable
 from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError

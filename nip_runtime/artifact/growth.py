@@ -14,7 +14,7 @@ from typing import Final
 from nip_runtime.artifact.agreement import AGAIN
 from nip_runtime.artifact.numbers import read_numbers
 from nip_runtime.container import Container
-from nip_runtime.container.graph import InitializerInfo, NodeInfo
+from nip_runtime.container.infos import InitializerInfo, NodeInfo
 from nip_runtime.container.reader import printable
 from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError

@@ -10,7 +10,7 @@ import struct
 from typing import Final
 
 from nip_runtime.artifact.agreement import AGAIN
-from nip_runtime.container.graph import InitializerInfo
+from nip_runtime.container.infos import InitializerInfo
 from nip_runtime.container.reader import printable
 from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError

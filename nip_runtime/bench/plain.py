@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nip_runtime.bench.shares import Look
 from nip_runtime.container import Container, read_container
-from nip_runtime.container.graph import TensorInfo
+from nip_runtime.container.infos import TensorInfo
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.engine.parts import plain_part
 from nip_runtime.errors import InputError

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from nip_runtime.artifact import check_container
 from nip_runtime.container import Container, parse_container
-from nip_runtime.container.graph import TensorInfo
+from nip_runtime.container.infos import TensorInfo
 from nip_runtime.container.reader import printable
 from nip_runtime.container.wholefile import read_whole
 from nip_runtime.container.wire import Buffer

@@ -1,4 +1,4 @@
-"""ONNX files without the ``onnx`` package: read whole, walked within limits, described; small ones written."""
+"""ONNX files without the ``onnx`` package: read whole, walked within limits, described; small ones made."""
 
 from nip_runtime.container.describe import (
     Container,

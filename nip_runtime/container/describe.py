@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Final, Self
 
 from nip_runtime.container import messages, wire
-from nip_runtime.container.graph import Graph, InitializerInfo, NodeInfo, TensorInfo
+from nip_runtime.container.graph import Graph
+from nip_runtime.container.infos import InitializerInfo, NodeInfo, TensorInfo
 from nip_runtime.container.reader import LimitError, Reader, printable
 from nip_runtime.container.wholefile import read_whole
 from nip_runtime.container.wire import Buffer, Field, WireError

@@ -5,14 +5,12 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 from __future__ import annotations
 
-import math
 import struct
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from nip_runtime.container import messages, wire
+from nip_runtime.container.infos import Attribute, InitializerInfo, NodeInfo, TensorInfo
 from nip_runtime.container.reader import LimitError, Reader, printable
 from nip_runtime.container.wire import Buffer, Field, WireError, WireType
 from nip_runtime.profile import DTYPES
@@ -40,54 +38,6 @@ _ATTRIBUTE_KINDS: Final = {
     number: 1 << kind
     for number, kind in ((2, 1), (3, 2), (4, 3), (5, 4), (6, 5), (7, 6), (8, 7), (9, 8), (11, 10))
 }
-
-Attribute = int | float | bytes | tuple[int, ...] | None
-"""A number, a text, whole numbers; None for anything else: a tensor, a list of floats or texts."""
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """A graph input or output.
-
-    ``shape`` holds an int per fixed dimension, a name per symbolic one and None per unknown one; it is None
-    where the file states no shape at all (or the value is no tensor). ``dtype`` is spelled as numpy does.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...] | None
-
-
-@dataclass(frozen=True)
-class InitializerInfo:
-    """A stored weight.
-
-    ``size_bytes`` is its payload in this file: 0 where ``external``. ``raw`` bounds it [start, stop) where it
-    is stored as raw bytes, which all but a few of a quantised network's scales are. ``stored`` is the number
-    of values that the payload holds, None where that can't be told from its size.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    size_bytes: int
-    external: bool
-    raw: tuple[int, int] | None = None
-    stored: float | None = None
-
-    @property
-    def elements(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
-
-
-class NodeInfo(NamedTuple):
-    """An operator of the graph; inputs that are left out are ""."""
-
-    operator: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, Attribute]
 
 
 def inside(buffer: Buffer, field: Field) -> list[Field]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nip_runtime.container import Container
-from nip_runtime.container.graph import TensorInfo
+from nip_runtime.container.infos import TensorInfo
 from nip_runtime.errors import ArtifactError
 from nip_runtime.triton.settings import InstanceKind, Instances, ServingSettings
 from nip_runtime.triton.textformat import quoted
