@@ -30,8 +30,8 @@ def open_session(
         settings: all else that can be set; wins over ``threads``.
 
     Raises:
-        DeviceError: if onnxruntime takes another provider than asked for, or the model can't be captured as a
-            CUDA graph that ``settings`` ask for.
+        DeviceError: if onnxruntime takes another provider than asked for, the model can't be captured as a
+            CUDA graph that ``settings`` ask for, or the system gives no more threads.
         InputError: if ``settings`` do not fit the device.
         Exception: whatever onnxruntime raises for a model that it refuses.
     """
@@ -46,6 +46,12 @@ def open_session(
                 expected="a model whose every node runs on CUDA, as a captured graph needs",
                 got=" ".join(str(error).split()),
                 fix="open it without cuda_graph",
+            ) from error
+        if "pthread_create failed" in str(error):
+            raise DeviceError.mismatch(
+                expected=f"{options.intra_op_num_threads} threads for this session",
+                got="a system that gives no more to this process",
+                fix="lower threads in SessionSettings, or raise the limits on memory and tasks",
             ) from error
         raise
     taken = session.get_providers()[0]

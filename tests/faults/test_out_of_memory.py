@@ -41,6 +41,20 @@ again = session.predict(images)
 print("usable" if again.logits.tobytes() == few.logits.tobytes() else "broken")
 """
 
+CROWDED = """
+import resource, sys
+from pathlib import Path
+from nip_runtime import DefendedSession, DeviceError
+DefendedSession(sys.argv[1], device="cpu", engine="fused", threads=1).close()
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+# Less than the stack of one thread.
+resource.setrlimit(resource.RLIMIT_AS, (held + (4 << 20), resource.RLIM_INFINITY))
+try:
+    DefendedSession(sys.argv[1], device="cpu", engine="fused", threads=2)
+except DeviceError as error:
+    print(error)
+"""
+
 FALLBACK = """
 import logging, sys
 from pathlib import Path
@@ -127,6 +141,14 @@ def test_arrays_of_our_own_that_memory_does_not_hold_are_the_same_error() -> Non
         error.startswith("error: expected memory for this run, got Unable to alloc") for error in errors
     )
     assert last == "usable"
+
+
+def test_a_process_that_gets_no_more_threads_is_told_so() -> None:
+    (said,) = run(CROWDED, GOLDENS / "guarded.onnx")
+    assert said == (
+        "expected 2 threads for this session, got a system that gives no more to this process;"
+        " lower threads in SessionSettings, or raise the limits on memory and tasks"
+    )
 
 
 def test_the_cpu_answers_what_the_device_does_not_hold_if_the_user_said_so() -> None:

@@ -26,9 +26,6 @@ def test_a_session_made_before_a_fork_serves_parent_and_child(engine: str, threa
     path, pool = golden_pool("guarded")
     with DefendedSession(path, device="cpu", engine=engine, threads=threads) as session:
         before = session.predict(pool.images).logits
-        if threads > 1:
-            # The threads of onnxruntime's own pool stay in the parent: the child opens the file again.
-            session = pickle.loads(pickle.dumps(session))
         context = multiprocessing.get_context("fork")
         queue = context.SimpleQueue()
         children = [
