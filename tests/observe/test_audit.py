@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -191,6 +193,27 @@ def test_a_closed_file_counts_what_comes(tmp_path: Path, caplog: pytest.LogCaptu
     audit.observe(flags(True, True), duration_s=0.1)
     assert audit.lost == 2
     assert "it is closed" in caplog.text
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc here")
+def test_files_that_are_closed_or_forgotten_are_let_go(tmp_path: Path) -> None:
+    def held() -> int:
+        gc.collect()
+        count = 0
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile, as the one that lists them
+                count += link.readlink() == path
+        return count
+
+    path = (tmp_path / "flagged.jsonl").resolve()
+    audit = AuditFile(path)
+    assert held() == 1
+    audit.close()
+    assert held() == 0
+    forgotten = AuditFile(path)
+    assert held() == 1
+    del forgotten
+    assert held() == 0
 
 
 @pytest.mark.parametrize("name", [".", "absent/flagged.jsonl"])

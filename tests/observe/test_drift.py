@@ -134,6 +134,12 @@ def test_learns_from_the_first_rows(size: int, caplog: pytest.LogCaptureFixture)
     assert caplog.messages == [f"flag rate learned: from now on expected {state.expected}"]
 
 
+def test_learns_with_the_confidence_asked_for() -> None:
+    watch = DriftWatch(Learned(rows=200, confidence=0.8))
+    watch.see([True] * 10 + [False] * 190)
+    assert watch.state().expected == Expected.from_rate(Rate(10, 200), confidence=0.8)
+
+
 def test_the_rate_of_all_benign_rows_stands_in_the_manifest() -> None:
     manifest = read_artifact(GUARDED).manifest
     measured = manifest.flag_rate_all
@@ -141,6 +147,8 @@ def test_the_rate_of_all_benign_rows_stands_in_the_manifest() -> None:
     expected = Expected.from_manifest(manifest)
     assert (expected.low, expected.high) == exact_interval(measured, 0.99)
     assert str(expected).endswith("(as calibration measured)")
+    wider = Expected.from_manifest(manifest, confidence=0.9999)
+    assert (wider.low, wider.high) == exact_interval(measured, 0.9999) != (expected.low, expected.high)
 
 
 def test_what_older_manifests_say_about_all_benign_rows() -> None:

@@ -100,6 +100,36 @@ def test_an_audit_pickles_if_its_function_does() -> None:
         pickle.dumps(session)
 
 
+def locked(path: Path) -> dict[str, tuple[Any, Callable[[], object]]]:
+    """By name: a lock, and what has to wait for it."""
+    counters, watch, audit = Counters(), DriftWatch(Expected(0.01, 0.03)), AuditFile(path)
+    passed, flagged = flags(False), flags(True)
+    return {
+        "an answer that passed": (counters._lock, lambda: counters.observe(passed, duration_s=0.1)),
+        "a flagged answer": (counters._lock, lambda: counters.observe(flagged, duration_s=0.1)),
+        "an error": (counters._lock, lambda: counters.observe_error(ValueError(), duration_s=0.1)),
+        "counts": (counters._lock, counters.snapshot),
+        "flags": (watch._lock, lambda: watch.see([False])),
+        "a state": (watch._lock, watch.state),
+        "lines": (audit._lock, lambda: audit.observe(flagged, duration_s=0.1)),
+        "numbers of rows": (audit._rows._lock, lambda: audit.observe(passed, duration_s=0.1)),
+        "an end": (audit._lock, audit.close),
+    }
+
+
+@pytest.mark.parametrize("what", locked(Path(os.devnull)))
+def test_nobody_reads_or_writes_counts_while_another_writes(what: str, tmp_path: Path) -> None:
+    """Held for sure: where this Python changes threads, a race that is lost would show once in years."""
+    lock, act = locked(tmp_path / "flagged.jsonl")[what]
+    thread = threading.Thread(target=act, daemon=True)
+    with lock:
+        thread.start()
+        thread.join(0.05)
+        assert thread.is_alive()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
 def in_child(check: Callable[[], bool]) -> int:
     """Exit status of a forked child that runs a check; a hanging one is killed by its alarm clock."""
     import signal

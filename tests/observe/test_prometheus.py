@@ -65,6 +65,7 @@ def test_says_what_was_counted() -> None:
     assert (info.name, info.value) == ("nip_model_info", 1)
     assert info.labels["policy"] == "guarded"
     assert info.labels["graph_digest"] == manifest.digests.graph
+    assert info.labels["weights_digest"] == manifest.digests.weights != manifest.digests.graph
 
 
 def test_values_are_read_when_they_are_scraped() -> None:

@@ -260,6 +260,11 @@ def test_the_command_writes_and_checks(
     assert main(["triton", str(model), "--out", out, "--force", "--optimise", "basic", "--threads", "1"]) == 0
     assert "replaced      config.pbtxt" in capsys.readouterr().out
     assert check_repository(out)[0].max_batch == 64
+    text = (tmp_path / "models" / "golden" / "config.pbtxt").read_text()
+    assert "optimization { graph { level: -1 } }" in text
+    assert '"intra_op_thread_count" value { string_value: "1" }' in text
+    assert main(["triton", str(model), "--out", out, "--force", "--delay-us", "7"]) == 0
+    assert "max_queue_delay_microseconds: 7 " in (tmp_path / "models" / "golden" / "config.pbtxt").read_text()
 
 
 @pytest.mark.parametrize(
