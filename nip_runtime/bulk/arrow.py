@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from nip_runtime.dependencies import load
@@ -13,6 +14,7 @@ def arrow() -> Any:
     Raises:
         DependencyError: if it is missing.
     """
+    load("pyarrow.compute")  # else an attribute only once somebody has imported it
     return load("pyarrow")
 
 
@@ -26,10 +28,24 @@ def parquet() -> Any:
     return load("pyarrow.parquet")
 
 
+def arrow_errors() -> tuple[type[Exception], ...]:
+    """What pyarrow raises at damaged files and types that it can't read; most are OSError or ValueError."""
+    return OSError, ValueError, arrow().lib.ArrowException
+
+
 def open_parquet(path: str) -> Any:
     """A ``ParquetFile`` that reads piece by piece: whole column chunks of images would fill the memory.
 
+    Its ``close(force=True)`` closes the file; the end of a ``with`` leaves that to the last reference.
+
     Raises:
-        OSError, ValueError: if it is none; pyarrow's errors are one or the other.
+        OSError, ValueError, ArrowException: if it is none; see :func:`arrow_errors`.
     """
-    return parquet().ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
+    file = arrow().OSFile(os.fsencode(path))  # as a string it would have to be UTF-8
+    try:
+        return parquet().ParquetFile(
+            file, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True
+        )
+    except BaseException:
+        file.close()
+        raise

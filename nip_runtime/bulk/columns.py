@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nip_runtime.bulk.arrow import arrow
 from nip_runtime.errors import InputError
-from nip_runtime.images import decode_image, read_file, resize_image
+from nip_runtime.images import decode_image, read_one, resize_image
 from nip_runtime.inputs import Images, check_kind
 from nip_runtime.manifest import InputSpec, Layout
 
@@ -30,7 +30,7 @@ class Form(StrEnum):
     PATH = "path"
     """Paths of image files, relative to the folder of the Parquet file."""
     NUMBERS = "numbers"
-    """Lists, nested or flat: uint8 (H, W, C) or float32 of the model's shape, last axis fastest."""
+    """Lists: uint8 (H, W, C) or float32 of the model's shape, nested so, or flat, last axis fastest."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ def find_column(schema: Any, wanted: str, *, origin: str) -> Column:
             expected=f"a column {name!r} in {origin}",
             got=", ".join(names) or "no columns",
             fix="name the one that holds the images with --column",
+        )
+    if names.count(name) > 1:
+        raise InputError.mismatch(
+            expected=f"one column {name!r} in {origin}", got=str(names.count(name)), fix="rename the others"
         )
     kind = schema.field(name).type
     form = _form(kind)
@@ -91,14 +95,14 @@ def to_input(value: Any, form: Form, spec: InputSpec, *, origin: str, folder: Pa
     if form is Form.NUMBERS:
         return _numbers(value, spec)
     if form is Form.PATH:
-        return read_file(folder / value.as_py(), spec)
+        return read_one(folder / value.as_py(), spec)
     encoded = value if form is Form.BYTES else value["bytes"]
     if encoded.is_valid:
         return _image(np.frombuffer(encoded.as_buffer(), np.uint8), spec, origin)
     path = value["path"].as_py() if "path" in value else None
     if path is None:
         raise _nothing(origin)
-    return read_file(folder / path, spec)
+    return read_one(folder / path, spec)
 
 
 def _form(kind: Any) -> Form | None:
@@ -139,19 +143,51 @@ def _image(encoded: NDArray[np.uint8], spec: InputSpec, origin: str) -> Images:
 
 
 def _numbers(value: Any, spec: InputSpec) -> Images:
-    values = getattr(value, "value", value).values  # an extension scalar holds its list
-    while _is_list(values.type):
-        values = values.flatten()
-    if values.null_count:
-        raise InputError.mismatch(expected="numbers only", got=f"{values.null_count} nulls", fix="fill them")
-    flat = values.to_numpy(zero_copy_only=False)
+    flat, nested = _unnested(value)
     shape = spec.shape
     if flat.dtype == np.uint8 and spec.layout is Layout.NCHW:
         shape = (*spec.shape[1:], spec.shape[0])
-    if len(flat) != math.prod(shape):
+    # The right number of values in another order would be another image. Axes of length 1 change no order.
+    if _squeezed(nested) not in (_squeezed(shape), _squeezed((math.prod(shape),))):
         raise InputError.mismatch(
-            expected=f"{math.prod(shape)} values ({' × '.join(map(str, shape))}, {flat.dtype})",
-            got=str(len(flat)),
+            expected=f"{math.prod(shape)} values, flat or {shape} ({flat.dtype})",
+            got=str(len(flat)) if len(nested) == 1 else str(nested),
             fix="bring every row to this shape",
         )
     return check_kind(flat.reshape(1, *shape), spec)  # values are judged by the session, row by row
+
+
+def _unnested(value: Any) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """All numbers in a list of lists, and its shape."""
+    values = getattr(value, "value", value).values  # an extension scalar holds its list
+    nested = [len(values)]
+    while _is_list(values.type):
+        lengths = set(arrow().compute.list_value_length(values).to_pylist())
+        if len(lengths) != 1 or None in lengths:
+            raise InputError.mismatch(
+                expected="lists of one length", got="lists of several", fix="bring every row to one shape"
+            )
+        nested.append(lengths.pop())
+        values = values.flatten()
+    if values.null_count:
+        raise InputError.mismatch(expected="numbers only", got=f"{values.null_count} nulls", fix="fill them")
+    return values.to_numpy(zero_copy_only=False), _tensor_shape(value.type) or tuple(nested)
+
+
+def _tensor_shape(kind: Any) -> tuple[int, ...] | None:
+    """Of one of pyarrow's tensor types, in the order of its values; None for another type."""
+    if getattr(kind, "shape", None) is None:
+        return None
+    shape, order = tuple(kind.shape), kind.permutation or range(len(kind.shape))
+    # Versions read the permutation either way round: taken is what one of them leaves in order.
+    inverse = sorted(range(len(shape)), key=list(order).__getitem__)
+    moved = ([axis for axis in axes if shape[axis] != 1] for axes in (order, inverse))
+    if not any(axes == sorted(axes) for axes in moved):
+        raise InputError.mismatch(
+            expected="a tensor with its axes in order", got=f"permutation {order}", fix="store it unpermuted"
+        )
+    return shape
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)

@@ -26,6 +26,7 @@ class Reader:
         self._batches = self._file.iter_batches(
             batch_size=block, row_groups=[group], columns=[column], use_threads=False
         )
+        self._column = column  # a name with a dot in it may bring others along
         self._first = 0
         self._values: Any = ()
 
@@ -46,12 +47,12 @@ class Reader:
             batch = next(self._batches, None)
             if batch is None:
                 raise ValueError("fewer rows than the file's footer states")
-            self._values = batch.column(0)
+            self._values = batch.column(self._column)
         return self._values[index - self._first]
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        self._file.close(force=True)
 
 
 def value_at(source: Source, group: int, column: str, index: int, block: int) -> Any:

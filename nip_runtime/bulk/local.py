@@ -127,6 +127,8 @@ class SupervisedPool(Executor):
             _start_without_interrupts(process)
             theirs.close()  # so that the pipe ends with the process
             worker = self._live[place] = _Worker(process, ours)
+            if self._is_stopping.is_set():  # `shutdown` may have looked before it was there
+                process.terminate()
             with contextlib.suppress(EOFError, OSError):
                 _receive(worker)
                 return worker

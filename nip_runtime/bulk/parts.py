@@ -117,8 +117,9 @@ def write_part(
         ],
         schema=columns,
     )
-    with replacing(path) as temporary:
-        parquet().write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    # A file and no path: pyarrow takes only those that are UTF-8.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        parquet().write_table(table, file, compression="zstd", write_page_checksum=True)
     return counts
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nip_runtime.bulk.arrow import open_parquet
+from nip_runtime.bulk.arrow import arrow_errors, open_parquet
 from nip_runtime.bulk.columns import Form, find_column, to_input
 from nip_runtime.bulk.groups import value_at
-from nip_runtime.bulk.plan import Kind, Piece
-from nip_runtime.bulk.sources import changed, open_array
+from nip_runtime.bulk.plan import Kind, Piece, Source
+from nip_runtime.bulk.sources import changed
 from nip_runtime.errors import InputError
-from nip_runtime.images import read_file
+from nip_runtime.images import map_array, read_file
 from nip_runtime.inputs import Images, check_kind
 from nip_runtime.manifest import InputSpec
 
@@ -42,7 +44,7 @@ class Row:
 
 
 def read_piece(piece: Piece, spec: InputSpec, *, column: str, block: int) -> Iterator[Row]:
-    """Read rows in order, exactly one :class:`Row` for each that the piece names.
+    """Read rows in order, exactly one :class:`Row`, of one image, for each that the piece names.
 
     Args:
         piece: rows of one file.
@@ -81,7 +83,7 @@ def printable(text: str) -> str:
 
 
 def _array_rows(piece: Piece, spec: InputSpec) -> Iterator[_Read]:
-    array = open_array(Path(piece.source.path))
+    array = _array(piece.source)
     if len(array) != piece.source.rows:
         raise InputError.mismatch(
             expected=f"{piece.source.rows} rows in {piece.source.path}", got=str(len(array)), fix="start anew"
@@ -91,13 +93,26 @@ def _array_rows(piece: Piece, spec: InputSpec) -> Iterator[_Read]:
         yield index, np.array(images[index : index + 1]), ""  # a copy: the file may be a mapped one
 
 
+_here = threading.local()
+"""A Dask worker may run several shards at once."""
+
+
+def _array(source: Source) -> NDArray[Any]:
+    """The array of a file; the last one is kept, for an ``.npz`` is read as a whole and has many shards."""
+    kept: tuple[Source, NDArray[Any]] | None = getattr(_here, "array", None)
+    if kept is None or kept[0] != source:
+        _here.array = kept = None  # before the next one is read: two may not fit
+        kept = _here.array = source, map_array(Path(source.path))
+    return kept[1]
+
+
 def _parquet_rows(piece: Piece, spec: InputSpec, column: str, block: int) -> Iterator[_Read]:
     path = piece.source.path
     try:
         with open_parquet(path) as file:
             chosen = find_column(file.schema_arrow, column, origin=path)
             groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    except (OSError, ValueError) as error:
+    except arrow_errors() as error:
         raise InputError(f"expected a Parquet file at {path}, got {_one_line(error)}") from error
     first = 0
     for group, rows in enumerate(groups):
@@ -107,7 +122,7 @@ def _parquet_rows(piece: Piece, spec: InputSpec, column: str, block: int) -> Ite
                 value = value_at(piece.source, group, chosen.name, index - first, block)
                 yield index, *_image(value, chosen.form, spec, f"{path}[{index}]")
                 index += 1
-        except (OSError, ValueError) as error:  # a damaged group costs its own rows only
+        except arrow_errors() as error:  # a damaged group costs its own rows only
             for lost in range(index, stop):
                 yield lost, None, f"expected a row at {path}[{lost}], got {_one_line(error)}"
         first += rows
@@ -118,6 +133,8 @@ def _image(value: Any, form: Form, spec: InputSpec, origin: str) -> tuple[Images
         return to_input(value, form, spec, origin=origin, folder=Path(origin).parent), ""
     except InputError as error:
         return None, str(error)
+    except arrow_errors() as error:  # a string that is no text
+        return None, f"expected an image at {origin}, got {_one_line(error)}"
 
 
 def _one_line(error: Exception) -> str:

@@ -25,6 +25,8 @@ from nip_runtime.writing import write_whole
 
 _APPEARS_WITHIN_S: Final = 5.0
 """A network file system may show another machine's file late."""
+_MOST_SHARDS: Final = 1_000_000
+"""Files in one folder. A few damaged bytes may state any number of rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,7 @@ def make_plan(config: BatchConfig, out: Path) -> Plan:
 
     Raises:
         ArtifactError: if the model is no defended file, or not signed as required.
-        InputError: if there is nothing to predict.
+        InputError: if there is nothing to predict, or too much for so small shards.
     """
     with opened(config.model, require_signature=config.require_signature) as (_, content):
         # Workers open a file of this digest or none, so what is checked here holds for them too.
@@ -123,7 +125,15 @@ def make_plan(config: BatchConfig, out: Path) -> Plan:
         column=config.column,
         logits=config.logits,
     )
-    return Plan(settings, find_sources(config.inputs, column=config.column, out=out))
+    plan = Plan(settings, find_sources(config.inputs, column=config.column, out=out))
+    if plan.shard_count > _MOST_SHARDS:
+        largest = max(plan.sources, key=lambda source: source.rows)
+        raise InputError.mismatch(
+            expected=f"at most {_MOST_SHARDS} shards",
+            got=f"{plan.shard_count}, with {largest.rows} rows in {largest.path} alone",
+            fix="raise --shard-rows, or leave out a file that states more rows than it holds",
+        )
+    return plan
 
 
 def _confirm(folder: OutFolder, shard: Shard) -> None:

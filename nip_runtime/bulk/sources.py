@@ -6,16 +6,13 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from nip_runtime.bulk.arrow import open_parquet
+from nip_runtime.bulk.arrow import arrow_errors, open_parquet
 from nip_runtime.bulk.columns import find_column
 from nip_runtime.bulk.plan import Kind, Source
 from nip_runtime.errors import InputError
-from nip_runtime.images import ARRAY_SUFFIXES, IMAGE_SUFFIXES, read_array
+from nip_runtime.images import ARRAY_SUFFIXES, IMAGE_SUFFIXES, array_shape
 
 PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
 _KNOWN: Final = ARRAY_SUFFIXES | IMAGE_SUFFIXES | PARQUET_SUFFIXES
@@ -66,9 +63,17 @@ def changed(source: Source) -> str:
 
 def _listed(inputs: Iterable[str], out: Path) -> Iterator[Path]:
     for path in (Path(path).absolute() for path in inputs):
-        if path.is_dir():
+        try:
+            is_folder, exists = path.is_dir(), os.path.lexists(path)
+        except OSError as error:  # a name too long, a folder on the way that can't be entered
+            raise InputError.mismatch(
+                expected=f"a file or folder at {path}",
+                got=error.strerror or str(error),
+                fix="check the path and its permissions",
+            ) from error
+        if is_folder:
             yield from _inside(path, out)
-        elif os.path.lexists(path):
+        elif exists:
             yield path
         else:
             raise InputError.mismatch(
@@ -77,7 +82,8 @@ def _listed(inputs: Iterable[str], out: Path) -> Iterator[Path]:
 
 
 def _inside(folder: Path, out: Path) -> list[Path]:
-    if out.resolve().is_relative_to(folder.resolve()):
+    # Not Path.resolve: it raises RuntimeError for a link to itself.
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
         raise InputError.mismatch(
             expected=f"an output folder outside of the input folder {folder}",
             got=str(out),
@@ -135,9 +141,14 @@ def _count(path: Path, kind: Kind, column: str) -> int:
         return _count_array(path)
     try:
         with open_parquet(str(path)) as file:
-            schema, rows = file.schema_arrow, int(file.metadata.num_rows)
-    except (OSError, ValueError) as error:
+            schema, metadata = file.schema_arrow, file.metadata
+            rows: int = sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    except arrow_errors() as error:
         raise _UnreadableError(f"expected a Parquet file at {path}, got {_one_line(error)}") from error
+    if rows != metadata.num_rows:
+        raise _UnreadableError(
+            f"expected a Parquet file at {path}, got one of {metadata.num_rows} rows whose groups have {rows}"
+        )
     if rows:
         find_column(schema, column, origin=str(path))
     return rows
@@ -145,27 +156,14 @@ def _count(path: Path, kind: Kind, column: str) -> int:
 
 def _count_array(path: Path) -> int:
     try:
-        array = open_array(path)
+        shape = array_shape(path)
     except InputError as error:
         raise _UnreadableError(str(error)) from error
-    if array.ndim == 0:
+    if not shape:
         raise _UnreadableError(f"expected rows at {path}, got a single number")
-    return len(array)
-
-
-def open_array(path: Path) -> NDArray[Any]:
-    """The array of a file; that of an ``.npy`` stays on the disk until its rows are asked for.
-
-    Raises:
-        InputError: if there is none.
-    """
-    if path.suffix.lower() == ".npy":
-        try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-            return array
-        except (OSError, ValueError, EOFError):
-            pass  # an array without values can't be mapped; and all else is for read_array to word
-    return read_array(path)
+    if 0 in shape[1:]:  # a header may state any number of those
+        raise _UnreadableError(f"expected rows with values at {path}, got shape {shape}")
+    return shape[0]
 
 
 def _one_line(error: Exception) -> str:

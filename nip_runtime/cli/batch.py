@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from nip_runtime.bulk.config import BATCH, SHARD_ROWS, BatchConfig, EngineName
+from nip_runtime.cli.printable import printable
 
 NAME: Final = "batch"
 HELP: Final = "classify folders and Parquet files into Parquet, resumable, on one machine or a Dask cluster"
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     """Do what is missing, and say what came of it."""
     from nip_runtime.bulk.run import run_batch
     from nip_runtime.cli.batch_progress import BatchProgress
+    from nip_runtime.images import quieten_opencv
 
     config = BatchConfig(
         model=Path(args.model),
@@ -115,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         logits=args.logits,
         require_signature=args.require_signature,
     )
+    quieten_opencv()
     progress = BatchProgress(sys.stderr)
     try:
         summary = run_batch(config, progress)
@@ -127,11 +130,12 @@ def run(args: argparse.Namespace) -> int:
         progress.clear()
     parts = summary.shards - len(summary.failures)
     print(
-        f"{summary.rows} rows in {parts} parts in {args.out}: {summary.flagged} flagged,"
+        f"{summary.rows} rows in {parts} parts in {printable(args.out, sys.stdout.encoding)}:"
+        f" {summary.flagged} flagged,"
         f" {summary.errors} with an error; {summary.seconds:.1f} s"
     )
     if summary.errors:
-        print(f"nip: the first error is that of {summary.first_error}", file=sys.stderr)
+        print(f"nip: the first error is that of {printable(summary.first_error)}", file=sys.stderr)
     if summary.failures:
         print(
             f"nip: error: {len(summary.failures)} of {summary.shards} shards failed, see above;"

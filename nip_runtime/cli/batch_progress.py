@@ -9,6 +9,7 @@ from typing import Final, TextIO
 from nip_runtime.bulk.drive import Failure
 from nip_runtime.bulk.parts import Counts
 from nip_runtime.bulk.plan import Plan
+from nip_runtime.cli.printable import printable
 
 _TERMINAL_INTERVAL_S: Final = 0.5
 _LOG_INTERVAL_S: Final = 30.0
@@ -49,7 +50,7 @@ class BatchProgress:
 
     def failed(self, failure: Failure) -> None:
         """Name a shard that was given up."""
-        self._print(f"nip: error: {failure}")
+        self._print(f"nip: error: {printable(str(failure))}")
 
     def tick(self, *, running: int, slots: int) -> None:
         """Show how far it is, if that is due."""

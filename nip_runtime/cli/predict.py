@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 
 from nip_runtime.cli.predict_text import JsonLines, Progress, Source, Table
 from nip_runtime.errors import InputError
-from nip_runtime.images import ARRAY_SUFFIXES, MOST_PIXELS, find_files, read_unjudged
+from nip_runtime.images import ARRAY_SUFFIXES, find_files, quieten_opencv, read_unjudged
 from nip_runtime.inputs import Images, OnBadRow
 from nip_runtime.manifest import InputSpec
 from nip_runtime.session import DefendedSession
@@ -75,7 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict every input; one that has no answer is reported in its place and the rest goes on."""
     files = find_files(args.inputs)
-    _quieten_opencv()
+    quieten_opencv()
     with DefendedSession(
         args.model, device=args.device, max_batch=args.batch, require_signature=args.require_signature
     ) as session:
@@ -102,12 +101,6 @@ def run(args: argparse.Namespace) -> int:
     return _SOME_FAILED if failed else 0
 
 
-def _quieten_opencv() -> None:
-    """Settle what OpenCV reads when it is loaded: a file is told about once, and by us."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
-
-
 @dataclass(frozen=True)
 class _Entry:
     """A row of a batch, or a file that could not be read."""
@@ -125,7 +118,11 @@ class _Batch:
 
 
 def _batches(files: list[Path], spec: InputSpec, size: int) -> Iterator[_Batch]:
-    """Read files in order and join them into batches of at least ``size`` rows of one dtype and shape."""
+    """Read files in order and join them into batches of rows of one dtype and shape.
+
+    A batch ends with the file that brings it to ``size`` entries: unreadable files count too, so that a
+    folder full of them is reported as it is read.
+    """
     entries: list[_Entry] = []
     parts: list[Images] = []
     rows = 0
@@ -134,6 +131,9 @@ def _batches(files: list[Path], spec: InputSpec, size: int) -> Iterator[_Batch]:
             images = read_unjudged(path, spec)
         except InputError as error:
             entries.append(_Entry(Source(path), -1, str(error)))
+            if len(entries) >= size:
+                yield _Batch(entries, _joined(parts), done + 1)
+                entries, parts, rows = [], [], 0
             continue
         if parts and (images.dtype != parts[0].dtype or images.shape[1:] != parts[0].shape[1:]):
             yield _Batch(entries, _joined(parts), done)
@@ -144,7 +144,7 @@ def _batches(files: list[Path], spec: InputSpec, size: int) -> Iterator[_Batch]:
         ]
         parts.append(images)
         rows += len(images)
-        if rows >= size:
+        if len(entries) >= size:
             yield _Batch(entries, _joined(parts), done + 1)
             entries, parts, rows = [], [], 0
     if entries:

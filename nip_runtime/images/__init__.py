@@ -1,19 +1,23 @@
 """Files to arrays: found, opened, decoded by OpenCV (images) or numpy (``.npy``, ``.npz``)."""
 
-from nip_runtime.images.arrays import read_array
-from nip_runtime.images.decode import MOST_PIXELS, decode_image, read_image, resize_image
+from nip_runtime.images.arrays import array_shape, map_array, read_array
+from nip_runtime.images.decode import MOST_PIXELS, decode_image, quieten_opencv, read_image, resize_image
 from nip_runtime.images.find import ARRAY_SUFFIXES, IMAGE_SUFFIXES, find_files
-from nip_runtime.images.read import read_file, read_unjudged
+from nip_runtime.images.read import read_file, read_one, read_unjudged
 
 __all__ = [
     "ARRAY_SUFFIXES",
     "IMAGE_SUFFIXES",
     "MOST_PIXELS",
+    "array_shape",
     "decode_image",
     "find_files",
+    "map_array",
+    "quieten_opencv",
     "read_array",
     "read_file",
     "read_image",
+    "read_one",
     "read_unjudged",
     "resize_image",
 ]

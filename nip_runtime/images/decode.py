@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,15 @@ from nip_runtime.manifest import Resize
 MOST_PIXELS: Final = 2**27
 """Width times height of an image: 400 MB as RGB. A file that declares more is refused undecoded."""
 _MOST_ENCODED_BYTES: Final = 2**30
+
+
+def quieten_opencv() -> None:
+    """Settle what OpenCV reads when it is loaded, here and in processes to come: for commands, no library.
+
+    A damaged file is told about once, and by us; and what a header hides from us is bounded too.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
 
 
 def read_image(path: Path, *, channels: int) -> NDArray[np.uint8]:

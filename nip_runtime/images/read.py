@@ -24,6 +24,20 @@ def read_file(path: Path, spec: InputSpec) -> Images:
     return images
 
 
+def read_one(path: Path, spec: InputSpec) -> Images:
+    """As :func:`read_file`, of a file that holds one row: (1, …).
+
+    Raises:
+        InputError: also if it is an array with another number of rows.
+    """
+    images = read_file(path, spec)
+    if len(images) != 1:
+        raise InputError.mismatch(
+            expected=f"one item in {path}", got=str(len(images)), fix="pass the rows of the array instead"
+        )
+    return images
+
+
 def read_unjudged(path: Path, spec: InputSpec) -> Images:
     """As :func:`read_file`, but the values of an array are left to whoever answers its rows one by one."""
     if path.suffix.lower() in ARRAY_SUFFIXES:

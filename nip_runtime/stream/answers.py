@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError, NipError
-from nip_runtime.images import read_file
+from nip_runtime.images import read_one
 from nip_runtime.manifest import InputSpec
 from nip_runtime.result import Prediction, Reason
 from nip_runtime.stream.limits import Limits
@@ -192,13 +192,6 @@ def image_reader(spec: InputSpec) -> Callable[[object], object]:
     def read(item: object) -> object:
         if not isinstance(item, str | Path):
             return item
-        images = read_file(Path(item), spec)
-        if len(images) != 1:
-            raise InputError.mismatch(
-                expected=f"one item in {item}",
-                got=str(len(images)),
-                fix="stream the rows of the array instead",
-            )
-        return images[0]
+        return read_one(Path(item), spec)[0]
 
     return read

@@ -119,6 +119,18 @@ def test_a_required_signature_is_required(
     assert main(["batch", *map(str, arguments)]) == 0
 
 
+def test_names_of_files_do_not_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out\udcff"
+    folder.mkdir()
+    (folder / "bad\x1b[31m.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    arguments = ["batch", str(runs.MODEL), "--in", str(folder), "--out", str(out), "--workers", "1"]
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert "1 rows in 1 parts in" in shown.out
+    assert r"bad\x1b[31m.png" in shown.err
+    assert "\x1b" not in shown.out + shown.err
+
+
 def test_a_config_needs_inputs() -> None:
     with pytest.raises(InputError, match="name one with --in"):
         BatchConfig(model=Path("m"), inputs=(), out=Path("o"))

@@ -97,6 +97,56 @@ def test_a_bad_value_says_why(values: Any, says: str, spec: InputSpec) -> None:
         read(values, spec)
 
 
+def test_a_path_names_one_image_though_it_be_an_array(spec: InputSpec, tmp_path: Path) -> None:
+    for rows in (0, 1, 2):
+        np.save(tmp_path / f"{rows}.npy", np.stack([IMAGE] * 3)[:rows])
+    np.testing.assert_array_equal(read(pa.array(["1.npy"]), spec, tmp_path)[0], IMAGE)
+    for values in (pa.array(["2.npy"]), pa.array([{"bytes": None, "path": "0.npy"}], RECORD)):
+        with pytest.raises(InputError, match=r"one item in .*\.npy, got [02]"):
+            read(values, spec, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_right"), [((3, 4, 5), True), ((60,), True), ((4, 5, 3), False), ((12, 5), False)]
+)
+def test_lists_nested_in_another_order_are_another_image(
+    shape: tuple[int, ...], is_right: bool, spec: InputSpec
+) -> None:
+    colour = replace(spec, shape=(3, 4, 5), mean=None, std=None)
+    kind = pa.float32()
+    for _ in shape:
+        kind = pa.list_(kind)
+    numbers = np.linspace(0, 1, 60, dtype=np.float32)
+    values = pa.array([numbers.reshape(shape).tolist()], kind)
+    if is_right:
+        np.testing.assert_array_equal(read(values, colour).ravel(), numbers)
+    else:
+        with pytest.raises(InputError, match=r"60 values, flat or \(3, 4, 5\)"):
+            read(values, colour)
+
+
+def test_ragged_lists_are_no_image(spec: InputSpec) -> None:
+    ragged = [[*IMAGE[:27].tolist(), [1], [2] * 27]]
+    with pytest.raises(InputError, match="lists of one length"):
+        read(pa.array(ragged, pa.list_(pa.list_(pa.uint8()))), spec)
+
+
+def test_tensors_have_the_shape_they_state(spec: InputSpec) -> None:
+    colour = replace(spec, shape=(3, 4, 5), mean=None, std=None)
+    numbers = np.linspace(0, 1, 120, dtype=np.float32)
+    for shape, says in (((3, 4, 5), ""), ((4, 5, 3), "flat or")):
+        values = pa.FixedShapeTensorArray.from_numpy_ndarray(numbers.reshape(2, *shape))
+        if says:
+            with pytest.raises(InputError, match=says):
+                read(values, colour)
+        else:
+            np.testing.assert_array_equal(read(values, colour).ravel(), numbers[:60])
+    swapped = pa.fixed_shape_tensor(pa.float32(), (3, 4, 5), permutation=[0, 2, 1])
+    storage = pa.array([numbers[:60]], pa.list_(pa.float32(), 60))
+    with pytest.raises(InputError, match="axes in order"):
+        read(pa.ExtensionArray.from_storage(swapped, storage), colour)
+
+
 def test_bytes_do_not_fit_a_model_without_images(spec: InputSpec) -> None:
     other = replace(spec, layout=Layout.ANY)
     with pytest.raises(InputError, match="takes no images"):

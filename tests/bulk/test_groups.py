@@ -40,6 +40,13 @@ def test_any_order_gives_the_right_values(source: Source) -> None:
         assert groups.value_at(source, group, "image", within, 8).as_py() == index
 
 
+def test_a_column_is_found_by_its_name_though_others_start_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"image.x": [1, 2], "image": [3, 4]}), path)
+    source = Source(str(path), Kind.PARQUET, 2, path.stat().st_size, path.stat().st_mtime_ns)
+    assert groups.value_at(source, 0, "image", 1, 8).as_py() == 4
+
+
 def test_reading_forward_with_gaps_opens_a_group_once(source: Source, opened: list[int]) -> None:
     for index in (0, 1, 2, 20, 21, 47):
         assert groups.value_at(source, 0, "image", index, 8).as_py() == index

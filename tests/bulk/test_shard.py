@@ -20,6 +20,7 @@ from nip_runtime.bulk.plan import Plan
 from nip_runtime.bulk.run import make_plan
 from nip_runtime.bulk.shard import Job, run_shard
 from nip_runtime.errors import ArtifactError, InputError
+from nip_runtime.images import map_array
 from nip_runtime.session import DefendedSession
 
 
@@ -174,6 +175,37 @@ def test_a_damaged_row_group_costs_its_own_rows_only(tmp_path: Path) -> None:
     bad = [row["row"] for row in rows if row["error"]]
     assert bad == list(range(10, 20))
     assert "in.parquet[10]" in rows[10]["error"]
+
+
+def test_a_path_that_is_no_text_costs_its_own_row_only(tmp_path: Path) -> None:
+    paths = pa.array([b"gone.png", b"\xff\xfe", b"gone.png"]).view(pa.string())
+    pq.write_table(pa.table({"image": paths}), tmp_path / "in.parquet")
+    errors = [row["error"] for row in results(*planned(tmp_path, tmp_path / "in.parquet"))]
+    assert ["gone.png" in error for error in errors] == [True, False, True]
+    assert "in.parquet[1], got 'utf-8' codec" in errors[1]
+
+
+def test_an_npz_is_read_once_for_all_its_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Path] = []
+
+    def counted(path: Path) -> Any:
+        reads.append(path)
+        return map_array(path)
+
+    monkeypatch.setattr("nip_runtime.bulk.rows.map_array", counted)
+    for name in ("a.npz", "b.npz"):
+        np.savez(tmp_path / name, images=np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8))
+    rows = results(*planned(tmp_path, tmp_path / "a.npz", tmp_path / "b.npz", shard_rows=4))
+    assert [row["error"] for row in rows] == [None] * 40
+    assert reads == [tmp_path / "a.npz", tmp_path / "b.npz"]
+
+
+def test_more_shards_than_a_folder_takes_are_refused(
+    pixels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nip_runtime.bulk.run._MOST_SHARDS", 2)
+    with pytest.raises(InputError, match=r"at most 2 shards, got 3, with 20 rows in .*pixels\.npy alone"):
+        planned(tmp_path, pixels)
 
 
 def test_names_that_are_no_utf8_are_written_readably(tmp_path: Path, pixels: Path) -> None:

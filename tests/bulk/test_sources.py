@@ -11,6 +11,7 @@ import pytest
 from nip_runtime.bulk.plan import Kind
 from nip_runtime.bulk.sources import changed, find_sources
 from nip_runtime.errors import InputError
+from nip_runtime.images import read_array
 
 
 @pytest.fixture
@@ -72,6 +73,64 @@ def test_a_number_has_no_rows(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.float32(1))
     (source,) = find_sources([str(tmp_path)], column="", out=Path("/out"))
     assert "got a single number" in source.problem
+
+
+def test_a_zip_that_is_named_npy_is_read_as_what_it_is(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=np.zeros((2, 4, 4), np.uint8))
+    (tmp_path / "x.npz").rename(tmp_path / "x.npy")
+    (source,) = find_sources([str(tmp_path)], column="", out=Path("/out"))
+    assert (source.rows, source.problem) == (2, "")
+
+
+@pytest.mark.parametrize(
+    "shape", ["(99999999999999999999999, 1)", "(1, ", "(-1, 4)", "(1000000000000, 0)", "(1000000000000, 4)"]
+)
+def test_a_header_can_not_state_what_the_file_does_not_hold(tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    (tmp_path / "x.npy").write_bytes(content)
+    (source,) = find_sources([str(tmp_path)], column="", out=Path("/out"))
+    assert source.rows == 1
+    assert str(tmp_path / "x.npy") in source.problem
+
+
+def test_an_npz_is_counted_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, images=np.random.default_rng(0).integers(0, 256, (9, 64, 64), dtype=np.uint8))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF  # whoever reads the values sees it
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        read_array(path)
+    (source,) = find_sources([str(path)], column="", out=Path("/out"))
+    assert (source.rows, source.problem) == (9, "")
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    both = pa.Table.from_arrays([pa.array([b"x"]), pa.array([b"y"])], names=["image", "image"])
+    pq.write_table(both, tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=r"one column 'image' in .*x\.parquet, got 2"):
+        find_sources([str(tmp_path)], column="", out=Path("/out"))
+
+
+def test_a_parquet_file_whose_footer_contradicts_itself_is_a_row_with_its_problem(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"image": pa.array([b""] * 77)}), path)
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    place = content.index(b"\x16\x9a\x01", footer)  # Thrift: 77 as an i64; that of the file is the first
+    path.write_bytes(content[:place] + b"\x16\x9c\x01" + content[place + 3 :])
+    (source,) = find_sources([str(path)], column="", out=Path("/out"))
+    assert (source.rows, "whose groups have 77" in source.problem) == (1, True), source
+
+
+def test_paths_that_can_not_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="got File name too long; check the path"):
+        find_sources(["a" * 5000], column="", out=tmp_path / "out")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    np.save(tmp_path / "x.npy", np.zeros((3, 4, 4), np.uint8))
+    with pytest.raises(InputError, match="outside of the input folder"):
+        find_sources([str(tmp_path)], column="", out=tmp_path / "loop")
 
 
 def test_broken_links_and_pipes_are_rows_with_a_problem(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_image_files_are_read_like_nip_predict_reads_them(
 def test_an_array_file_with_several_items_is_refused(session: DefendedSession, tmp_path: Path) -> None:
     np.save(tmp_path / "two.npy", np.zeros((2, 28, 28), np.uint8))
     read = image_reader(session.manifest.input)
-    with pytest.raises(InputError, match=r"item 0: expected one item in .*two\.npy, got 2; stream the rows"):
+    with pytest.raises(InputError, match=r"item 0: expected one item in .*two\.npy, got 2; pass the rows of the array"):
         next(predict_stream(session.predict, [tmp_path / "two.npy"], decode=read))
 
 
