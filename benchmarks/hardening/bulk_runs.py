@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,6 +104,8 @@ def start(out: Path, *inputs: Path, options: Sequence[str] = (), model: Path = M
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         start_new_session=True,
+        # A shell has what runs in its background ignore Ctrl-C, and children inherit that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     return Driver(process, out)
 
