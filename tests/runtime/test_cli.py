@@ -15,6 +15,7 @@ import pytest
 from nip_runtime import __version__
 from nip_runtime.cli import commands
 from nip_runtime.cli.main import main
+from nip_runtime.cli.predict import _batches
 from nip_runtime.cli.predict_text import Progress
 from nip_runtime.session import DefendedSession
 from tests.runtime.toy import graph_bytes, manifest_for, random_images, with_manifest
@@ -72,6 +73,17 @@ def test_predict_gives_the_same_for_every_batch_size(
     expected = capsys.readouterr().out
     assert main(["predict", str(toy_path), str(folder), "--json", "--batch", batch, "--device", "cpu"]) == 0
     assert capsys.readouterr().out == expected
+
+
+def test_unreadable_files_are_reported_as_they_are_read(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(7)]
+    spec = manifest_for(graph_bytes()).input
+    batches = list(_batches(files, spec, 3))
+    assert [(len(batch.entries), batch.images, batch.files_done) for batch in batches] == [
+        (3, None, 3),
+        (3, None, 6),
+        (1, None, 7),
+    ]
 
 
 def test_predict_prints_a_table(toy_path: Path, folder: Path, capsys: Capture) -> None:
