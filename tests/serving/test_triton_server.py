@@ -149,9 +149,16 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(stage: Stage) -> Non
 
 def test_a_loss_is_noticed(stage: Stage) -> None:
     """What the test above counts is not zero by construction: a server that is killed loses requests."""
-    stop = stop_under_load(stage, number=signal.SIGKILL)
-    assert stop.exit_code == -signal.SIGKILL
-    assert all(fate.unanswered > 0 for fate in stop.fates.values())
+    unnoticed = set(Protocol)
+    for seed in range(
+        3
+    ):  # on a busy machine the server may not have read any of them: then none was accepted
+        stop = stop_under_load(stage, number=signal.SIGKILL, seed=seed)
+        assert stop.exit_code == -signal.SIGKILL
+        unnoticed -= {protocol for protocol, fate in stop.fates.items() if fate.unanswered > 0}
+        if not unnoticed:
+            break
+    assert not unnoticed
 
 
 def test_the_server_takes_every_setting(triton: Environment, model: Path, tmp_path: Path) -> None:
