@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nip_runtime.bulk.config import BatchConfig, EngineName
-from nip_runtime.bulk.local import SupervisedPool
+from nip_runtime.bulk.pool import SupervisedPool
 from nip_runtime.dependencies import load
 from nip_runtime.errors import DeviceError, NipError
 from nip_runtime.providers import CPU, resolve, usable_cores

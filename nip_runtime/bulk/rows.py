@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nip_runtime.bulk.arrow import arrow_errors, open_parquet
 from nip_runtime.bulk.columns import Form, find_column, to_input
-from nip_runtime.bulk.groups import value_at
 from nip_runtime.bulk.plan import Kind, Piece, Source
+from nip_runtime.bulk.row_groups import value_at
 from nip_runtime.bulk.sources import changed
 from nip_runtime.errors import InputError
 from nip_runtime.images import map_array, read_file

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nip_runtime.bulk import groups
+from nip_runtime.bulk import row_groups
 from nip_runtime.bulk.plan import Kind, Source
 
 
@@ -22,14 +22,14 @@ def source(tmp_path: Path) -> Source:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The groups that were opened, in order."""
     found: list[int] = []
-    original = groups.Reader.__init__
+    original = row_groups.Reader.__init__
 
-    def counted(self: groups.Reader, source: Source, group: int, column: str, block: int) -> None:
+    def counted(self: row_groups.Reader, source: Source, group: int, column: str, block: int) -> None:
         found.append(group)
         original(self, source, group, column, block)
 
-    monkeypatch.setattr(groups.Reader, "__init__", counted)
-    groups.forget()
+    monkeypatch.setattr(row_groups.Reader, "__init__", counted)
+    row_groups.forget()
     return found
 
 
@@ -37,30 +37,30 @@ def test_any_order_gives_the_right_values(source: Source) -> None:
     rng = np.random.default_rng(0)
     for index in rng.integers(0, 100, 200).tolist():
         group, within = divmod(index, 50)
-        assert groups.value_at(source, group, "image", within, 8).as_py() == index
+        assert row_groups.value_at(source, group, "image", within, 8).as_py() == index
 
 
 def test_a_column_is_found_by_its_name_though_others_start_with_it(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"image.x": [1, 2], "image": [3, 4]}), path)
     source = Source(str(path), Kind.PARQUET, 2, path.stat().st_size, path.stat().st_mtime_ns)
-    assert groups.value_at(source, 0, "image", 1, 8).as_py() == 4
+    assert row_groups.value_at(source, 0, "image", 1, 8).as_py() == 4
 
 
 def test_reading_forward_with_gaps_opens_a_group_once(source: Source, opened: list[int]) -> None:
     for index in (0, 1, 2, 20, 21, 47):
-        assert groups.value_at(source, 0, "image", index, 8).as_py() == index
+        assert row_groups.value_at(source, 0, "image", index, 8).as_py() == index
     assert opened == [0]
-    assert groups.value_at(source, 0, "image", 3, 8).as_py() == 3
+    assert row_groups.value_at(source, 0, "image", 3, 8).as_py() == 3
     assert opened == [0, 0]
-    assert groups.value_at(source, 1, "image", 3, 8).as_py() == 53
+    assert row_groups.value_at(source, 1, "image", 3, 8).as_py() == 53
     assert opened == [0, 0, 1]
 
 
 def test_a_group_that_ends_early_is_an_error_and_forgotten(source: Source, opened: list[int]) -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="fewer rows"):
-            groups.value_at(source, 0, "image", 50, 8)
+            row_groups.value_at(source, 0, "image", 50, 8)
     assert opened == [0, 0]
-    groups.forget()
-    groups.forget()
+    row_groups.forget()
+    row_groups.forget()
