@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
 
 from nip_runtime.arguments import check_whole
 from nip_runtime.errors import InputError
@@ -26,8 +27,8 @@ class Limits:
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("workers", 1), ("runs", 1), ("prefetch", 0)):
             check_whole(name, getattr(self, name), least=least)
-        flush = self.flush_after_ms
-        if flush is not None and not (isfinite(flush) and flush >= 0):
+        flush: object = self.flush_after_ms
+        if flush is not None and not (isinstance(flush, Real) and isfinite(flush) and flush >= 0):
             raise InputError.mismatch(
                 expected="flush_after_ms of 0 or more milliseconds",
                 got=repr(flush),

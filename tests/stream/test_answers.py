@@ -99,7 +99,9 @@ def test_image_files_are_read_like_nip_predict_reads_them(
 def test_an_array_file_with_several_items_is_refused(session: DefendedSession, tmp_path: Path) -> None:
     np.save(tmp_path / "two.npy", np.zeros((2, 28, 28), np.uint8))
     read = image_reader(session.manifest.input)
-    with pytest.raises(InputError, match=r"item 0: expected one item in .*two\.npy, got 2; pass the rows of the array"):
+    with pytest.raises(
+        InputError, match=r"item 0: expected one item in .*two\.npy, got 2; pass the rows of the array"
+    ):
         next(predict_stream(session.predict, [tmp_path / "two.npy"], decode=read))
 
 
@@ -119,6 +121,7 @@ def test_a_session_streams_paths_and_arrays_by_itself(
         ({"runs": 1.5}, "expected runs of at least 1, got 1.5"),
         ({"prefetch": -1}, "expected prefetch of at least 0, got -1"),
         ({"flush_after_ms": -1.0}, "expected flush_after_ms of 0 or more milliseconds, got -1.0"),
+        ({"flush_after_ms": "5"}, "expected flush_after_ms of 0 or more milliseconds, got '5'"),
         ({"flush_after_ms": float("nan")}, "expected flush_after_ms of 0 or more milliseconds, got nan"),
         ({"on_error": "skip"}, "expected on_error raise or yield, got 'skip'; name one of these"),
     ],
