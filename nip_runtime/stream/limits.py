@@ -28,7 +28,7 @@ class Limits:
         for name, least in (("batch", 1), ("workers", 1), ("runs", 1), ("prefetch", 0)):
             check_whole(name, getattr(self, name), least=least)
         flush: object = self.flush_after_ms
-        if flush is not None and not (isinstance(flush, Real) and isfinite(flush) and flush >= 0):
+        if flush is not None and not (isinstance(flush, Real) and isfinite(flush) and float(flush) >= 0):
             raise InputError.mismatch(
                 expected="flush_after_ms of 0 or more milliseconds",
                 got=repr(flush),
