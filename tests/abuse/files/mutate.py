@@ -7,6 +7,7 @@ digest in the manifest lets it reach what lies behind the digest.
 from __future__ import annotations
 
 import hashlib
+import copy
 import json
 import math
 import random
@@ -216,7 +217,7 @@ class Mutator:
             case 2 if isinstance(inner[key], int | float) and not isinstance(inner[key], bool):
                 inner[key] = inner[key] * rng.choice((-1, 0.5, 1.0001, 2, 1000)) + rng.choice((0, 0, 1))
             case _:
-                inner[key] = rng.choice(_VALUES)
+                inner[key] = copy.deepcopy(rng.choice(_VALUES))  # a shared list would end up within itself
 
 
 def encode_metadata_entry_bytes(text: bytes) -> bytes:
