@@ -6,8 +6,8 @@ digest in the manifest lets it reach what lies behind the digest.
 
 from __future__ import annotations
 
-import hashlib
 import copy
+import hashlib
 import json
 import math
 import random
