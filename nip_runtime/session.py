@@ -53,7 +53,8 @@ class DefendedSession:
             "tensorrt", or an execution provider by onnxruntime's name.
         engine: "fused" (the whole graph in one onnxruntime session), "gated" (the backbone in memory once,
             its second pass on rows that the host picks) or "auto" (whichever costs less here; see
-            ``engine_why``). Answers are the same: on the CPU bit for bit.
+            ``engine_why``). Answers are the same: on the CPU bit for bit, but for the last bits of rows
+            that took the second pass of a transformer or an fp16 file.
         threads: CPU threads for one run; short for ``SessionSettings(threads=threads)``. None: as many as the
             process's affinity mask and cgroup allow.
         settings: all else that can be set about onnxruntime; wins over ``threads``.
