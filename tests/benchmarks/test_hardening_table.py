@@ -52,15 +52,21 @@ def test_a_command_is_shown_with_what_was_asked_for() -> None:
     assert asked == "python -m benchmarks.hardening.made_up --rows 3 --quick"
 
 
-def test_promises_stand_in_the_short_table_and_missed_ones_are_bold(tmp_path: Path) -> None:
+def test_chosen_counts_and_every_missed_promise_stand_in_the_short_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(RECORD, tmp_path)
-    lines = table.promised(read_all(tmp_path))
     command = f"`{RECORD.command}`"
-    assert lines[2:] == [
-        f"| files refused | 41 of 42 | **all: missed** | {command} |",
-        f"| time | 0.25 s | under 1 s | {command} |",
-        "",
-    ]
+    missed = f"| files refused | 41 of 42 | **all: missed** | {command} |"
+    kept = ["", "In all 1 of 2 promised numbers were kept.", ""]
+    assert table.headlines(read_all(tmp_path))[2:] == [missed, *kept]
+    monkeypatch.setattr(table, "HEADLINES", {"made_up": ("files tr", "time")})
+    tried = f"| files tried | 12 345 |  | {command} |"
+    time = f"| time | 0.25 s | under 1 s | {command} |"
+    assert table.headlines(read_all(tmp_path))[2:] == [tried, missed, time, *kept]
+    monkeypatch.setattr(table, "HEADLINES", {"made_up": ("files lost",)})
+    with pytest.raises(ValueError, match="made_up: expected a count that begins with 'files lost'"):
+        table.headlines(read_all(tmp_path))
 
 
 def test_the_long_table_holds_everything(tmp_path: Path) -> None:
