@@ -125,7 +125,8 @@ def test_misclassified_rows_do_not_count_as_benign_flags() -> None:
     outliers = Case(Passed(benign.raw.logits, {"layer": early}), benign.perturbed, benign.labels)
     result = outliers.calibrate()
     assert result.flag_rate.count < 30 and result.pass2_rate.count < 150
-    # All 60 are flagged, and put right: the early layers name their class.
+    # All 60 are flagged, which traffic will show, and put right: the early layers name their class.
+    assert result.flag_rate_all == Rate(result.flag_rate.count + 60, 300)
     assert result.accuracy_defended == Rate(300 - result.flag_rate.count, 300)
 
 
