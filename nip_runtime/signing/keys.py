@@ -24,7 +24,9 @@ _MAX_BYTES: Final = 1 << 16
 _CURVE: Final = "secp256r1"
 _LABEL: Final = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----", re.MULTILINE)
 _MAKE_KEY: Final = "make one with: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
-_KEY: Final = Wanted(what="a key file", fix=f"check the path, or {_MAKE_KEY}", error=InputError)
+_TAKE_PUBLIC: Final = "take it from the private key: openssl ec -in KEY -pubout -out PUB"
+_PRIVATE: Final = Wanted(what="a private key file", fix=f"check the path, or {_MAKE_KEY}", error=InputError)
+_PUBLIC: Final = Wanted(what="a public key file", fix=f"check the path, or {_TAKE_PUBLIC}", error=InputError)
 _OTHERS_MAY_READ: Final = 0o077
 
 
@@ -78,7 +80,7 @@ def read_public_key(path: str | Path) -> PublicKey:
     """
     path = Path(path)
     serialization = _crypto("serialization")
-    content = read_whole(path, _MAX_BYTES, _KEY)
+    content = read_whole(path, _MAX_BYTES, _PUBLIC)
     labels = _labels(content)
     if any("PRIVATE KEY" in label for label in labels):
         raise InputError.mismatch(
@@ -114,7 +116,7 @@ def read_private_key(path: str | Path, *, passphrase: Callable[[], str] | None =
     """
     path = Path(path)
     serialization = _crypto("serialization")
-    content = read_whole(path, _MAX_BYTES, _KEY)
+    content = read_whole(path, _MAX_BYTES, _PRIVATE)
     # `openssl ecparam -genkey` without -noout writes the curve's name before the key.
     labels = [label for label in _labels(content) if label != "EC PARAMETERS"]
     if len(labels) != 1 or not labels[0].endswith("PRIVATE KEY"):
@@ -157,7 +159,7 @@ def _not_pem(path: Path, expected: str, content: bytes, labels: list[str], *, co
     elif "CERTIFICATE" in labels:
         fix = "take its key out: openssl x509 -in FILE -pubkey -noout"
     else:
-        fix = "take it from the private key: openssl ec -in KEY -pubout -out PUB"
+        fix = _TAKE_PUBLIC
     return InputError.mismatch(expected=f"{expected} as PEM in {path}", got=got, fix=fix)
 
 

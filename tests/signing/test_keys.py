@@ -151,7 +151,7 @@ def test_the_fingerprint_is_what_sha256sum_says_of_the_file(keys: Path) -> None:
         ("cut-public", "got something else"),
         ("damaged-public", "got something else"),
         ("huge", "expected a file of at most 65536 bytes"),
-        ("missing", "got nothing there"),
+        ("missing", "got nothing there; check the path, or take it from the private key"),
         ("x" * 300, "got File name too long"),
         ("pipe", "got a named pipe"),
         (".", "got a folder"),
@@ -178,7 +178,7 @@ def test_what_is_no_public_key_is_refused(keys: Path, name: str, said: str) -> N
         ("cut-private", "got something else"),
         ("empty", "got no PEM at all"),
         ("huge", "expected a file of at most 65536 bytes"),
-        ("missing", "got nothing there"),
+        ("missing", "got nothing there; check the path, or make one with: openssl ecparam"),
     ],
 )
 def test_what_is_no_private_key_is_refused(keys: Path, name: str, said: str) -> None:
