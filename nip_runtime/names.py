@@ -47,7 +47,10 @@ HYPOTHESIS: Final = "nip/hypothesis"
 """(N,) int64: class with the largest early evidence. Policy always only."""
 
 DISAGREEMENT: Final = "nip/disagreement"
-"""(N, 1) float32, standardised."""
+"""(N, 1) float32, standardised. In files up to manifest 1.2 the screen looks at it."""
+
+FREE_SCORE: Final = "nip/free_score"
+"""(N, 1) float32: sum of the tests on pass 1, which the screen looks at. Since manifest 1.3."""
 
 SCREENED: Final = "nip/screened"
 """(N, 1) bool: the row takes the second pass. Only in files with a screen."""
@@ -62,13 +65,13 @@ ROWS: Final = "nip/rows"
 """(M,) int64: indices of the rows that take the second pass. Only in files with a screen."""
 
 PERTURBED: Final = "nip/perturbed"
-"""(M, *shape) float32, (N, *shape) without a screen: inputs of the second pass."""
+"""(M, *shape) float32, (N, *shape) without a screen: inputs of the second pass, under view and ρ."""
 
 SECOND_LOGITS: Final = SECOND_PASS + RAW_LOGITS
 """(M, C) float32, (N, C) without a screen: logits of the second pass."""
 
 SCREEN_THRESHOLD: Final = "nip/screen_threshold"
-"""The screen's cut on the disagreement, a float32 scalar. Only in files with a screen."""
+"""The screen's cut on the free score, a float32 scalar. Only in files with a screen."""
 
 FLAG_THRESHOLD: Final = "nip/flag_threshold"
 """The gate's cut on the combined score, a float32 scalar."""

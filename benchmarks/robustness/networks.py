@@ -1,17 +1,19 @@
-"""The networks of the robustness benchmark: two kinds the gate was developed with, one it was not.
+"""The benchmark's networks by data set: kinds that the gate was developed with, and kinds that it was not.
 
-All take *normalised* images (N, 1, 28, 28) float32 and return logits (N, 10).
+Those of Fashion-MNIST take *normalised* images (N, 1, 28, 28) float32 and return logits (N, 10).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from benchmarks.robustness.cifar_networks import CifarResNet, CifarVgg, CifarVit
+from benchmarks.robustness.layers import EncoderLayer
 from nip_export.demo.model import SmallVgg
 from nip_export.demo.surrogate import SmallResNet
 
@@ -27,30 +29,19 @@ class Kind(StrEnum):
     """Residual blocks and global pooling. One of these was looked at once, after the form stood."""
     VIT = "vit"
     """A vision transformer: no convolution but the patch embedding. The kind nothing was tuned on."""
+    CIFAR_RESNET20 = "cifar-resnet20"
+    """CIFAR-10, third-party weights. The form of the gate was chosen on this one too."""
+    CIFAR_RESNET56 = "cifar-resnet56"
+    """CIFAR-10, third-party weights. Looked at once, at the end."""
+    CIFAR_VGG = "cifar-vgg"
+    """CIFAR-10, trained here. Looked at once, at the end."""
+    CIFAR_VIT = "cifar-vit"
+    """CIFAR-10, a transformer on a convolutional stem, trained here. Looked at once, at the end."""
 
-
-class EncoderLayer(nn.Module):
-    """Pre-norm self-attention and feed-forward of `growth` times the width."""
-
-    def __init__(self, width: int, heads: int, *, growth: int = 2, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm, self.feed_norm = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
-        self.queries_keys_values, self.projection = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.expand, self.act, self.contract = (
-            nn.Linear(width, growth * width),
-            nn.GELU(),
-            nn.Linear(growth * width, width),
-        )
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        rows, count, width = tokens.shape
-        mixed = self.queries_keys_values(self.attention_norm(tokens))
-        mixed = mixed.reshape(rows, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(mixed[0], mixed[1], mixed[2])
-        tokens = tokens + self.projection(attended.transpose(1, 2).reshape(rows, count, width))
-        result: Tensor = tokens + self.contract(self.act(self.expand(self.feed_norm(tokens))))
-        return result
+    @property
+    def is_cifar(self) -> bool:
+        """Whether it classifies CIFAR-10 images, not Fashion-MNIST."""
+        return self.value.startswith("cifar-")
 
 
 class SmallViT(nn.Module):
@@ -75,4 +66,8 @@ FACTORIES: dict[Kind, Callable[[], nn.Module]] = {
     Kind.VGG: SmallVgg,
     Kind.RESNET: SmallResNet,
     Kind.VIT: SmallViT,
+    Kind.CIFAR_RESNET20: partial(CifarResNet, 3),
+    Kind.CIFAR_RESNET56: partial(CifarResNet, 9),
+    Kind.CIFAR_VGG: CifarVgg,
+    Kind.CIFAR_VIT: CifarVit,
 }

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.robustness import networks as fashion
+from benchmarks.robustness.layers import EncoderLayer
 from nip_export.demo import model as demo
 
 Images = NDArray[np.float32]
@@ -195,7 +196,7 @@ class ViTTiny(nn.Module):
         self.embed = nn.Conv2d(3, width, 16, 16)
         self.class_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.positions = nn.Parameter(0.02 * torch.randn(1, 197, width))
-        self.layers = nn.Sequential(*(fashion.EncoderLayer(width, 3, growth=4, eps=1e-6) for _ in range(12)))
+        self.layers = nn.Sequential(*(EncoderLayer(width, 3, growth=4, eps=1e-6) for _ in range(12)))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.take = TakeClassToken()
         self.classifier = nn.Linear(width, CLASSES)

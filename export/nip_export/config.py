@@ -9,6 +9,7 @@ from enum import StrEnum
 from numbers import Integral, Real
 from typing import Final, Literal
 
+from nip_export.views import parse_view
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import PerturbationMethod, Policy, Precision, Resize
 
@@ -49,6 +50,9 @@ class ExportConfig:
         early_readouts: how many read-outs form the second opinion, counted from the earliest that qualifies.
         screen_rate: share of benign inputs that may need the second pass, in (0, 1]; 1: every input takes it.
         calibration_fraction: share of the images held out where no calibration set is given, in (0, 1).
+        view: how the second pass looks at an input: "auto" (chosen on benign images), or steps out of
+            mirror, shift, median, blur, gain, joined by "+", with "rho" last if the inverse perturbation is
+            added; "rho" alone looks at the input itself. Policy ``always`` takes no view.
         perturbation: how inverse perturbations are computed.
         ascent_steps: gradient steps of the ascent.
         batch_size: images per forward or gradient pass.
@@ -75,6 +79,7 @@ class ExportConfig:
     early_readouts: int = 1
     screen_rate: float = 0.4
     calibration_fraction: float = 0.4
+    view: str = "auto"
     perturbation: PerturbationMethod | Literal["ascent", "one-step"] = PerturbationMethod.ASCENT
     ascent_steps: int = 120
     batch_size: int = 256
@@ -119,6 +124,12 @@ class ExportConfig:
             _check(bool(name) and not name.startswith("nip"), field, "a name not starting with 'nip'", name)
         different = self.input_name != self.output_name
         _check(different, "output_name", "another name than input_name", self.output_name)
+        _check(isinstance(self.view, str), "view", "'auto' or steps joined by '+'", self.view)
+        if self.view != "auto":
+            steps, rho = parse_view(self.view)
+            _check(rho or len(steps) > 0, "view", "at least one step, or 'rho'", self.view)
+        always = self.policy is Policy.ALWAYS and self.view != "auto"
+        _check(not always, "view", "'auto' for policy always, which answers under ρ alone", self.view)
         if isinstance(self.taps, str):
             _check(self.taps == "auto", "taps", "'auto' or a list of layer names", self.taps)
         else:

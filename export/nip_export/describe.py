@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from nip_export.bench import Bench
-from nip_export.calibrate import Calibration
+from nip_export.calibrate import Calibration, ViewTrial
 from nip_export.precision.agreement import Agreement
 from nip_export.spec import DefenceSpec
 from nip_export.verify import Comparison
@@ -18,6 +18,7 @@ from nip_runtime.manifest import (
     CalibrationInfo,
     DefenceInfo,
     Digests,
+    GateInfo,
     InputSpec,
     Layout,
     Manifest,
@@ -29,6 +30,7 @@ from nip_runtime.manifest import (
     SettingsInfo,
     TapInfo,
     VerificationInfo,
+    ViewInfo,
 )
 
 KNOWN_LIMITS = (
@@ -61,6 +63,7 @@ class Measured:
     comparison: Comparison
     opset: int
     agreement: Agreement | None
+    trials: tuple[ViewTrial, ...]
 
 
 def describe(
@@ -113,7 +116,7 @@ def describe(
                 size_bytes=spec.bank.size_bytes,
             ),
             readout_size_bytes=spec.readout_size_bytes,
-            tests=("disagreement", "response"),
+            tests=("disagreement", "typicality", "response", "change"),
             screen_threshold=spec.gate.screen_threshold if spec.policy is not Policy.ALWAYS else None,
             flag_threshold=spec.gate.flag_threshold,
         ),
@@ -126,6 +129,25 @@ def describe(
             accuracy_defended=found.accuracy_defended,
         ),
         flag_rate_all=found.flag_rate_all,
+        gate=GateInfo(
+            view=spec.view,
+            rho=spec.bank.adds,
+            typicality_layer=spec.typicality.tap,
+            centres=len(spec.typicality.centres),
+            directions=spec.typicality.centres.shape[1],
+            early_weight=spec.gate.early_weight,
+            views_tried=tuple(
+                ViewInfo(
+                    view=trial.view,
+                    rho=trial.rho,
+                    kept=trial.kept,
+                    told=trial.told,
+                    repaired=trial.repaired,
+                    strength=trial.strength,
+                )
+                for trial in measured.trials
+            ),
+        ),
         verification=VerificationInfo(
             images=measured.comparison.images,
             batches=measured.comparison.batches,

@@ -14,21 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from nip_export import statistics
 from nip_export.attach.assemble import attach_defence, plain_backbone
 from nip_export.attach.backbone import Backbone
 from nip_export.bench import Bench
-from nip_export.calibrate import Calibration, calibrate
+from nip_export.calibrate import Calibration, Known, calibrate
 from nip_export.config import ExportConfig
-from nip_export.decision import read_gate
+from nip_export.decision import FirstLook, read_gate
 from nip_export.describe import Measured, describe
 from nip_export.network import TapCells
 from nip_export.precision.network import OnnxBackbone
 from nip_export.prepared import (
     Prepared,
+    chosen_view,
     in_precision,
     inverse_bank,
     inverse_perturbations,
+    known_of,
     prepare_defence,
     second_pass,
 )
@@ -47,10 +48,12 @@ from nip_runtime.writing import check_target, replacing, write_whole
 __all__ = [
     "Prepared",
     "calibrate_gate",
+    "chosen_view",
     "export_defended",
     "in_precision",
     "inverse_bank",
     "inverse_perturbations",
+    "known_of",
     "prepare_defence",
     "second_pass",
     "verify",
@@ -134,27 +137,29 @@ def write_defended(
     if benign_budget is not None:
         bench = replace(bench, config=replace(bench.config, benign_budget=benign_budget))
     config = bench.config
-    calibration = calibrate_gate(bench, prepared.readouts, prepared.perturbed)
+    calibration = calibrate_gate(bench, prepared.known, prepared.second)
     spec = DefenceSpec(
         policy=Policy(config.policy),
         classes=bench.classes,
         bounds=bench.bounds,
-        readouts=prepared.readouts,
+        readouts=prepared.known.readouts,
+        typicality=prepared.known.typicality,
         gate=calibration.gate,
+        view=prepared.view,
         bank=prepared.bank,
     )
     stage = bench.progress("Export and attach", 1)
     backbone = prepared.backbone()
-    forward = forward_of(bench, backbone, prepared.readouts)
+    forward = forward_of(bench, backbone, prepared.known.readouts)
     plain = serialise(plain_backbone(backbone))
     opset = backbone.opset
     content = serialise(attach_defence(backbone, spec, {tap.name: tap for tap in bench.plan.layers}))
     stage(1)
     with replacing(target, error=ExportError) as temporary:
         temporary.write_bytes(content)
-        comparison = verify(bench, spec, temporary, prepared.perturbed, forward)
+        comparison = verify(bench, spec, temporary, prepared.second, forward)
         agreement = prepared.conversion.agreement if prepared.conversion is not None else None
-        measured = Measured(calibration, comparison, opset=opset, agreement=agreement)
+        measured = Measured(calibration, comparison, opset=opset, agreement=agreement, trials=prepared.trials)
         manifest = describe(bench, spec, measured, content, prepared.model)
         temporary.write_bytes(with_manifest(content, manifest))
         # The file as it will stand, through the front door: manifest, digests and graph agree.
@@ -179,15 +184,15 @@ def write_defended(
     )
 
 
-def calibrate_gate(bench: Bench, readouts: Sequence[ReadOut], perturbed: NDArray[np.float32]) -> Calibration:
+def calibrate_gate(bench: Bench, known: Known, second: NDArray[np.float32]) -> Calibration:
     """The gate fitted to both passes over the calibration images."""
     config = bench.config
     policy = Policy(config.policy)
     return calibrate(
         bench.calibration_pass,
-        perturbed,
+        second,
         bench.calibration.labels,
-        readouts,
+        known,
         benign_budget=config.benign_budget,
         screen_rate=None if policy is Policy.ALWAYS else config.screen_rate,
         policy=policy,
@@ -200,18 +205,19 @@ def forward_of(bench: Bench, backbone: Backbone, readouts: Sequence[ReadOut]) ->
     if bench.converted is None:
         return bench.run
     grids = [TapCells(bench.plan.tap(readout.tap), readout.cells) for readout in readouts]
+    grids += [grid for grid in bench.grids if grid.tap.name == bench.plan.features]
     return partial(OnnxBackbone(backbone, grids).run, batch_size=bench.config.batch_size)
 
 
 def verify(
-    bench: Bench, spec: DefenceSpec, path: Path, perturbed: NDArray[np.float32], forward: Forward
+    bench: Bench, spec: DefenceSpec, path: Path, second: NDArray[np.float32], forward: Forward
 ) -> Comparison:
     """Compare the file with its references on benign images, half of them the most suspicious ones.
 
     The oracle is always one of them, the torch twin only where the file computes in float32 as torch does.
     """
-    early = statistics.evidence(spec.readouts, bench.calibration_pass.pooled)
-    reading = read_gate(spec.gate, early, bench.calibration_pass.logits, perturbed)
+    look = FirstLook.of(bench.calibration_pass, spec.readouts, spec.typicality)
+    reading = read_gate(spec.gate, look, second)
     # The highest scores first, so that the corrected branch is compared too; then others, evenly spread.
     by_score = np.argsort(-reading.score, kind="stable")
     count = min(VERIFICATION_IMAGES, len(by_score))

@@ -15,8 +15,10 @@ from nip_export import statistics
 from nip_export.attach.backbone import Backbone
 from nip_export.bench import Bench, set_up
 from nip_export.benign import prepare
+from nip_export.calibrate import Known, ViewTrial, choose_view, fit_typicality
 from nip_export.config import ExportConfig
 from nip_export.layers import choose_readouts
+from nip_export.network import Passed
 from nip_export.perturbations import InverseObjective, ascend, one_step, quantise
 from nip_export.precision.convert import with_taps
 from nip_export.precision.stage import Conversion, convert
@@ -24,7 +26,8 @@ from nip_export.profiles import InfluenceProfile
 from nip_export.progress import Progress, silent
 from nip_export.report import LayerReport
 from nip_export.spec import Bank, ReadOut
-from nip_export.verify.oracle import perturb
+from nip_export.verify.oracle import look_again
+from nip_export.views import View, check_view, menu, parse_view
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import PerturbationMethod, Policy, Precision
 
@@ -36,28 +39,33 @@ class Prepared:
     Attributes:
         model: the network.
         bench: it with taps, images and their first passes.
-        readouts: the early layers' second opinion.
+        known: the early layers' second opinion, and what benign features look like.
         layers: how good every layer's read-out is.
         profiles: influence profiles of the tapped layers.
-        bank: the inverse perturbations.
-        perturbed: (N, C) logits of the calibration images in the second pass.
+        view: how the second pass looks at an input.
+        trials: what benign images said of the views that were tried; none, if the user named one.
+        bank: the inverse perturbations; zeros, if none is added.
+        second: (N, C) logits of the calibration images in the second pass.
         seconds: what the preparation took.
         conversion: the backbone in the file's precision; None for fp32.
     """
 
     model: nn.Module
     bench: Bench
-    readouts: tuple[ReadOut, ...]
+    known: Known
     layers: tuple[LayerReport, ...]
     profiles: Mapping[str, InfluenceProfile]
+    view: View
+    trials: tuple[ViewTrial, ...]
     bank: Bank
-    perturbed: NDArray[np.float32]
+    second: NDArray[np.float32]
     seconds: float
     conversion: Conversion | None = None
 
     def backbone(self) -> Backbone:
-        """What will stand in the file, with the taps of the read-outs: a graph of its own at every call."""
-        taps = [readout.tap for readout in self.readouts]
+        """What will stand in the file, with the taps it is read by: a graph of its own at every call."""
+        taps = [readout.tap for readout in self.known.readouts]
+        taps += [self.known.typicality.tap] if self.known.typicality.tap not in taps else []
         if self.conversion is None:
             return self.bench.export(self.model, taps)
         return with_taps(self.conversion.backbone, taps)
@@ -119,14 +127,18 @@ def _fitted(
         bench.calibration.labels,
         count=bench.config.early_readouts,
     )
+    known = known_of(bench, readouts)
+    view, bank, trials = chosen_view(bench, known, bank)
     return Prepared(
         model=model,
         bench=bench,
-        readouts=readouts,
+        known=known,
         layers=layers,
         profiles=profiles,
+        view=view,
+        trials=trials,
         bank=bank,
-        perturbed=second_pass(bench, readouts, bank),
+        second=second_pass(bench, known, view, bank),
         conversion=conversion,
         seconds=time.perf_counter() - began,
     )
@@ -174,10 +186,47 @@ def inverse_bank(bench: Bench, profile: InfluenceProfile) -> Bank:
     return quantise(inverse_perturbations(bench, profile), eps=bench.config.eps, shape=bench.shape)
 
 
-def second_pass(bench: Bench, readouts: Sequence[ReadOut], bank: Bank) -> NDArray[np.float32]:
-    """Logits (N, C) of the calibration images under the policy's inverse perturbation."""
-    inputs = bench.calibration.inputs
-    early = statistics.evidence(readouts, bench.calibration_pass.pooled)
-    per_class = bench.config.policy is Policy.ALWAYS
-    moved = perturb(bank, bench.bounds, inputs, early.argmax(1), per_class=per_class)
-    return bench.run(moved, "Response of calibration images").logits
+def known_of(bench: Bench, readouts: Sequence[ReadOut]) -> Known:
+    """What the profile images tell: read-outs, and what features of which classes look like."""
+    tap = bench.plan.tap(bench.plan.features)
+    labels = bench.profile.labels
+    return Known(
+        readouts=tuple(readouts),
+        typicality=fit_typicality(bench.profile_pass.pooled[tap.name], labels, tap=tap.name, kind=tap.kind),
+        present=np.bincount(labels, minlength=bench.classes) > 0,
+    )
+
+
+def chosen_view(bench: Bench, known: Known, bank: Bank) -> tuple[View, Bank, tuple[ViewTrial, ...]]:
+    """The view that the settings name, or the one that benign images speak for; and the bank it adds."""
+    config = bench.config
+    nothing = replace(bank, steps=np.zeros_like(bank.steps))
+    if config.policy is Policy.ALWAYS:
+        return (), bank, ()
+    if config.view != "auto":
+        view, rho = parse_view(config.view)
+        check_view(view, bench.shape, bench.bounds)
+        return view, bank if rho else nothing, ()
+    views = menu(bench.shape, bench.bounds)
+    stage = bench.progress("Choosing the view", len(views) + 1)
+
+    def second(view: View, rho: bool, rows: NDArray[np.int64]) -> Passed:
+        passed = bench.run(
+            look_again(bench.calibration.inputs[rows], view, bank if rho else nothing, bench.bounds)
+        )
+        stage(1)
+        return passed
+
+    chosen, trials = choose_view(
+        views, second, bench.calibration_pass, bench.calibration.labels, known, seed=config.seed
+    )
+    return chosen.view, bank if chosen.rho else nothing, trials
+
+
+def second_pass(bench: Bench, known: Known, view: View, bank: Bank) -> NDArray[np.float32]:
+    """Logits (N, C) of the calibration images in the policy's second pass."""
+    inputs, hypothesis = bench.calibration.inputs, None
+    if bench.config.policy is Policy.ALWAYS:
+        hypothesis = statistics.evidence(known.readouts, bench.calibration_pass.pooled).argmax(1)
+    again = look_again(inputs, view, bank, bench.bounds, hypothesis=hypothesis)
+    return bench.run(again, "Response of calibration images").logits

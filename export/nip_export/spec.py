@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_export.capture import TapKind
+from nip_export.views import View, check_view
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Policy
 
@@ -75,12 +76,46 @@ class ReadOut:
 
 
 @dataclass(frozen=True, eq=False)
+class Typicality:
+    """What benign features look like: whitened, and one centre per class that had benign images.
+
+    The statistic is the distance of an input's features to the nearest centre: absolute, in benign standard
+    deviations, without asking what the network says.
+
+    Attributes:
+        tap: name of the influence layer, whose pooled activation the features are.
+        kind: how to read the activation's axes.
+        weight: (D, R) float32: whitens.
+        bias: (R,) float32: moves the benign mean to 0.
+        centres: (K, R) float32, K ≥ 1.
+    """
+
+    tap: str
+    kind: TapKind
+    weight: Array
+    bias: Array
+    centres: Array
+
+    def __post_init__(self) -> None:
+        if self.centres.ndim != 2 or not len(self.centres) or self.centres.shape[1] != self.weight.shape[1]:
+            raise ExportError(
+                f"typicality of {self.tap}: expected at least one centre of {self.weight.shape[1]} values, "
+                f"got {self.centres.shape}"
+            )
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the stored numbers."""
+        return int(self.weight.nbytes + self.bias.nbytes + self.centres.nbytes)
+
+
+@dataclass(frozen=True, eq=False)
 class ClassScale:
     """Benign mean and inverse standard deviation of a statistic, per predicted class.
 
     Attributes:
         mean: (R, K) float32: R = number of classes, or 1 if all classes share one row.
-        inverse_std: (R, K) float32, positive.
+        inverse_std: (R, K) float32, at least 0; 0: nothing is known of this class, and nothing is said.
     """
 
     mean: Array
@@ -142,8 +177,13 @@ class Bank:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the stored bank."""
-        return int(self.steps.nbytes)
+        """Bytes of the stored bank: none, if nothing is added."""
+        return int(self.steps.nbytes) if self.adds else 0
+
+    @property
+    def adds(self) -> bool:
+        """Whether there is a perturbation at all; a bank of zeros is not stored."""
+        return bool(self.steps.any())
 
     def dense(self) -> Array:
         """The perturbations as they are added: (rows, *shape) float32 in input units."""
@@ -156,22 +196,35 @@ class Bank:
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """Two calibrated tests and the cuts on them.
+    """Calibrated tests, each a benign −log₁₀ p with the test's weight in it, and the cuts on their sums.
+
+    Two are free, on pass 1: disagreement and typicality. Their sum is the *free score*, by which the screen
+    picks who takes pass 2. There the response adds two: the largest shift, and the change of the answer.
 
     Attributes:
         disagreement_scale: standardises the disagreement, K = 1.
-        disagreement_tail: benign −log₁₀ p of the standardised disagreement.
+        disagreement_tail: of the standardised disagreement.
+        typicality_scale: standardises the distance of the features, K = 1.
+        typicality_tail: of the standardised distance.
         response_scale: standardises the shift of every class's margin, K = C.
-        response_tail: benign −log₁₀ p of the largest standardised shift.
-        screen_threshold: rows with a larger standardised disagreement take the second pass; None: all rows.
+        response_tail: of the largest standardised shift.
+        change_scale: standardises how far class probabilities move between the passes, K = 1.
+        change_tail: of the standardised change.
+        early_weight: what early evidence counts beside the shifts when a flagged row is answered.
+        screen_threshold: rows with a larger free score take the second pass; None: all rows.
         flag_threshold: rows with a larger combined score are flagged.
         suspicion: maps the combined score to the share of benign images that score lower.
     """
 
     disagreement_scale: ClassScale
     disagreement_tail: Curve
+    typicality_scale: ClassScale
+    typicality_tail: Curve
     response_scale: ClassScale
     response_tail: Curve
+    change_scale: ClassScale
+    change_tail: Curve
+    early_weight: float
     screen_threshold: float | None
     flag_threshold: float
     suspicion: Curve
@@ -186,7 +239,9 @@ class DefenceSpec:
         classes: C, number of logits.
         bounds: lowest and highest input value.
         readouts: the read-outs whose mean log-probabilities are the early evidence.
+        typicality: what benign features look like.
         gate: what is flagged.
+        view: how the second pass looks at an input, before the inverse perturbation.
         bank: the inverse perturbations: one row (universal), or one per class for policy ``always``.
 
     Raises:
@@ -197,7 +252,9 @@ class DefenceSpec:
     classes: int
     bounds: tuple[float, float]
     readouts: tuple[ReadOut, ...]
+    typicality: Typicality
     gate: Gate
+    view: View
     bank: Bank
 
     def __post_init__(self) -> None:
@@ -208,11 +265,17 @@ class DefenceSpec:
             )
         if not self.readouts:
             raise ExportError("expected at least one read-out")
+        if self.policy is Policy.ALWAYS and self.view:
+            raise ExportError("policy always answers under the inverse perturbation alone: expected no view")
+        check_view(self.view, self.bank.shape, self.bounds)
 
     @property
     def readout_size_bytes(self) -> int:
-        """Bytes of read-outs and class statistics."""
-        scales = (self.gate.disagreement_scale, self.gate.response_scale)
-        return sum(r.size_bytes for r in self.readouts) + sum(
-            int(s.mean.nbytes + s.inverse_std.nbytes) for s in scales
+        """Bytes of read-outs, typicality and class statistics."""
+        gate = self.gate
+        scales = (gate.disagreement_scale, gate.typicality_scale, gate.response_scale, gate.change_scale)
+        return (
+            sum(r.size_bytes for r in self.readouts)
+            + self.typicality.size_bytes
+            + sum(int(s.mean.nbytes + s.inverse_std.nbytes) for s in scales)
         )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export.spec import ClassScale, Curve, ReadOut
+from nip_export.spec import ClassScale, Curve, ReadOut, Typicality
 
 Doubles = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -33,6 +33,24 @@ def evidence(readouts: Sequence[ReadOut], pooled: Mapping[str, NDArray[np.floati
     return mean
 
 
+def distances(typicality: Typicality, pooled: NDArray[np.floating]) -> Doubles:
+    """Whitened distances (N, K) of pooled features (N, D) to every centre."""
+    whitened = pooled.astype(np.float64) @ typicality.weight.astype(np.float64) + typicality.bias
+    centres = typicality.centres.astype(np.float64)
+    squares = np.square(whitened).sum(1, keepdims=True) - 2 * whitened @ centres.T
+    lengths: Doubles = np.sqrt(np.maximum(squares + np.square(centres).sum(1), 0))
+    return lengths
+
+
+def change(raw: NDArray[np.floating], second: NDArray[np.floating]) -> Doubles:
+    """How far class probabilities move between the passes: (N, 1), their L1 distance, 0 to 2.
+
+    Source: Xu et al., "Feature Squeezing", NDSS 2018, which thresholds it as it is; here it is standardised.
+    """
+    moved: Doubles = np.abs(np.exp(log_softmax(second)) - np.exp(log_softmax(raw))).sum(1, keepdims=True)
+    return moved
+
+
 def own(values: NDArray[np.floating], predicted: Labels) -> Doubles:
     """The predicted class's entry (N, 1) of (N, C) values."""
     return np.take_along_axis(values, predicted[:, None], axis=1).astype(np.float64)
@@ -52,7 +70,7 @@ def disagreement(early: Doubles, predicted: Labels) -> Doubles:
 
 
 def shift(raw: NDArray[np.floating], perturbed: NDArray[np.floating], predicted: Labels) -> Doubles:
-    """How far every logit moves towards the predicted class's under the inverse perturbation: (N, C)."""
+    """How far every logit moves towards the predicted class's in the second pass: (N, C)."""
     moved: Doubles = (perturbed - own(perturbed, predicted)) - (raw - own(raw, predicted))
     return moved
 

@@ -1,7 +1,8 @@
 """Compares the defence's own numbers in a graph with what the manifest says of them.
 
-The perturbation is followed back from the second pass's input: whatever the values are called, what is added
-to an input is a stored int8 bank times its step, and what comes of it is cut at the input's bounds.
+The second pass's input is followed back: whatever the values are called, what is added to a view of an input
+is a stored int8 bank times its step, what comes of it is cut at the input's bounds, and the view is made of
+the input by the steps that the manifest names, with operators that pick, compare and average.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 
 from nip_runtime.artifact.agreement import AGAIN
 from nip_runtime.artifact.numbers import beyond, non_finite, read_numbers, to_float32
+from nip_runtime.artifact.view import check_view
 from nip_runtime.container import Container
 from nip_runtime.container.infos import NodeInfo
 from nip_runtime.container.reader import printable
@@ -147,9 +149,14 @@ def _check_perturbation(graph: _Constants, manifest: Manifest) -> None:
                 got=f"{value:.9g}",
                 fix=AGAIN,
             )
+    adds = manifest.gate is None or manifest.gate.rho
+    if not adds:
+        check_view(clip.inputs[0], graph.producers, graph.stored, graph.content, manifest)
+        return
     moved = graph.node(clip.inputs[0], "Add")
-    if len(moved.inputs) != 2 or graph.behind(moved.inputs[0], "Gather", axis=0) != manifest.input.name:
-        raise _no_perturbation(f"Add of {manifest.input.name}", ", ".join(moved.inputs))
+    if len(moved.inputs) != 2:
+        raise _no_perturbation("Add of a view and a perturbation", ", ".join(moved.inputs))
+    check_view(moved.inputs[0], graph.producers, graph.stored, graph.content, manifest)
     grid = graph.behind(graph.behind(moved.inputs[1], "Slice"), "Resize", mode=b"nearest")
     scaled = graph.node(grid, "Mul")
     if len(scaled.inputs) != 2:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.engine.cut import Sliceable
+from nip_runtime.engine.parts import screen_statistic
 from nip_runtime.errors import InputError
 from nip_runtime.manifest import InputSpec
-from nip_runtime.names import DISAGREEMENT, RAW_LOGITS, SCREEN_THRESHOLD, SCREENED
+from nip_runtime.names import RAW_LOGITS, SCREEN_THRESHOLD, SCREENED
 
 LOOKED_AT: Final = 24
 """Inputs that are made, or taken from the user's, to choose from."""
@@ -49,12 +50,12 @@ class Look:
     Attributes:
         inputs: (n, *shape) float32.
         raw_logits: (n, C) float32.
-        disagreement: (n,) float32, what the screen looks at.
+        statistic: (n,) float32, what the screen looks at.
     """
 
     inputs: Inputs
     raw_logits: NDArray[np.float32]
-    disagreement: NDArray[np.float32]
+    statistic: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +97,10 @@ class Mixture:
 
 def look(model: Sliceable, open_bytes: Open, input_name: str, inputs: Inputs) -> Look:
     """Run pass 1 over ``inputs``, as far as the screen."""
-    session = open_bytes(model.part([input_name], [RAW_LOGITS, DISAGREEMENT]))
-    raw_logits, disagreement = session.run([RAW_LOGITS, DISAGREEMENT], {input_name: inputs})
-    return Look(inputs, raw_logits, disagreement.reshape(len(inputs)))
+    outputs = [RAW_LOGITS, screen_statistic(model)]
+    session = open_bytes(model.part([input_name], outputs))
+    raw_logits, statistic = session.run(outputs, {input_name: inputs})
+    return Look(inputs, raw_logits, statistic.reshape(len(inputs)))
 
 
 def part_by_screen(found: Look) -> Mixture:
@@ -107,15 +109,15 @@ def part_by_screen(found: Look) -> Mixture:
     Raises:
         InputError: if the inputs do not differ in what the screen looks at.
     """
-    order = np.argsort(found.disagreement, kind="stable")
+    order = np.argsort(found.statistic, kind="stable")
     third = max(len(order) // 3, 1)
     calm, screened = order[:third], order[-third:]
-    low, high = found.disagreement[calm[-1]], found.disagreement[screened[0]]
+    low, high = found.statistic[calm[-1]], found.statistic[screened[0]]
     threshold = np.float32((float(low) + float(high)) / 2)
     if not low < threshold < high:
         raise InputError.mismatch(
             expected="inputs of which the screen can hold some apart from others",
-            got=f"{len(order)} with a disagreement from {float(low):.6g} to {float(high):.6g}",
+            got=f"{len(order)} with a statistic from {float(low):.6g} to {float(high):.6g}",
             fix="give other inputs with --data, or leave it out for random ones",
         )
     return Mixture(found.inputs[calm], found.inputs[screened], threshold)

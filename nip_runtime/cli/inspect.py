@@ -169,6 +169,7 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f" ({defence.bank.storage})",
         f"read-outs     {_size(defence.readout_size_bytes)}",
         f"gate          {', '.join(defence.tests)}; screen at {screen}, flag at {defence.flag_threshold:.4g}",
+        *_gate_lines(manifest),
         f"calibration   {calibration.images} benign images, budget {calibration.benign_budget:.1%}",
         f"  flagged     {calibration.flag_rate}, of all: {manifest.flag_rate_all or 'not recorded'}",
         f"  pass 2      {calibration.pass2_rate}",
@@ -183,6 +184,27 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f"weights       {manifest.digests.weights}",
         *(f"known limit   {limit}" for limit in manifest.known_limits),
     ]
+
+
+def _gate_lines(manifest: Manifest) -> list[str]:
+    gate = manifest.gate
+    if gate is None:
+        return ["second view   rho (this file is older than others)"]
+    lines = [
+        f"second view   {_view_text(gate.view, gate.rho)}",
+        f"typicality    layer {gate.typicality_layer}, {gate.centres} class centres in {gate.directions}"
+        " directions",
+        f"answer        shifts and {gate.early_weight:.2g} of the early evidence",
+    ]
+    return lines + [
+        f"  view tried  {_view_text(tried.view, tried.rho)}: keeps {tried.kept}, tells own mistakes"
+        f" {tried.told:.2f}, repairs {tried.repaired}, moves {tried.strength:.2f}"
+        for tried in gate.views_tried
+    ]
+
+
+def _view_text(view: tuple[str, ...], rho: bool) -> str:
+    return "+".join([*view, *(["rho"] if rho else [])])
 
 
 def _precision_lines(manifest: Manifest) -> list[str]:

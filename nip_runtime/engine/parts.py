@@ -42,6 +42,11 @@ def has_screen(model: Sliceable) -> bool:
     return names.ROWS in model.computed
 
 
+def screen_statistic(model: Sliceable) -> str:
+    """Name of the value that a file's screen looks at."""
+    return names.FREE_SCORE if names.FREE_SCORE in model.computed else names.DISAGREEMENT
+
+
 def can_be_cut(model: Sliceable) -> bool:
     """Whether a file has the values at which it is cut; earlier versions wrote others."""
     return not _lacking(model)
@@ -84,7 +89,7 @@ def _part(model: Sliceable, inputs: Sequence[str], outputs: Sequence[str]) -> Pa
 
 def _seen(model: Sliceable) -> list[str]:
     """What the first pass leaves for the rest."""
-    seen = [names.RAW_LOGITS, names.PREDICTED, names.EARLY, names.DISAGREEMENT]
+    seen = [names.RAW_LOGITS, names.PREDICTED, names.EARLY, screen_statistic(model)]
     if has_screen(model):
         return [*seen, names.SCREENED, names.CALM_SUSPICION, names.CALM_CANDIDATE]
     return [*seen, names.HYPOTHESIS] if names.HYPOTHESIS in model.computed else seen

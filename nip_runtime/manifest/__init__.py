@@ -8,6 +8,7 @@ from nip_runtime.manifest.model import (
     ConversionInfo,
     DefenceInfo,
     Digests,
+    GateInfo,
     InputSpec,
     Layout,
     Manifest,
@@ -20,6 +21,8 @@ from nip_runtime.manifest.model import (
     SettingsInfo,
     TapInfo,
     VerificationInfo,
+    ViewInfo,
+    ViewStep,
 )
 from nip_runtime.manifest.reader import read_manifest
 
@@ -31,6 +34,7 @@ __all__ = [
     "ConversionInfo",
     "DefenceInfo",
     "Digests",
+    "GateInfo",
     "InputSpec",
     "Layout",
     "Manifest",
@@ -43,5 +47,7 @@ __all__ = [
     "SettingsInfo",
     "TapInfo",
     "VerificationInfo",
+    "ViewInfo",
+    "ViewStep",
     "read_manifest",
 ]

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from nip_runtime.rates import Rate
 
-SCHEMA_VERSION: Final = "1.2"
+SCHEMA_VERSION: Final = "1.3"
 """Version this package writes. A reader refuses another major and ignores what a newer minor adds.
 
-1.1 added ``precision``, ``conversion`` and ``settings``; 1.2 ``flag_rate_all``."""
+1.1 added ``precision``, ``conversion`` and ``settings``; 1.2 ``flag_rate_all``; 1.3 ``gate``."""
 
 _VERSION: Final = re.compile(r"[0-9]+\.[0-9]+")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -73,6 +73,23 @@ class PerturbationMethod(StrEnum):
     """Signed gradient ascent with momentum over benign batches, within ε and the value bounds."""
     ONE_STEP = "one-step"
     """The published form: the mean input gradient divided by its root mean square, scaled, cut at ε."""
+
+
+class ViewStep(StrEnum):
+    """A step of the view under which the second pass looks at an input."""
+
+    MIRROR = "mirror"
+    """The last axis turned round."""
+    SHIFT = "shift"
+    """Moved by one entry along every spatial axis, the first entry repeated behind it."""
+    MEDIAN = "median"
+    """The median of 3×3 pixels, the edge repeated outside."""
+    BLUR = "blur"
+    """Neighbours weighed 1:2:1 along every spatial axis, the edge repeated outside."""
+    GAIN = "gain"
+    """Multiplied by 0.9."""
+    BITS = "bits"
+    """Rounded to the nearest of four values, evenly spaced between the bounds."""
 
 
 def _require(condition: bool, field: str, expected: str, got: object) -> None:
@@ -254,6 +271,55 @@ class SettingsInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ViewInfo:
+    """A view that was tried on benign images.
+
+    ``kept`` is the share of rightly classified images that keep their class under it; ``told`` the
+    probability that the response is larger for one of the network's own mistakes than for a right answer;
+    ``repaired`` the share of those mistakes whose class the defence's answer would name; ``strength`` how far
+    features move, as a share of their mean distance from the benign mean.
+    """
+
+    view: tuple[ViewStep, ...]
+    rho: bool
+    kept: Rate
+    told: float
+    repaired: Rate
+    strength: float
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.told <= 1, "told", "a probability", self.told)
+        _require(0 <= self.strength < math.inf, "strength", "0 or more", self.strength)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateInfo:
+    """How the second pass looks at an input, and what typicality and answer are made of.
+
+    ``view`` lists the steps in order, ``rho`` tells whether the inverse perturbation is added behind them.
+    Typicality is the distance to the nearest of ``centres`` benign class means of ``typicality_layer``, in
+    ``directions`` whitened directions. ``early_weight`` is what early evidence counts beside the shifts.
+    ``views_tried`` is empty where the user named the view.
+    """
+
+    view: tuple[ViewStep, ...]
+    rho: bool
+    typicality_layer: str
+    centres: int
+    directions: int
+    early_weight: float
+    views_tried: tuple[ViewInfo, ...]
+
+    def __post_init__(self) -> None:
+        _require(len(set(self.view)) == len(self.view), "view", "every step at most once", self.view)
+        _require(self.rho or len(self.view) > 0, "rho", "true where the view has no step", self.rho)
+        _require(self.typicality_layer != "", "typicality_layer", "a layer", self.typicality_layer)
+        _require(self.centres >= 1, "centres", "at least 1", self.centres)
+        _require(self.directions >= 1, "directions", "at least 1", self.directions)
+        _require(0 <= self.early_weight < math.inf, "early_weight", "0 or more", self.early_weight)
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerificationInfo:
     """How the finished file compared with its references, over ``images`` run at each size of ``batches``.
 
@@ -311,9 +377,9 @@ class Provenance:
 class Manifest:
     """Everything a defended file says about itself. Read one with :func:`read_manifest`.
 
-    ``conversion`` is None for fp32, ``settings`` and ``flag_rate_all`` where the file is older than them: see
-    `ADDED`. ``flag_rate_all`` is the share of all benign images, misclassified ones too, that were flagged:
-    the rate to expect of traffic, which has no labels.
+    ``conversion`` is None for fp32, ``settings``, ``flag_rate_all`` and ``gate`` where the file is older than
+    them: see `ADDED`. ``flag_rate_all`` is the share of all benign images, misclassified ones too, that
+    were flagged: the rate to expect of traffic, which has no labels.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -326,6 +392,7 @@ class Manifest:
     defence: DefenceInfo
     calibration: CalibrationInfo
     flag_rate_all: Rate | None = None
+    gate: GateInfo | None = None
     verification: VerificationInfo
     digests: Digests
     provenance: Provenance
@@ -344,7 +411,11 @@ class Manifest:
         return json.dumps(plain(self), ensure_ascii=False, allow_nan=False)
 
 
-ADDED: Final = {1: frozenset({"precision", "conversion", "settings"}), 2: frozenset({"flag_rate_all"})}
+ADDED: Final = {
+    1: frozenset({"precision", "conversion", "settings"}),
+    2: frozenset({"flag_rate_all"}),
+    3: frozenset({"gate"}),
+}
 """Fields of :class:`Manifest` by the minor version that added them; older files lack them."""
 
 

@@ -20,7 +20,7 @@ def attach_defence(backbone: Backbone, spec: DefenceSpec, taps: dict[str, Tap]) 
     """Extend the backbone's graph, in place, by the defence.
 
     Args:
-        backbone: exported with (at least) the read-outs' taps.
+        backbone: exported with (at least) the taps of read-outs and features.
         spec: the defence.
         taps: the tapped layers by name.
 
@@ -28,10 +28,11 @@ def attach_defence(backbone: Backbone, spec: DefenceSpec, taps: dict[str, Tap]) 
         The backbone's model with the original input, and the outputs of the contract.
 
     Raises:
-        ExportError: a read-out's layer is not among the taps.
+        ExportError: a layer of the read-outs, or that of the features, is not among the taps.
     """
     values = dict(backbone.taps)
-    missing = [r.tap for r in spec.readouts if r.tap not in values or r.tap not in taps]
+    needed = [*(readout.tap for readout in spec.readouts), spec.typicality.tap]
+    missing = [tap for tap in needed if tap not in values or tap not in taps]
     if missing:
         raise ExportError(f"the backbone was exported without the taps {', '.join(missing)}")
     model = backbone.model

@@ -6,6 +6,7 @@ that pass 1 had for the others.
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from nip_export.attach.editor import PLENTY, GraphEditor
@@ -34,11 +35,11 @@ class GatePass(ir.passes.InPlacePass):
         gate = self.spec.gate
         is_predicted = editor.row_is_predicted(self.spec.classes)
         response = editor.largest(editor.without(editor.value(SHIFTS), is_predicted))
-        response_score = editor.curve(response, gate.response_tail, label="response_tail")
-        disagreement_score = editor.curve(
-            editor.taken(names.DISAGREEMENT), gate.disagreement_tail, label="disagreement_tail"
-        )
-        score = editor.op("Add", [disagreement_score, response_score])
+        tests = [
+            editor.curve(response, gate.response_tail, label="response_tail"),
+            editor.curve(self._change(editor), gate.change_tail, label="change_tail"),
+        ]
+        score = editor.op("Add", [editor.taken(names.FREE_SCORE), editor.op("Add", tests)])
         threshold = editor.constant("flag_threshold", gate.flag_threshold)
         # Negated, so that NaN is flagged, as in the oracle.
         calm = editor.op("LessOrEqual", [score, threshold], dtype=BOOL)
@@ -55,6 +56,20 @@ class GatePass(ir.passes.InPlacePass):
         ):
             result.shape = ir.Shape([BATCH_AXIS])
         return ir.passes.PassResult(model, modified=True)
+
+    def _change(self, editor: GraphEditor) -> ir.Value:
+        """How far class probabilities move between the passes (rows, 1), standardised."""
+        before, after = (
+            editor.op("Softmax", [logits], {"axis": 1})
+            for logits in (editor.taken(names.RAW_LOGITS), editor.value(names.SECOND_LOGITS))
+        )
+        moved = editor.op("Abs", [editor.op("Sub", [after, before])])
+        change = editor.op(
+            "ReduceSum", [moved, editor.constant("class_axis", [1], np.int64)], {"keepdims": 1}
+        )
+        return editor.standardise(
+            change, self.spec.gate.change_scale, editor.taken(names.PREDICTED), label="change"
+        )
 
 
 class AnswerPass(ir.passes.InPlacePass):
@@ -77,7 +92,9 @@ class AnswerPass(ir.passes.InPlacePass):
             candidate = editor.op("Identity", [editor.value(names.HYPOTHESIS)], name=names.CANDIDATE)
             logits = editor.op("Identity", [editor.value(names.SECOND_LOGITS)], name=self.output_name)
         else:
-            evidence = editor.op("Add", [editor.taken(names.EARLY), editor.value(SHIFTS)])
+            weight = editor.constant("early_weight", self.spec.gate.early_weight)
+            early = editor.op("Mul", [editor.taken(names.EARLY), weight])
+            evidence = editor.op("Add", [early, editor.value(SHIFTS)])
             others = editor.without(evidence, editor.row_is_predicted(self.spec.classes))
             best = editor.op("ArgMax", [others], {"axis": 1, "keepdims": 0}, dtype=INT64)
             candidate = editor.put_back(best, names.CALM_CANDIDATE, name=names.CANDIDATE)

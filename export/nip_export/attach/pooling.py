@@ -10,27 +10,28 @@ from numpy.typing import NDArray
 
 from nip_export.attach.editor import GraphEditor
 from nip_export.capture import TapKind, cell_bounds
-from nip_export.spec import ReadOut
 
 
-def pool(editor: GraphEditor, activation: ir.Value, readout: ReadOut, shape: tuple[int, ...]) -> ir.Value:
-    """Pool an activation of per-sample `shape` to (N, D).
+def pool(
+    editor: GraphEditor, tap: str, activation: ir.Value, kind: TapKind, shape: tuple[int, ...], *, cells: int
+) -> ir.Value:
+    """Pool an activation of per-sample `shape` to (N, D) by a grid of `cells` per spatial axis.
 
     Equal cells are an AveragePool, which onnxruntime runs in the convolutions' own memory layout. Unequal
     ones are one product with a constant matrix: slicing and averaging every cell cost a small transformer a
     seventh of its pass.
     """
-    if readout.kind is TapKind.VECTOR:
+    if kind is TapKind.VECTOR:
         return activation
-    if readout.kind is TapKind.TOKENS:
+    if kind is TapKind.TOKENS:
         return editor.op("ReduceMean", [activation], {"axes": [1], "keepdims": 0})
-    channels, lengths, cells = shape[0], shape[1:], readout.cells
+    channels, lengths = shape[0], shape[1:]
     if all(length % cells == 0 for length in lengths):
         kernel = [length // cells for length in lengths]
         grid = editor.op("AveragePool", [activation], {"kernel_shape": kernel, "strides": kernel})
         return editor.op("Flatten", [grid], {"axis": 1})
-    flat = editor.constant(f"cells/{readout.tap}/shape", [0, channels, math.prod(lengths)], np.int64)
-    matrix = editor.constant(f"cells/{readout.tap}/mean", cell_means(lengths, cells))
+    flat = editor.constant(f"cells/{tap}/shape", [0, channels, math.prod(lengths)], np.int64)
+    matrix = editor.constant(f"cells/{tap}/mean", cell_means(lengths, cells))
     means = editor.op("MatMul", [editor.op("Reshape", [activation, flat]), matrix])
     return editor.op("Flatten", [means], {"axis": 1})
 

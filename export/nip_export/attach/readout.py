@@ -1,4 +1,4 @@
-"""Pass 1's read-out in the graph: what the early layers make of the input, and whether they disagree.
+"""Pass 1's tests in the graph: whether early layers disagree, and whether the features are typical.
 
 Every operator here runs on every row of every batch, so there are as few as the definition allows.
 """
@@ -12,7 +12,6 @@ import onnx_ir as ir
 
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.pooling import pool
-from nip_export.calibrate import compose
 from nip_export.spec import DefenceSpec, ReadOut
 from nip_runtime import names
 from nip_runtime.manifest import Policy
@@ -33,10 +32,10 @@ def weights(editor: GraphEditor, readout: ReadOut) -> ir.Value:
 
 
 class ReadOutPass(ir.passes.InPlacePass):
-    """Add predicted class, early evidence and disagreement; under a screen, who takes the second pass.
+    """Add predicted class, early evidence and free score; under a screen, who takes the second pass.
 
     Rows that the screen lets pass get their suspicion and candidate here too: nothing after this pass
-    concerns them. Needs the raw logits and the read-outs' tapped activations in the graph.
+    concerns them. Needs the raw logits, and the tapped activations of read-outs and features, in the graph.
 
     Args:
         spec: the defence.
@@ -77,9 +76,15 @@ class ReadOutPass(ir.passes.InPlacePass):
             gate.disagreement_scale,
             predicted,
             label="disagreement",
-            name=names.DISAGREEMENT,
         )
-        disagreement.shape = ir.Shape([BATCH_AXIS, 1])
+        distance = editor.standardise(
+            self._distance(editor), gate.typicality_scale, predicted, label="typicality"
+        )
+        free = [
+            editor.curve(disagreement, gate.disagreement_tail, label="disagreement_tail"),
+            editor.curve(distance, gate.typicality_tail, label="typicality_tail"),
+        ]
+        editor.op("Add", free, name=names.FREE_SCORE, shape=[BATCH_AXIS, 1])
         if gate.screen_threshold is not None:
             self._screen(editor, gate.screen_threshold, others)
         return ir.passes.PassResult(model, modified=True)
@@ -88,7 +93,7 @@ class ReadOutPass(ir.passes.InPlacePass):
         opinions = []
         for readout in self.spec.readouts:
             value, shape = self.taps[readout.tap]
-            pooled = pool(editor, editor.value(value), readout, shape)
+            pooled = pool(editor, readout.tap, editor.value(value), readout.kind, shape, cells=readout.cells)
             bias = editor.constant(f"readout/{readout.tap}/bias", readout.bias)
             scores = editor.op("Gemm", [pooled, weights(editor, readout), bias])
             name = names.EARLY if len(self.spec.readouts) == 1 else None
@@ -97,21 +102,40 @@ class ReadOutPass(ir.passes.InPlacePass):
         early.shape = ir.Shape([BATCH_AXIS, self.spec.classes])
         return early
 
+    def _distance(self, editor: GraphEditor) -> ir.Value:
+        """Distance (N, 1) of the features to the nearest centre; squares are expanded into products."""
+        typicality = self.spec.typicality
+        value, shape = self.taps[typicality.tap]
+        features = pool(editor, typicality.tap, editor.value(value), typicality.kind, shape, cells=1)
+        stored = {
+            "weight": typicality.weight,
+            "bias": typicality.bias,
+            "centres": -2 * typicality.centres.T,
+            "squares": np.square(typicality.centres.astype(np.float64)).sum(1),
+        }
+        weight, bias, centres, squares = (
+            editor.constant(f"typicality_{name}", values) for name, values in stored.items()
+        )
+        whitened = editor.op("Gemm", [features, weight, bias])
+        apart = editor.op("Gemm", [whitened, centres, squares])
+        nearest = editor.op("ReduceMin", [apart], {"axes": [1], "keepdims": 1})
+        own = editor.op("ReduceSumSquare", [whitened], {"axes": [1], "keepdims": 1})
+        # Rounding may carry the sum below 0.
+        square = editor.op("Max", [editor.op("Add", [own, nearest]), editor.constant("zero", 0.0)])
+        return editor.op("Sqrt", [square])
+
     def _screen(self, editor: GraphEditor, threshold: float, others: ir.Value) -> None:
         """Who takes the second pass, and the answers of those who do not."""
         cut = editor.constant("screen_threshold", threshold)
         # Negated, so that NaN takes the second pass, as in the oracle.
-        calm = editor.op("LessOrEqual", [editor.value(names.DISAGREEMENT), cut], dtype=BOOL)
+        free = editor.value(names.FREE_SCORE)
+        calm = editor.op("LessOrEqual", [free, cut], dtype=BOOL)
         editor.op("Not", [calm], name=names.SCREENED, shape=[BATCH_AXIS, 1])
-        # Their score is the disagreement's alone, so one curve tells their suspicion.
-        suspicion = editor.curve(
-            editor.value(names.DISAGREEMENT),
-            compose(self.spec.gate.suspicion, self.spec.gate.disagreement_tail),
-            label="calm_suspicion",
-            name=names.CALM_SUSPICION,
-            flat=True,
-        )
-        suspicion.shape = ir.Shape([BATCH_AXIS])
+        # Their score is the free tests' alone.
+        rank = editor.curve(free, self.spec.gate.suspicion, label="suspicion", flat=True)
+        # Rounding must not carry the sum of the curve's steps past 1.
+        one = editor.constant("one", 1.0)
+        editor.op("Min", [rank, one], name=names.CALM_SUSPICION, shape=[BATCH_AXIS])
         editor.op(
             "ArgMax",
             [others],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nip_export.attach.editor import UNLIMITED
 from nip_export.capture import TapKind
-from nip_export.spec import Bank, ClassScale, Curve, DefenceSpec, Gate, ReadOut
+from nip_export.spec import Bank, ClassScale, Curve, DefenceSpec, Gate, ReadOut, Typicality
 from nip_runtime.artifact import Artifact, read_artifact
 from nip_runtime.errors import ArtifactError
 from nip_runtime.manifest import TapInfo
@@ -54,30 +54,57 @@ def recover_spec(path: str | Path, kinds: Mapping[str, TapKind]) -> DefenceSpec:
 def _spec(
     artifact: Artifact, found: Mapping[str, NDArray[np.generic]], kinds: Mapping[str, TapKind]
 ) -> DefenceSpec:
-    manifest = artifact.manifest
+    manifest, described = artifact.manifest, artifact.manifest.gate
+    if described is None:
+        raise ArtifactError.mismatch(
+            expected="a file of manifest 1.3 or newer, whose gate this version knows",
+            got=f"manifest {manifest.schema_version}",
+            fix="export the model again with this version; sessions still run the file",
+        )
     gate = Gate(
         disagreement_scale=_scale(found, "disagreement"),
         disagreement_tail=_curve(found, "disagreement_tail"),
+        typicality_scale=_scale(found, "typicality"),
+        typicality_tail=_curve(found, "typicality_tail"),
         response_scale=_scale(found, "response"),
         response_tail=_curve(found, "response_tail"),
+        change_scale=_scale(found, "change"),
+        change_tail=_curve(found, "change_tail"),
+        early_weight=_number(found, "early_weight") if "early_weight" in found else described.early_weight,
         screen_threshold=_number(found, "screen_threshold") if "screen_threshold" in found else None,
         flag_threshold=_number(found, "flag_threshold"),
         suspicion=_curve(found, "suspicion"),
     )
     readouts = tuple(_readout(tap, kinds[tap.name], found) for tap in manifest.defence.taps)
-    bank = Bank(
-        steps=found["bank"].astype(np.int8),
-        step_size=_number(found, "bank_step_size"),
-        factor=int(found["bank_scales"].astype(np.float32)[-1]) if "bank_scales" in found else 1,
-        shape=manifest.input.shape,
+    typicality = Typicality(
+        tap=described.typicality_layer,
+        kind=kinds[described.typicality_layer],
+        weight=found["typicality_weight"].astype(np.float32),
+        bias=found["typicality_bias"].astype(np.float32),
+        centres=np.ascontiguousarray(found["typicality_centres"].astype(np.float32).T / np.float32(-2)),
     )
     return DefenceSpec(
         policy=manifest.policy,
         classes=manifest.output.classes,
         bounds=manifest.input.bounds,
         readouts=readouts,
+        typicality=typicality,
         gate=gate,
-        bank=bank,
+        view=described.view,
+        bank=_bank(artifact, found),
+    )
+
+
+def _bank(artifact: Artifact, found: Mapping[str, NDArray[np.generic]]) -> Bank:
+    stated, shape = artifact.manifest.defence.bank, artifact.manifest.input.shape
+    if "bank" not in found:  # nothing is added, and nothing stored
+        factor = -(-shape[-1] // stated.shape[-1])
+        return Bank(np.zeros((stated.rows, *stated.shape), np.int8), 1.0, factor, shape)
+    return Bank(
+        steps=found["bank"].astype(np.int8),
+        step_size=_number(found, "bank_step_size"),
+        factor=int(found["bank_scales"].astype(np.float32)[-1]) if "bank_scales" in found else 1,
+        shape=shape,
     )
 
 

@@ -1,4 +1,4 @@
-"""Pass 2 in the graph: the backbone on inputs under their inverse perturbation, and how the logits move."""
+"""Pass 2 in the graph: the backbone on a second view of inputs, perturbed or not, and how the logits move."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import onnx_ir as ir
 from nip_export.attach.clone import clone_backbone
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.names import SHIFTS
+from nip_export.attach.view import add_view
 from nip_export.spec import DefenceSpec
 from nip_runtime import names
 from nip_runtime.manifest import Policy
@@ -66,7 +67,9 @@ class ResponsePass(ir.passes.InPlacePass):
             places = editor.op("NonZero", [editor.value(names.SCREENED)], dtype=ir.DataType.INT64)
             first = editor.constant("first", 0, np.int64)
             editor.op("Gather", [places, first], {"axis": 0}, name=names.ROWS, shape=[names.SCREENED_ROWS])
-        moved = editor.op("Add", [editor.taken(self.input_name), perturbation(editor, spec)])
+        moved = add_view(editor, editor.taken(self.input_name), spec.view, spec.bank.shape, spec.bounds)
+        if spec.bank.adds:
+            moved = editor.op("Add", [moved, perturbation(editor, spec)])
         low, high = spec.bounds
         perturbed = editor.op(
             "Clip",

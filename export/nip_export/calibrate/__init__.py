@@ -1,17 +1,23 @@
 """Thresholds from held-out benign inputs alone, to a stated benign budget."""
 
-from nip_export.calibrate.curves import compose, fit_suspicion, fit_tail
-from nip_export.calibrate.gate import Calibration, calibrate, fit_tests, set_screen, set_threshold
+from nip_export.calibrate.curves import fit_suspicion, fit_tail, weighted
+from nip_export.calibrate.gate import Calibration, Known, calibrate, fit_tests, set_screen, set_threshold
 from nip_export.calibrate.scales import fit_scale
+from nip_export.calibrate.typicality import fit_typicality
+from nip_export.calibrate.view import ViewTrial, choose_view
 
 __all__ = [
     "Calibration",
+    "Known",
+    "ViewTrial",
     "calibrate",
-    "compose",
+    "choose_view",
     "fit_scale",
     "fit_suspicion",
     "fit_tail",
     "fit_tests",
+    "fit_typicality",
     "set_screen",
     "set_threshold",
+    "weighted",
 ]

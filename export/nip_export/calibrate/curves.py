@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_export.spec import Curve
-from nip_export.statistics import apply_curve
 
 TAIL_LEVELS = (0.9, 0.75, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.055, 0.04, 0.03, 0.02, 0.014, 0.01)
 """Benign shares beyond a knot."""
@@ -68,34 +67,11 @@ def fit_suspicion(benign: NDArray[np.float64]) -> Curve:
     return polyline(knots, shares, last_slope=0.0)
 
 
-def compose(outer: Curve, inner: Curve) -> Curve:
-    """The one curve that is `outer` of `inner`, where that is a share: kept just below 1 against rounding.
-
-    Neither falls, so it bends only where `inner` does and where `inner` reaches a bend of `outer`.
-
-    Args:
-        outer: from 0 to 1, constant behind its last bend.
-        inner: any.
-    """
-    bends, levels = _bends(inner), apply_curve(inner, _bends(inner))
-    points = list(bends)
-    for level in _bends(outer):
-        piece = int(np.searchsorted(levels, level))
-        if piece == len(levels) and inner.slopes[-1] > 0:
-            points.append(float(bends[-1] + (level - levels[-1]) / inner.slopes[-1]))
-        elif 0 < piece < len(levels):
-            share = (level - levels[piece - 1]) / (levels[piece] - levels[piece - 1])
-            points.append(float(bends[piece - 1] + share * (bends[piece] - bends[piece - 1])))
-    exact = np.unique(points)
-    shares = np.minimum(apply_curve(outer, apply_curve(inner, exact)), 1 - 1e-6)
-    knots = exact.astype(np.float32)
-    for i in range(1, len(knots)):  # bends that float32 can't tell apart stay apart by its smallest step
-        knots[i] = max(knots[i], np.nextafter(knots[i - 1], np.float32(np.inf)))
-    return polyline(knots.astype(np.float64), shares, last_slope=0.0)
-
-
-def _bends(curve: Curve) -> NDArray[np.float64]:
-    """Where a curve's slope changes, rising."""
-    knots = curve.knots.astype(np.float64)
-    end = knots[-1] + float(curve.widths[-1])
-    return np.append(knots, end) if math.isfinite(end) else knots
+def weighted(curve: Curve, weight: float) -> Curve:
+    """A curve times a weight of at least 0."""
+    return Curve(
+        base=curve.base * weight,
+        knots=curve.knots,
+        widths=curve.widths,
+        slopes=(curve.slopes * np.float32(weight)).astype(np.float32),
+    )

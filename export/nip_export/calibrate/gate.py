@@ -1,28 +1,29 @@
-"""The gate: two tests that fail together only by chance on benign inputs, cut at the benign budget.
+"""The gate: tests that fail together only by chance on benign inputs, cut at the benign budget.
 
-**Disagreement** (pass 1): how much more the early read-outs believe in another class than in the predicted
-one. **Response** (pass 2): how far another class's logit rises towards the predicted one's under the inverse
-perturbation. Both are standardised per predicted class, turned into benign −log₁₀ p, and added (Fisher's
-method, up to a factor); the sum is cut so that, with 90 % confidence, at most the stated share of
-correctly classified benign inputs exceeds it.
-The screen is a cut on the disagreement alone, so that most benign inputs never take the second pass.
+Free, on pass 1: **disagreement**, how much more the early read-outs believe in another class than in the
+predicted one, and **typicality**, how far the features lie from every benign class centre. Their sum is the
+free score; the screen is a cut on it, so that most benign inputs never take the second pass. On pass 2, the
+**response** to the second view: how far another class's logit rises towards the predicted one's, and how far
+the class probabilities move. Each is standardised per predicted class and turned into a benign −log₁₀ p; the
+weighted sum (Fisher's method, up to factors) is cut so that, with 90 % confidence, at most the stated share
+of correctly classified benign inputs exceeds it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nip_export import statistics
-from nip_export.calibrate.curves import fit_suspicion, fit_tail
-from nip_export.calibrate.scales import fit_scale
-from nip_export.decision import Reading, decide, read_gate
+from nip_export.calibrate.curves import fit_suspicion, fit_tail, weighted
+from nip_export.calibrate.scales import fit_scale, silent, with_rows
+from nip_export.decision import FirstLook, Reading, decide, free_score, read_gate
 from nip_export.network import Passed
-from nip_export.spec import Gate, ReadOut
+from nip_export.spec import ClassScale, Curve, Gate, ReadOut, Typicality
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Policy
 from nip_runtime.rates import Rate
@@ -32,6 +33,26 @@ DOUBT = 0.1
 """Probability with which a gate may flag more than the budget on inputs like those it was fitted to."""
 LEAST_CORRECT = 50
 """Correctly classified benign inputs without which no threshold is set."""
+DISAGREEMENT_WEIGHT, TYPICALITY_WEIGHT, RESPONSE_WEIGHT, CHANGE_WEIGHT = 0.5, 0.5, 1.0, 0.5
+"""What each test counts. The largest shift sees most on every network tried; the others depend on each other
+and on it, so at full weight they would drown it. Chosen on three networks, see the research log."""
+EARLY_WEIGHT = 0.4
+"""What early evidence that knows everything would count beside the shifts; see :func:`early_weight`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What was fitted to profile images, and which classes these were of.
+
+    Attributes:
+        readouts: of the early evidence.
+        typicality: what benign features look like.
+        present: (C,) bool: classes with profile images.
+    """
+
+    readouts: tuple[ReadOut, ...]
+    typicality: Typicality
+    present: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,55 +103,99 @@ def cut(scores: NDArray[np.float64], exceeding: int) -> float:
     return float(ordered[-exceeding - 1 :][:2].mean())
 
 
-def fit_tests(
-    early: NDArray[np.float64],
-    raw: NDArray[np.floating],
-    perturbed: NDArray[np.floating],
-) -> Gate:
-    """Fit the two tests to correctly classified benign inputs: a gate without screen that flags nothing yet.
+def early_weight(early: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """What early evidence counts in the answer: by the share of the label's information that it has.
+
+    0.4 × (1 − mean surprise at the true label ÷ surprise of a guess), at least 0: read-outs that know nothing
+    say nothing. Fitted weights (a multinomial logistic fit to benign labels, or to benign mistakes) trust the
+    early layers and the second view's logits, which attacks move, over the shifts, and answer worse.
 
     Args:
         early: early evidence (N, C).
-        raw: logits (N, C).
-        perturbed: logits (N, C) under the inverse perturbation.
+        labels: (N,) int64, true classes.
     """
-    predicted, classes = raw.argmax(1), raw.shape[1]
-    distance = statistics.disagreement(early, predicted)
+    surprise = -float(np.take_along_axis(early, labels[:, None], axis=1).mean())
+    return EARLY_WEIGHT * max(0.0, 1 - surprise / math.log(early.shape[1]))
+
+
+def fit_tests(
+    look: FirstLook,
+    second: NDArray[np.floating],
+    known: Known,
+    *,
+    early_weight: float,
+) -> Gate:
+    """Fit the tests to correctly classified benign inputs: a gate without screen that flags nothing yet.
+
+    Args:
+        look: pass 1 over N inputs.
+        second: logits (N, C) in the second pass.
+        known: what was fitted to other benign inputs.
+        early_weight: what early evidence counts in the answer.
+    """
+    predicted, classes = look.predicted, look.raw.shape[1]
+    absent = ~known.present
+
+    def tail(values: NDArray[np.float64], weight: float) -> Curve:
+        return weighted(fit_tail(values), weight)
+
+    distance = statistics.disagreement(look.early, predicted)
     disagreement_scale = fit_scale(distance, predicted, classes=classes)
-    disagreement = statistics.standardise(distance, disagreement_scale, predicted)[:, 0]
-    moved = statistics.shift(raw, perturbed, predicted)
+    # Of a class without images the read-outs know nothing, and its features have no centre to be near to.
+    disagreement_scale = with_rows(disagreement_scale, silent(classes), absent)
+    typicality_scale = fit_scale(look.distance, predicted, classes=classes)
+    if absent.any():
+        strange = fit_scale(_strangers(look, known), np.zeros_like(predicted), classes=1)
+        typicality_scale = with_rows(typicality_scale, strange, absent)
+    moved = statistics.shift(look.raw, second, predicted)
     response_scale = fit_scale(moved, predicted, classes=classes)
     shifts = statistics.standardise(moved, response_scale, predicted)
+    change = statistics.change(look.raw, second)
+    change_scale = fit_scale(change, predicted, classes=classes)
+
+    def standard(values: NDArray[np.float64], scale: ClassScale) -> NDArray[np.float64]:
+        return statistics.standardise(values, scale, predicted)[:, 0]
+
     return Gate(
         disagreement_scale=disagreement_scale,
-        disagreement_tail=fit_tail(disagreement),
+        disagreement_tail=tail(standard(distance, disagreement_scale), DISAGREEMENT_WEIGHT),
+        typicality_scale=typicality_scale,
+        typicality_tail=tail(standard(look.distance, typicality_scale), TYPICALITY_WEIGHT),
         response_scale=response_scale,
-        response_tail=fit_tail(statistics.without(shifts, predicted).max(1)),
+        response_tail=tail(statistics.without(shifts, predicted).max(1), RESPONSE_WEIGHT),
+        change_scale=change_scale,
+        change_tail=tail(standard(change, change_scale), CHANGE_WEIGHT),
+        early_weight=early_weight,
         screen_threshold=None,
         flag_threshold=np.inf,
         suspicion=fit_suspicion(np.zeros(1)),
     )
 
 
-def set_screen(
-    gate: Gate, early: NDArray[np.float64], raw: NDArray[np.floating], *, screen_rate: float | None
-) -> Gate:
+def _strangers(look: FirstLook, known: Known) -> NDArray[np.float64]:
+    """Distances (N, 1) as they would be if each input's predicted class had no centre."""
+    others = look.apart.copy()
+    if others.shape[1] > 1:
+        own = np.cumsum(known.present) - 1
+        rows = np.flatnonzero(known.present[look.predicted])
+        others[rows, own[look.predicted[rows]]] = np.inf
+    nearest: NDArray[np.float64] = others.min(1, keepdims=True)
+    return nearest
+
+
+def set_screen(gate: Gate, look: FirstLook, *, screen_rate: float | None) -> Gate:
     """The same gate letting as many benign inputs as allowed into the second pass.
 
     Args:
         gate: its tests.
-        early: early evidence (N, C) of benign inputs as they come, misclassified ones among them.
-        raw: their logits (N, C).
+        look: pass 1 over N benign inputs as they come, misclassified ones among them.
         screen_rate: share of inputs like these that may take the second pass; kept with 90 % confidence as
             the budget is, see :func:`allowed_flags`. None or 1: all do.
     """
     if screen_rate is None or screen_rate >= 1:
         return gate
-    predicted = raw.argmax(1)
-    disagreement = statistics.standardise(
-        statistics.disagreement(early, predicted), gate.disagreement_scale, predicted
-    )[:, 0]
-    return replace(gate, screen_threshold=cut(disagreement, allowed_flags(len(raw), screen_rate)))
+    threshold = cut(free_score(gate, look), allowed_flags(len(look.raw), screen_rate))
+    return replace(gate, screen_threshold=threshold)
 
 
 def set_threshold(
@@ -139,7 +204,7 @@ def set_threshold(
     """The same gate flagging as much as the budget allows.
 
     Args:
-        gate: its two tests.
+        gate: its tests.
         scores: (N,) combined scores of correctly classified benign inputs, best those that the tests were not
             fitted to: on its own inputs a test finds less to object to.
         screened: (N,) bool: which of them took the second pass; the others cannot be flagged.
@@ -155,49 +220,41 @@ def set_threshold(
 
 def calibrate(
     raw: Passed,
-    perturbed: NDArray[np.floating],
+    second: NDArray[np.floating],
     labels: NDArray[np.int64],
-    readouts: Sequence[ReadOut],
+    known: Known,
     *,
     benign_budget: float,
     screen_rate: float | None,
     policy: Policy,
     seed: int,
+    change: Callable[[Gate], Gate] = lambda gate: gate,
 ) -> Calibration:
     """Fit the gate to held-out benign inputs; measure by cross-validation what it does to others like them.
 
     Args:
         raw: pass 1 over N benign inputs that nothing else was fitted to.
-        perturbed: (N, C) logits under the inverse perturbation of the policy.
+        second: (N, C) logits of the policy's second pass.
         labels: (N,) int64.
-        readouts: of the early evidence.
+        known: what was fitted to the profile images.
         benign_budget: share of correctly classified inputs that may be flagged.
         screen_rate: share of all inputs that may take the second pass; None or 1: all do.
         policy: whose answers the defended accuracy counts.
         seed: of the folds.
+        change: what is done to the fitted tests before anything is cut by them: a variant of the gate.
 
     Raises:
         ExportError: fewer than 50 inputs are classified correctly, or too few to keep the budget.
     """
-    early = statistics.evidence(readouts, raw.pooled)
-    correct = raw.logits.argmax(1) == labels
-    if correct.sum() < LEAST_CORRECT:
-        raise ExportError(
-            f"expected at least {LEAST_CORRECT} correctly classified calibration images, got "
-            f"{int(correct.sum())} of {len(labels)}; give more, or check that mean, std, channel order and "
-            "label numbers are those of the training"
-        )
-    if allowed_flags(int(correct.sum()), benign_budget) < 0:
-        needed = math.ceil(math.log(DOUBT) / math.log1p(-benign_budget))
-        raise ExportError(
-            f"benign_budget: {int(correct.sum())} correctly classified calibration images cannot show that "
-            f"at most {benign_budget:.2%} are flagged; give at least {needed}, or a larger budget"
-        )
+    look = FirstLook.of(raw, known.readouts, known.typicality)
+    correct = look.predicted == labels
+    check_enough(correct, benign_budget)
+    weight = early_weight(look.early, labels)
 
     def fit(rows: NDArray[np.bool_]) -> Gate:
         right = rows & correct
-        gate = fit_tests(early[right], raw.logits[right], perturbed[right])
-        return set_screen(gate, early[rows], raw.logits[rows], screen_rate=screen_rate)
+        gate = fit_tests(look.take(right), second[right], known, early_weight=weight)
+        return set_screen(change(gate), look.take(rows), screen_rate=screen_rate)
 
     random, fold = np.random.default_rng(seed), np.empty(len(labels), np.int64)
     for part in (correct, ~correct):  # apart, so that the gate does not depend on inputs it is not fitted to
@@ -207,7 +264,7 @@ def calibrate(
     for left_out in range(FOLDS):
         rows = fold == left_out
         gate = fit(~rows)
-        reading = read_gate(gate, early[rows], raw.logits[rows], perturbed[rows])
+        reading = read_gate(gate, look.take(rows), second[rows])
         scores[rows], screened[rows] = reading.score, reading.screened
         readings.append((rows, gate, reading))
 
@@ -220,7 +277,7 @@ def calibrate(
         threshold = close(gate, correct & ~rows).flag_threshold
         judged = replace(reading, flagged=reading.screened & ~(reading.score <= threshold))
         flagged[rows] = judged.flagged
-        decision = decide(policy, judged, early[rows], raw.logits[rows], perturbed[rows])
+        decision = decide(policy, gate, judged, look.early[rows], look.raw[rows], second[rows])
         answers[rows] = decision.logits.argmax(1)
     return Calibration(
         gate=close(fit(np.ones(len(labels), bool)), correct),
@@ -230,3 +287,24 @@ def calibrate(
         accuracy_raw=Rate(int(correct.sum()), len(labels)),
         accuracy_defended=Rate(int((answers == labels).sum()), len(labels)),
     )
+
+
+def check_enough(correct: NDArray[np.bool_], benign_budget: float) -> None:
+    """Refuse calibration inputs of which too few are right to set thresholds by.
+
+    Raises:
+        ExportError: fewer than 50 are, or too few to keep the budget.
+    """
+    right = int(correct.sum())
+    if right < LEAST_CORRECT:
+        raise ExportError(
+            f"expected at least {LEAST_CORRECT} correctly classified calibration images, got "
+            f"{right} of {len(correct)}; give more, or check that mean, std, channel order and "
+            "label numbers are those of the training"
+        )
+    if allowed_flags(right, benign_budget) < 0:
+        needed = math.ceil(math.log(DOUBT) / math.log1p(-benign_budget))
+        raise ExportError(
+            f"benign_budget: {right} correctly classified calibration images cannot show that "
+            f"at most {benign_budget:.2%} are flagged; give at least {needed}, or a larger budget"
+        )

@@ -10,7 +10,8 @@ from nip_export.spec import ClassScale
 PSEUDO_ROWS = 20.0
 """Weight of the shared statistics, in benign rows: classes with few rows lean on all the others."""
 MOST_CLASSES = 100
-"""Above this, classes share one row: a (C, C) table would be large and hardly any of it measured."""
+"""Above this, classes share one row of (C,) values: a (C, C) table would be large and hardly any of it
+measured. A single value per class is no table, and stays each class's own."""
 LEAST_DEVIATION = 1e-6
 
 
@@ -23,7 +24,7 @@ def fit_scale(values: NDArray[np.float64], predicted: NDArray[np.int64], *, clas
         classes: C.
     """
     shared_mean, shared_variance = values.mean(0), values.var(0)
-    if classes > MOST_CLASSES:
+    if classes > MOST_CLASSES and values.shape[1] > 1:
         means, variances = shared_mean[None], shared_variance[None]
     else:
         means = np.empty((classes, values.shape[1]))
@@ -36,3 +37,23 @@ def fit_scale(values: NDArray[np.float64], predicted: NDArray[np.int64], *, clas
             variances[label] = (squares + PSEUDO_ROWS * shared_variance) / weight
     deviation = np.maximum(np.sqrt(variances), LEAST_DEVIATION)
     return ClassScale(means.astype(np.float32), (1 / deviation).astype(np.float32))
+
+
+def with_rows(scale: ClassScale, other: ClassScale, rows: NDArray[np.bool_]) -> ClassScale:
+    """A scale with some classes' statistics taken from another one.
+
+    Args:
+        scale: per class.
+        other: per class or shared.
+        rows: (C,) bool: classes whose statistics come from `other`.
+    """
+    chosen = rows[:, None]
+    return ClassScale(
+        np.where(chosen, other.mean, scale.mean).astype(np.float32),
+        np.where(chosen, other.inverse_std, scale.inverse_std).astype(np.float32),
+    )
+
+
+def silent(classes: int) -> ClassScale:
+    """A scale that makes 0 of every value (N, 1): where nothing is known, nothing is said."""
+    return ClassScale(np.zeros((classes, 1), np.float32), np.zeros((classes, 1), np.float32))

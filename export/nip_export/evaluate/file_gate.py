@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from nip_export.decision import decide, read_gate
+from nip_export.decision import decide, judge
 from nip_export.evaluate.answers import GateView
 from nip_export.evaluate.threats import Images
 from nip_export.spec import DefenceSpec
-from nip_export.verify.oracle import perturb
+from nip_export.verify.oracle import look_again
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.manifest import Policy
-from nip_runtime.names import EARLY, RAW_LOGITS
+from nip_runtime.names import EARLY, FREE_SCORE, RAW_LOGITS
 
 BATCH = 250
 
@@ -31,7 +31,8 @@ class FileGate:
     def __init__(self, path: Path, spec: DefenceSpec, input_name: str) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        part = Sliceable(path.read_bytes()).part([input_name], [RAW_LOGITS, EARLY])
+        self._outputs = [RAW_LOGITS, EARLY, FREE_SCORE]
+        part = Sliceable(path.read_bytes()).part([input_name], self._outputs)
         self._look = onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"])
         self._spec, self._input = spec, input_name
 
@@ -47,14 +48,15 @@ class FileGate:
 
     def _batch(self, images: Images) -> GateView:
         spec = self._spec
-        raw, early = self._pass(images)
-        per_class = spec.policy is Policy.ALWAYS
-        moved = perturb(spec.bank, spec.bounds, images, early.argmax(1), per_class=per_class)
-        second, _ = self._pass(moved)
-        reading = read_gate(spec.gate, early.astype(np.float64), raw, second)
-        decision = decide(spec.policy, reading, early.astype(np.float64), raw, second)
+        raw, early, free = self._pass(images)
+        hypothesis = early.argmax(1) if spec.policy is Policy.ALWAYS else None
+        second, _, _ = self._pass(
+            look_again(images, spec.view, spec.bank, spec.bounds, hypothesis=hypothesis)
+        )
+        reading = judge(spec.gate, free[:, 0].astype(np.float64), raw, second)
+        decision = decide(spec.policy, spec.gate, reading, early.astype(np.float64), raw, second)
         return GateView(reading.score, reading.screened, raw.argmax(1).astype(np.int64), decision.candidate)
 
-    def _pass(self, images: Images) -> tuple[Images, Images]:
-        raw, early = self._look.run([RAW_LOGITS, EARLY], {self._input: np.ascontiguousarray(images)})
-        return raw, early
+    def _pass(self, images: Images) -> tuple[Images, Images, Images]:
+        raw, early, free = self._look.run(self._outputs, {self._input: np.ascontiguousarray(images)})
+        return raw, early, free

@@ -15,7 +15,7 @@ from nip_export.precision.agreement import Agreement, check_agreement, measure_a
 from nip_export.precision.convert import convert_backbone
 from nip_export.precision.network import OnnxBackbone
 from nip_export.spec import Bank
-from nip_export.verify.oracle import perturb
+from nip_export.verify.oracle import look_again
 from nip_runtime.manifest import Policy, Precision
 
 RANGE_IMAGES = 256
@@ -66,9 +66,13 @@ def convert(bench: Bench, model: nn.Module, bank: Bank) -> tuple[Bench, Conversi
 
 
 def range_inputs(bench: Bench, bank: Bank) -> NDArray[np.float32]:
-    """Inputs (N, *shape) like those of both passes: benign images, plain and under their perturbation."""
+    """Inputs (N, *shape) like those of both passes: benign images, plain and under their perturbation.
+
+    The view is chosen later, on what the converted network says; it shows benign images too.
+    """
     count = len(bench.profile.labels)
     rows = np.random.default_rng(bench.config.seed).permutation(count)[:RANGE_IMAGES]
     images, labels = bench.profile.inputs[rows], bench.profile.labels[rows]
-    per_class = bench.config.policy is Policy.ALWAYS
-    return np.concatenate([images, perturb(bank, bench.bounds, images, labels, per_class=per_class)])
+    hypothesis = labels if bench.config.policy is Policy.ALWAYS else None
+    again = look_again(images, (), bank, bench.bounds, hypothesis=hypothesis)
+    return np.concatenate([images, again])

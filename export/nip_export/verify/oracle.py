@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export import statistics
-from nip_export.decision import Decision, Reading, decide, read_gate
+from nip_export.decision import Decision, FirstLook, Reading, decide, read_gate
 from nip_export.network import Passed
 from nip_export.spec import Bank, DefenceSpec
+from nip_export.views import View, see
 from nip_runtime.manifest import Policy
 
 Forward = Callable[[NDArray[np.float32]], Passed]
@@ -27,25 +27,37 @@ class Expected:
     decision: Decision
 
 
-def perturb(
+def look_again(
+    inputs: NDArray[np.float32],
+    view: View,
     bank: Bank,
     bounds: tuple[float, float],
-    inputs: NDArray[np.float32],
-    hypothesis: NDArray[np.int64],
     *,
-    per_class: bool,
+    hypothesis: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Inputs (N, *shape) under the hypothesis's or the universal inverse perturbation, kept in bounds."""
-    rows = hypothesis if per_class else np.zeros_like(hypothesis)
-    moved: NDArray[np.float32] = np.clip(inputs + bank.dense()[rows], *bounds).astype(np.float32)
+    """Inputs (N, *shape) as the second pass sees them: a view, and the inverse perturbation, within bounds.
+
+    Args:
+        inputs: float32 within the bounds.
+        view: how they are looked at.
+        bank: what is added.
+        bounds: lowest and highest value.
+        hypothesis: (N,) int64, whose row of the bank is added; None: the only one.
+    """
+    seen = see(inputs, view, bounds)
+    if bank.adds:
+        seen = seen + bank.dense()[np.zeros(len(inputs), np.int64) if hypothesis is None else hypothesis]
+    moved: NDArray[np.float32] = np.clip(seen, *bounds).astype(np.float32)
     return moved
 
 
 def oracle(spec: DefenceSpec, forward: Forward, inputs: NDArray[np.float32]) -> Expected:
     """Answer inputs (N, *shape) float32, N ≥ 1. Pass 2 runs on every row; the gate decides whose counts."""
     first = forward(inputs)
-    early = statistics.evidence(spec.readouts, first.pooled)
-    per_class = spec.policy is Policy.ALWAYS
-    second = forward(perturb(spec.bank, spec.bounds, inputs, early.argmax(1), per_class=per_class))
-    reading = read_gate(spec.gate, early, first.logits, second.logits)
-    return Expected(first.logits, reading, decide(spec.policy, reading, early, first.logits, second.logits))
+    look = FirstLook.of(first, spec.readouts, spec.typicality)
+    hypothesis = look.early.argmax(1) if spec.policy is Policy.ALWAYS else None
+    second = forward(look_again(inputs, spec.view, spec.bank, spec.bounds, hypothesis=hypothesis)).logits
+    reading = read_gate(spec.gate, look, second)
+    return Expected(
+        first.logits, reading, decide(spec.policy, spec.gate, reading, look.early, look.raw, second)
+    )

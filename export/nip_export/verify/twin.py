@@ -11,11 +11,15 @@ from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import pool_activation
 from nip_export.decision import DISBELIEF
 from nip_export.spec import ClassScale, Curve, DefenceSpec
+from nip_export.views import see_torch
 from nip_runtime.manifest import Policy
+
+LEAST_SQUARE = 1e-12
+"""Squared distances are kept above it: rounding may carry them below 0, and √ has no slope there."""
 
 
 class TwinOutputs(NamedTuple):
-    """Outputs for N rows, named and shaped as the graph's, and two statistics of the gate."""
+    """Outputs for N rows, named and shaped as the graph's, and two sums of the gate's tests."""
 
     logits: Tensor
     raw_logits: Tensor
@@ -23,7 +27,7 @@ class TwinOutputs(NamedTuple):
     flagged: Tensor
     candidate: Tensor
     score: Tensor
-    disagreement: Tensor
+    free: Tensor
 
 
 class TorchScale(nn.Module):
@@ -80,10 +84,16 @@ class DefendedTwin(nn.Module):
         gate = spec.gate
         self.disagreement_scale = TorchScale(gate.disagreement_scale)
         self.disagreement_tail = TorchCurve(gate.disagreement_tail)
+        self.typicality_scale = TorchScale(gate.typicality_scale)
+        self.typicality_tail = TorchCurve(gate.typicality_tail)
         self.response_scale = TorchScale(gate.response_scale)
         self.response_tail = TorchCurve(gate.response_tail)
+        self.change_scale = TorchScale(gate.change_scale)
+        self.change_tail = TorchCurve(gate.change_tail)
         self.suspicion = TorchCurve(gate.suspicion)
         self.register_buffer("bank", torch.from_numpy(spec.bank.dense()))
+        for name in ("weight", "bias", "centres"):
+            self.register_buffer(f"typical_{name}", torch.from_numpy(getattr(spec.typicality, name)))
         for index, readout in enumerate(spec.readouts):
             self.register_buffer(f"weight_{index}", torch.from_numpy(readout.weight))
             self.register_buffer(f"bias_{index}", torch.from_numpy(readout.bias))
@@ -97,11 +107,35 @@ class DefendedTwin(nn.Module):
             opinions.append(scores.log_softmax(1))
         return torch.stack(opinions).mean(0)
 
+    def features(self, activations: dict[str, Tensor]) -> Tensor:
+        """Pooled features (N, D) from tapped activations."""
+        typicality = self.spec.typicality
+        return pool_activation(activations[typicality.tap], kind=typicality.kind)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Whitened distance (N, 1) of pooled features (N, D) to the nearest benign centre."""
+        whitened = features @ self.get_buffer("typical_weight") + self.get_buffer("typical_bias")
+        centres = self.get_buffer("typical_centres")
+        apart = centres.square().sum(1) - 2 * whitened @ centres.T
+        squares = whitened.square().sum(1, keepdim=True) + apart.amin(1, keepdim=True)
+        return squares.clamp_min(LEAST_SQUARE).sqrt()
+
+    def look_again(self, inputs: Tensor, added: Tensor | None = None) -> Tensor:
+        """Inputs as the second pass sees them, before they are kept within the bounds.
+
+        Args:
+            inputs: (N, *shape).
+            added: inverse perturbations (N or 1, *shape); None: the universal one.
+        """
+        seen = see_torch(inputs, self.spec.view, self.spec.bounds)
+        return seen + (self.bank if added is None else added) if self.spec.bank.adds else seen
+
     def forward(self, inputs: Tensor) -> TwinOutputs:
         """Answer (N, *shape) float32 inputs within the bounds."""
         gate, policy = self.spec.gate, self.spec.policy
         raw, *activations = self.network(inputs)
-        early = self.evidence(dict(zip(self.network.taps, activations, strict=True)))
+        by_tap = dict(zip(self.network.taps, activations, strict=True))
+        early, features = self.evidence(by_tap), self.features(by_tap)
         predicted = raw.argmax(1)
         is_predicted = nn.functional.one_hot(predicted, raw.shape[1]).bool()
 
@@ -109,23 +143,26 @@ class DefendedTwin(nn.Module):
             return logits - logits.gather(1, predicted[:, None])
 
         distance = relative(early).masked_fill(is_predicted, -torch.inf).amax(1, keepdim=True)
-        disagreement = self.disagreement_scale(distance, predicted)[:, 0]
+        free = self.disagreement_tail(self.disagreement_scale(distance, predicted)[:, 0])
+        free = free + self.typicality_tail(self.typicality_scale(self.distance(features), predicted)[:, 0])
         threshold = gate.screen_threshold
-        screened = torch.ones_like(disagreement, dtype=torch.bool)
+        screened = torch.ones_like(free, dtype=torch.bool)
         if threshold is not None:
-            screened = ~(disagreement <= threshold)
+            screened = ~(free <= threshold)
         hypothesis = early.argmax(1)
-        added = self.bank[hypothesis] if policy is Policy.ALWAYS else self.bank
-        perturbed = self.network((inputs + added).clamp(*self.spec.bounds))[0]
-        shifts = self.response_scale(relative(perturbed) - relative(raw), predicted)
-        shifts = shifts.masked_fill(~screened[:, None], 0)
-        response = shifts.masked_fill(is_predicted, -torch.inf).amax(1)
-        score = self.disagreement_tail(disagreement) + self.response_tail(response) * screened
+        added = self.bank[hypothesis] if policy is Policy.ALWAYS else None
+        second = self.network(self.look_again(inputs, added).clamp(*self.spec.bounds))[0]
+        shifts = self.response_scale(relative(second) - relative(raw), predicted)
+        largest = shifts.masked_fill(is_predicted, -torch.inf).amax(1)
+        change = (second.softmax(1) - raw.softmax(1)).abs().sum(1, keepdim=True)
+        response = self.response_tail(largest)
+        response = response + self.change_tail(self.change_scale(change, predicted)[:, 0])
+        score = free + response * screened
         flagged = screened & ~(score <= gate.flag_threshold)
-        others = early + shifts
+        others = gate.early_weight * early + shifts.masked_fill(~screened[:, None], 0)
         candidate = others.masked_fill(is_predicted, -torch.inf).argmax(1)
         if policy is Policy.ALWAYS:
-            logits, candidate = perturbed, hypothesis
+            logits, candidate = second, hypothesis
         elif policy is Policy.DETECT:
             logits = raw
         else:
@@ -139,5 +176,5 @@ class DefendedTwin(nn.Module):
             flagged,
             candidate,
             score=score,
-            disagreement=disagreement,
+            free=free,
         )

@@ -1,4 +1,4 @@
-"""The five adaptive attacks of the protocol."""
+"""The six adaptive attacks of the protocol."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from nip_export.evaluate.adaptive.craft import Attempt, Start, attack
 from nip_export.evaluate.adaptive.objectives import (
     every_branch,
+    every_view,
     over_the_gate,
     through_the_defence,
     under_the_gate,
@@ -82,13 +83,25 @@ RECIPES = (
             Attempt(objective=softly(temperature=0.5), start=Start.UNDEFENDED, rank=1),
         ),
     ),
+    Recipe(
+        family="adaptive f: every view, typical",
+        settings="a wrong class in both passes, below screen and gate, features kept near a benign centre "
+        "and drawn to a benign image of the target class; at the two likeliest wrong classes, then at any "
+        "without the matching",
+        source="after Tramèr et al., NeurIPS 2020",
+        attempts=(
+            Attempt(objective=every_view(matching=0.3), rank=0),
+            Attempt(objective=every_view(matching=0.3), rank=1),
+            Attempt(objective=every_view(matching=0)),
+        ),
+    ),
 )
 
 
 def adaptive_cases(
     eps: Sequence[float] = (8 / 255, 25 / 255), *, quick: bool = False, images: int | None = None
 ) -> tuple[AttackCase, ...]:
-    """Attackers who know profiles, perturbations and thresholds, five at every ε.
+    """Attackers who know profiles, perturbations and thresholds, six at every ε.
 
     They differentiate through the torch twin: `craft` takes the :class:`nip_export.verify.DefendedTwin`
     itself as the attacked module, and raises InputError for another. A row is done when the twin's *defended*

@@ -15,6 +15,7 @@ from nip_export.evaluate.adaptive.passes import (
     margin,
     mask_of,
     read_gate,
+    typicality,
 )
 from nip_export.verify import DefendedTwin
 from nip_runtime.manifest import Policy
@@ -32,7 +33,8 @@ class Goal:
     Attributes:
         labels: (N,) true classes.
         target: (N,) a wrong class to be answered instead, or None: any.
-        reference: pooled tapped activations (N, D) of benign images of a wrong class, one per read-out.
+        reference: pooled tapped activations (N, D) of benign images of a wrong class, one per read-out and
+            the features last.
     """
 
     labels: Tensor
@@ -56,24 +58,24 @@ def through_the_defence(twin: DefendedTwin, passes: Passes, goal: Goal) -> Tenso
     """
     policy = twin.spec.policy
     if policy is Policy.ALWAYS:
-        return margin(passes.perturbed, goal.labels, goal.target)
+        return margin(passes.second, goal.labels, goal.target)
     predicted = passes.raw.argmax(1)
     gate = read_gate(twin, passes, predicted)
     flagged = excess(twin, gate) > 0
     plain = margin(passes.raw, goal.labels, goal.target)
     if policy is Policy.DETECT:
         return torch.where(flagged, -gate.score, plain)
-    answer = margin(corrected(passes, gate, predicted), goal.labels, goal.target)
+    answer = margin(corrected(twin, passes, gate, predicted), goal.labels, goal.target)
     return torch.where(flagged, answer, plain)
 
 
 def every_branch(twin: DefendedTwin, passes: Passes, goal: Goal) -> Tensor:
     """The smallest wrong-class margin over all answers that some branch might give.
 
-    Branches: the raw logits; the logits under the perturbation; and early evidence plus shifts, where the
+    Branches: the raw logits; the logits of the second view; and early evidence plus shifts, where the
     corrected answer leaves out the predicted class, so that a second wrong class has to beat the true one.
     """
-    plain, moved = (margin(each, goal.labels, goal.target) for each in (passes.raw, passes.perturbed))
+    plain, moved = (margin(each, goal.labels, goal.target) for each in (passes.raw, passes.second))
     if twin.spec.policy is Policy.ALWAYS:
         return torch.minimum(moved, plain.clamp_max(WIDE_ENOUGH)) + 0.1 * moved
     true = mask_of(goal.labels, passes.raw.shape[1])
@@ -81,7 +83,7 @@ def every_branch(twin: DefendedTwin, passes: Passes, goal: Goal) -> Tensor:
     gate = read_gate(twin, passes, rival)
     if twin.spec.policy is Policy.DETECT:
         return torch.minimum(plain, -excess(twin, gate)).clamp_max(WIDE_ENOUGH) + 0.1 * plain
-    answer = margin(corrected(passes, gate, rival), goal.labels)
+    answer = margin(corrected(twin, passes, gate, rival), goal.labels)
     return torch.minimum(plain, answer).clamp_max(WIDE_ENOUGH) + 0.1 * (plain + answer)
 
 
@@ -96,11 +98,36 @@ def under_the_gate(*, matching: float) -> Objective:
 
     def objective(twin: DefendedTwin, passes: Passes, goal: Goal) -> Tensor:
         always = twin.spec.policy is Policy.ALWAYS
-        plain = margin(passes.perturbed if always else passes.raw, goal.labels, goal.target)
+        plain = margin(passes.second if always else passes.raw, goal.labels, goal.target)
         true = mask_of(goal.labels, passes.raw.shape[1])
         rival = passes.raw.masked_fill(true, -torch.inf).argmax(1) if goal.target is None else goal.target
         gate = read_gate(twin, passes, rival)
         value = plain.clamp_max(WIDE_ENOUGH) - (excess(twin, gate) + UNDER).clamp_min(0)
+        if matching:
+            value = value - matching * distance(passes.tapped, goal.reference)
+        return value
+
+    return objective
+
+
+def every_view(*, matching: float) -> Objective:
+    """A wrong class in both passes, by features that stay typical and below the screen.
+
+    Where both views agree on the wrong class, nothing shifts towards the true one.
+
+    Args:
+        matching: weight of the distance to a benign image of the wrong class, as in :func:`under_the_gate`.
+    """
+
+    def objective(twin: DefendedTwin, passes: Passes, goal: Goal) -> Tensor:
+        plain, moved = (margin(each, goal.labels, goal.target) for each in (passes.raw, passes.second))
+        both = torch.minimum(plain, moved).clamp_max(2 * WIDE_ENOUGH) + 0.1 * (plain + moved).clamp_max(
+            4 * WIDE_ENOUGH
+        )
+        true = mask_of(goal.labels, passes.raw.shape[1])
+        rival = passes.raw.masked_fill(true, -torch.inf).argmax(1) if goal.target is None else goal.target
+        gate = read_gate(twin, passes, rival)
+        value = both - (excess(twin, gate) + UNDER).clamp_min(0) - typicality(twin, passes, rival)
         if matching:
             value = value - matching * distance(passes.tapped, goal.reference)
         return value

@@ -25,21 +25,23 @@ class Passes:
     Attributes:
         raw: logits (N, C) of pass 1.
         early: early evidence (N, C), log-probabilities.
-        perturbed: logits (N, C) of pass 2, on every row.
-        tapped: pooled activations (N, D), one per read-out.
+        second: logits (N, C) of pass 2, on every row.
+        features: pooled features (N, D) of pass 1.
+        tapped: pooled activations (N, D) of pass 1, one per read-out and the features last.
     """
 
     raw: Tensor
     early: Tensor
-    perturbed: Tensor
+    second: Tensor
+    features: Tensor
     tapped: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class GateReading:
-    """The gate's statistics (N,) as though every row were screened, and its shifts (N, C)."""
+    """The gate's sums of tests (N,) as though every row were screened, and its shifts (N, C)."""
 
-    disagreement: Tensor
+    free: Tensor
     score: Tensor
     shifts: Tensor
 
@@ -61,18 +63,19 @@ def read_passes(twin: DefendedTwin, images: Tensor, *, straight_through: bool = 
         pool_activation(by_tap[readout.tap], kind=readout.kind, cells=readout.cells)
         for readout in twin.spec.readouts
     )
-    added = twin.bank
+    features = twin.features(by_tap)
+    added = None
     if twin.spec.policy is Policy.ALWAYS:
         added = twin.bank[early.argmax(1)]
         if straight_through:
             soft = torch.tensordot(early.softmax(1), twin.bank, dims=1)
             added = added + (soft - soft.detach())
-    moved = images + added
+    moved = twin.look_again(images, added)
     clipped = moved.clamp(*twin.spec.bounds)
     if straight_through:
         # Adds exactly 0, so that values stay those of the graph to the last bit.
         clipped = clipped.detach() + (moved - moved.detach())
-    return Passes(raw, early, twin.network(clipped)[0], tapped)
+    return Passes(raw, early, twin.network(clipped)[0], features, (*tapped, features))
 
 
 def mask_of(classes: Tensor, count: int) -> Tensor:
@@ -97,17 +100,27 @@ def read_gate(twin: DefendedTwin, passes: Passes, predicted: Tensor) -> GateRead
 
     is_predicted = mask_of(predicted, passes.raw.shape[1])
     distance = relative(passes.early).masked_fill(is_predicted, -torch.inf).amax(1, keepdim=True)
-    disagreement = twin.disagreement_scale(distance, predicted)[:, 0]
-    shifts = twin.response_scale(relative(passes.perturbed) - relative(passes.raw), predicted)
-    response = shifts.masked_fill(is_predicted, -torch.inf).amax(1)
-    score = twin.disagreement_tail(disagreement) + twin.response_tail(response)
-    return GateReading(disagreement, score, shifts)
+    free = twin.disagreement_tail(twin.disagreement_scale(distance, predicted)[:, 0]) + typicality(
+        twin, passes, predicted
+    )
+    shifts = twin.response_scale(relative(passes.second) - relative(passes.raw), predicted)
+    response = twin.response_tail(shifts.masked_fill(is_predicted, -torch.inf).amax(1))
+    change = (passes.second.softmax(1) - passes.raw.softmax(1)).abs().sum(1, keepdim=True)
+    response = response + twin.change_tail(twin.change_scale(change, predicted)[:, 0])
+    return GateReading(free, free + response, shifts)
 
 
-def corrected(passes: Passes, gate: GateReading, predicted: Tensor) -> Tensor:
+def typicality(twin: DefendedTwin, passes: Passes, predicted: Tensor) -> Tensor:
+    """The test of typicality (N,), if pass 1 had predicted the classes `predicted` (N,)."""
+    distance = twin.typicality_scale(twin.distance(passes.features), predicted)
+    result: Tensor = twin.typicality_tail(distance[:, 0])
+    return result
+
+
+def corrected(twin: DefendedTwin, passes: Passes, gate: GateReading, predicted: Tensor) -> Tensor:
     """Log-probabilities (N, C) that a flagged row of predicted class (N,) is answered with by ``guarded``."""
     is_predicted = mask_of(predicted, passes.raw.shape[1])
-    others = passes.early + gate.shifts
+    others = twin.spec.gate.early_weight * passes.early + gate.shifts
     lowest = others.masked_fill(is_predicted, torch.inf).amin(1, keepdim=True) - DISBELIEF
     return torch.where(is_predicted, lowest, others).log_softmax(1)
 
@@ -116,7 +129,7 @@ def excess(twin: DefendedTwin, gate: GateReading) -> Tensor:
     """How far (N,) a row is inside the flagged region: positive if flagged, negative if let pass."""
     over = gate.score - twin.spec.gate.flag_threshold
     limit = twin.spec.gate.screen_threshold
-    return over if limit is None else torch.minimum(over, gate.disagreement - limit)
+    return over if limit is None else torch.minimum(over, gate.free - limit)
 
 
 def success(twin: DefendedTwin, passes: Passes, labels: Tensor) -> Tensor:
@@ -127,13 +140,13 @@ def success(twin: DefendedTwin, passes: Passes, labels: Tensor) -> Tensor:
     """
     policy = twin.spec.policy
     if policy is Policy.ALWAYS:
-        return margin(passes.perturbed, labels).nan_to_num(-torch.inf)
+        return margin(passes.second, labels).nan_to_num(-torch.inf)
     predicted = passes.raw.argmax(1)
     gate = read_gate(twin, passes, predicted)
     over, plain = excess(twin, gate), margin(passes.raw, labels)
     passed = torch.minimum(plain, -over)
     if policy is Policy.DETECT:
         return passed.nan_to_num(-torch.inf)
-    answer = margin(corrected(passes, gate, predicted), labels)
+    answer = margin(corrected(twin, passes, gate, predicted), labels)
     routes = torch.stack([passed, torch.minimum(answer, over), torch.minimum(plain, answer)])
     return routes.amax(0).nan_to_num(-torch.inf)

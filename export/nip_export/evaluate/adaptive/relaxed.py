@@ -28,7 +28,7 @@ def softly(*, temperature: float) -> Objective:
 
     def objective(twin: DefendedTwin, passes: Passes, goal: Goal) -> Tensor:
         if twin.spec.policy is Policy.ALWAYS:
-            return margin(passes.perturbed, goal.labels, goal.target)
+            return margin(passes.second, goal.labels, goal.target)
         log_flag, log_pass, others = soft_gate(twin, passes, temperature)
         if twin.spec.policy is Policy.DETECT:
             return margin(passes.raw, goal.labels, goal.target).clamp_max(WIDE_ENOUGH) + log_pass
@@ -52,16 +52,20 @@ def soft_gate(twin: DefendedTwin, passes: Passes, temperature: float) -> tuple[T
 
     distance = largest(relative(passes.early))
     disagreement = soft_scale(twin.disagreement_scale, distance[:, None], chosen)[:, 0]
-    shifts = soft_scale(twin.response_scale, relative(passes.perturbed) - relative(passes.raw), chosen)
-    score = twin.disagreement_tail(disagreement) + twin.response_tail(largest(shifts))
+    apart = soft_scale(twin.typicality_scale, twin.distance(passes.features), chosen)[:, 0]
+    free = twin.disagreement_tail(disagreement) + twin.typicality_tail(apart)
+    change = (passes.second.softmax(1) - passes.raw.softmax(1)).abs().sum(1, keepdim=True)
+    moved = twin.change_tail(soft_scale(twin.change_scale, change, chosen)[:, 0])
+    shifts = soft_scale(twin.response_scale, relative(passes.second) - relative(passes.raw), chosen)
+    score = free + twin.response_tail(largest(shifts)) + moved
     log_flag = functional.logsigmoid((score - twin.spec.gate.flag_threshold) / temperature)
     limit = twin.spec.gate.screen_threshold
     if limit is not None:
-        screened = (disagreement - limit) / temperature
+        screened = (free - limit) / temperature
         log_flag = log_flag + functional.logsigmoid(screened)
         shifts = shifts * screened.sigmoid()[:, None]
     log_pass = (-torch.expm1(log_flag)).clamp_min(torch.finfo(log_flag.dtype).tiny).log()
-    return log_flag, log_pass, passes.early + shifts + doubt
+    return log_flag, log_pass, twin.spec.gate.early_weight * passes.early + shifts + doubt
 
 
 def soft_scale(scale: TorchScale, values: Tensor, chosen: Tensor) -> Tensor:

@@ -16,20 +16,23 @@ from nip_export.config import ExportConfig
 from nip_export.evaluate.answers import Defence
 from nip_export.evaluate.baselines.budgets import BUDGETS, BenignCost, budget_for_cost
 from nip_export.evaluate.baselines.variants import (
+    BANKS,
+    ONE_PASS,
+    VIEWS,
     Variant,
     VariantKind,
     check_fits,
     random_signs,
     shuffled,
     variant_defence,
-    without_response,
 )
 from nip_export.layers import choose_readouts
-from nip_export.pipeline import inverse_bank, second_pass
+from nip_export.pipeline import chosen_view, inverse_bank, known_of, second_pass
 from nip_export.profiles import InfluenceProfile
 from nip_export.progress import Progress, silent
 from nip_export.spec import Bank, DefenceSpec
 from nip_export.verify import DefendedTwin
+from nip_export.views import View
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Policy
 from nip_runtime.rates import Rate
@@ -41,15 +44,17 @@ class Ingredients:
 
     Attributes:
         policy: what happens to inputs.
+        view: how the second pass looks at an image.
         bank: what the second pass adds.
         screen_rate: share of rightly labelled benign images that may take it; None: all images do.
-        perturbed: (N, C) logits of the calibration images in the second pass.
+        second: (N, C) logits of the calibration images in the second pass.
     """
 
     policy: Policy
+    view: View
     bank: Bank
     screen_rate: float | None
-    perturbed: NDArray[np.float32]
+    second: NDArray[np.float32]
 
 
 class Laboratory:
@@ -90,11 +95,15 @@ class Laboratory:
                 bench.calibration.labels,
                 count=config.early_readouts,
             )
+            known = known_of(bench, readouts)
         else:
             check_fits(given, bench)
-            readouts = given.readouts
-        self._bench, self._given, self._readouts, self._seed = bench, given, readouts, seed
+            # As the file holds it: its features may have been fitted to a converted network's.
+            known = replace(known_of(bench, given.readouts), typicality=given.typicality)
+        self._bench, self._given, self._known, self._seed = bench, given, known, seed
+        self._chosen: tuple[View, Bank] | None = None if given is None else (given.view, given.bank)
         self._profile: InfluenceProfile | None = None
+        self._banks: dict[Policy, Bank] = {}
         self._ingredients: dict[VariantKind, Ingredients] = {}
         self._calibrations: dict[tuple[VariantKind, float], Calibration] = {}
 
@@ -136,18 +145,17 @@ class Laboratory:
             parts = self._parts(kind)
             found = calibrate(
                 self._bench.calibration_pass,
-                parts.perturbed,
+                parts.second,
                 self._bench.calibration.labels,
-                self._readouts,
+                self._known,
                 benign_budget=budget,
                 screen_rate=parts.screen_rate,
                 policy=parts.policy,
                 seed=self._bench.config.seed,
+                change=kind.change,
             )
-            if kind is VariantKind.EARLY_ALONE:
-                correct = found.flag_rate.n
-                gate = without_response(found.gate, correct)
-                found = replace(found, gate=gate, pass2_rate=Rate(0, correct))
+            if kind in ONE_PASS:
+                found = replace(found, pass2_rate=Rate(0, found.pass2_rate.n))
             self._calibrations[key] = found
         return self._calibrations[key]
 
@@ -162,8 +170,10 @@ class Laboratory:
             policy=parts.policy,
             classes=self._bench.classes,
             bounds=self._bench.bounds,
-            readouts=self._readouts,
+            readouts=self._known.readouts,
+            typicality=self._known.typicality,
             gate=calibration.gate,
+            view=parts.view,
             bank=parts.bank,
         )
         return Variant(
@@ -215,27 +225,57 @@ class Laboratory:
 
     def _make(self, kind: VariantKind) -> Ingredients:
         policy = self._policy_of(kind)
-        every = policy is Policy.ALWAYS or kind in (VariantKind.EVERY_ROW, VariantKind.EARLY_ALONE)
+        every = policy is Policy.ALWAYS or kind in (
+            *ONE_PASS,
+            VariantKind.EVERY_ROW,
+            VariantKind.RESPONSE_ALONE,
+        )
         screen_rate = None if every else self._bench.config.screen_rate
-        if kind is VariantKind.EVERY_ROW:
-            return replace(self._parts(VariantKind.FILE), screen_rate=screen_rate)
-        bank = self._bank(kind, policy)
-        if kind is VariantKind.EARLY_ALONE:  # nothing is added, so the second pass equals the first
-            return Ingredients(policy, bank, screen_rate, self._bench.calibration_pass.logits)
-        bench = replace(self._bench, config=replace(self._bench.config, policy=policy))
-        return Ingredients(policy, bank, screen_rate, second_pass(bench, self._readouts, bank))
-
-    def _bank(self, kind: VariantKind, policy: Policy) -> Bank:
-        if kind is VariantKind.FILE and self._given is not None:
-            return self._given.bank
-        if kind is VariantKind.RANDOM_PATTERN:
-            return random_signs(self._parts(VariantKind.FILE).bank, self._seed)
-        if kind is VariantKind.EARLY_ALONE:
+        if kind in ONE_PASS:  # nothing is shown anew, so the second pass equals the first
             bank = self._parts(VariantKind.FILE).bank
-            return replace(bank, steps=np.zeros_like(bank.steps))
-        profile = self._influence()
-        if kind is VariantKind.SHUFFLED_PROFILES:
-            profile = shuffled(profile, self._seed)
+            nothing = replace(bank, steps=np.zeros_like(bank.steps))
+            return Ingredients(policy, (), nothing, screen_rate, self._bench.calibration_pass.logits)
+        if kind is not VariantKind.FILE and kind not in VIEWS and kind not in BANKS:
+            return replace(self._parts(VariantKind.FILE), screen_rate=screen_rate)
+        view, bank = self._shown(kind, policy)
+        bench = replace(self._bench, config=replace(self._bench.config, policy=policy))
+        return Ingredients(policy, view, bank, screen_rate, second_pass(bench, self._known, view, bank))
+
+    def _shown(self, kind: VariantKind, policy: Policy) -> tuple[View, Bank]:
+        """What a variant's second pass sees."""
+        if policy is Policy.ALWAYS and kind is not VariantKind.FILE and kind not in BANKS:
+            return (), self._perturbations(policy)
+        if kind is VariantKind.FILE:
+            if self._chosen is None:
+                view, bank, _ = chosen_view(self._bench, self._known, self._perturbations(policy))
+                self._chosen = view, bank
+            return self._chosen
+        view, bank = self._parts(VariantKind.FILE).view, self._perturbations(policy)
+        if kind is VariantKind.ALWAYS:
+            return (), bank
+        if kind in VIEWS:
+            nothing = replace(bank, steps=np.zeros_like(bank.steps))
+            return VIEWS[kind], bank if kind is VariantKind.RHO_ALONE else nothing
+        match kind:
+            case VariantKind.WITHOUT_RHO:
+                bank = replace(bank, steps=np.zeros_like(bank.steps))
+            case VariantKind.MINUS_RHO:
+                bank = replace(bank, steps=(-bank.steps).astype(np.int8))
+            case VariantKind.RANDOM_PATTERN:
+                bank = random_signs(bank, self._seed)
+            case VariantKind.SHUFFLED_PROFILES:
+                bank = self._bank_of(shuffled(self._influence(), self._seed), policy)
+        return view, bank
+
+    def _perturbations(self, policy: Policy) -> Bank:
+        """ρ of the network, the file's own if it adds one; made once for each policy."""
+        if self._given is not None and self._given.bank.adds and self._given.policy is policy:
+            return self._given.bank
+        if policy not in self._banks:
+            self._banks[policy] = self._bank_of(self._influence(), policy)
+        return self._banks[policy]
+
+    def _bank_of(self, profile: InfluenceProfile, policy: Policy) -> Bank:
         bench = replace(self._bench, config=replace(self._bench.config, policy=policy))
         return inverse_bank(bench, profile)
 

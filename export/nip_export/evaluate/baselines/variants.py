@@ -4,32 +4,46 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nip_export.bench import Bench
-from nip_export.calibrate import Calibration, fit_tail
-from nip_export.calibrate.gate import FOLDS
+from nip_export.calibrate import Calibration, weighted
 from nip_export.capture import evaluation_mode
 from nip_export.evaluate.answers import Answers, Defence, GateView, twin_view
 from nip_export.evaluate.threats import Images
 from nip_export.profiles import InfluenceProfile
-from nip_export.spec import Bank, ClassScale, Curve, DefenceSpec, Gate
+from nip_export.spec import Bank, DefenceSpec, Gate
 from nip_export.verify import DefendedTwin
+from nip_export.views import View
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy
+from nip_runtime.manifest import Policy, ViewStep
 
 
 class VariantKind(StrEnum):
     """What is exchanged; all else, calibration included, is the defence's own."""
 
     FILE = "this file"
-    RANDOM_PATTERN = "random pattern"
-    SHUFFLED_PROFILES = "shuffled profiles"
-    EARLY_ALONE = "early read-out alone"
     EVERY_ROW = "all rows take both passes"
+    RHO_ALONE = "rho in place of the view"
+    WITH_RHO = "same view with rho"
+    WITHOUT_RHO = "same view without rho"
+    MINUS_RHO = "same view with minus rho"
+    RANDOM_PATTERN = "same view with a random pattern"
+    SHUFFLED_PROFILES = "same view with rho of shuffled profiles"
+    MIRROR = "mirror as the view"
+    MEDIAN = "median 3×3 as the view"
+    BITS = "two bits as the view"
+    NO_DISAGREEMENT = "without disagreement"
+    NO_TYPICALITY = "without typicality"
+    NO_RESPONSE = "without response: one pass"
+    NO_CHANGE = "without change"
+    EARLY_ALONE = "disagreement alone"
+    TYPICALITY_ALONE = "typicality alone"
+    RESPONSE_ALONE = "response alone"
     ALWAYS = "always"
 
     @property
@@ -40,20 +54,69 @@ class VariantKind(StrEnum):
     @property
     def passes(self) -> float:
         """Network passes of a flagged image; of every image where there are no flags."""
-        return 1 if self is VariantKind.EARLY_ALONE else 2
+        return 1 if self in ONE_PASS else 2
+
+    def change(self, gate: Gate) -> Gate:
+        """A gate with the tests silenced that this variant leaves out."""
+        silenced: dict[str, Any] = {
+            f"{test}_tail": weighted(getattr(gate, f"{test}_tail"), 0) for test in SILENCED.get(self, ())
+        }
+        return replace(gate, **silenced)
 
 
 DESCRIPTIONS = {
-    VariantKind.FILE: "the defence as exported, with its own read-outs and inverse perturbation ρ",
-    VariantKind.RANDOM_PATTERN: "ρ replaced by random signs with the same magnitudes, so equal in every norm "
-    "(before the sum is kept within the input's bounds)",
-    VariantKind.SHUFFLED_PROFILES: "ρ made in the same way from influence profiles whose neurons were "
-    "permuted at random, each class for itself",
+    VariantKind.FILE: "the defence as exported, with its own read-outs, view and inverse perturbation",
+    VariantKind.EVERY_ROW: "no screen: every image takes the second pass",
+    VariantKind.RHO_ALONE: "the second pass sees the image itself under ρ, as in the first release",
+    VariantKind.WITH_RHO: "the file's view with ρ on top, whether or not the file adds it",
+    VariantKind.WITHOUT_RHO: "the file's view with nothing added",
+    VariantKind.MINUS_RHO: "the file's view with −ρ on top",
+    VariantKind.RANDOM_PATTERN: "the file's view with random signs of ρ's magnitudes on top, so equal in "
+    "every norm (before the sum is kept within the input's bounds)",
+    VariantKind.SHUFFLED_PROFILES: "the file's view with a ρ made in the same way from influence profiles "
+    "whose neurons were permuted at random, each class for itself",
+    VariantKind.MIRROR: "a mirrored second pass under the file's own gate, refitted to it",
+    VariantKind.MEDIAN: "a 3×3 median as the second pass under the file's own gate, refitted to it",
+    VariantKind.BITS: "two bits per value as the second pass under the file's own gate, refitted to it",
+    VariantKind.NO_DISAGREEMENT: "early read-outs neither screen nor flag; they still help to answer",
+    VariantKind.NO_TYPICALITY: "the features' distance neither screens nor flags",
+    VariantKind.NO_RESPONSE: "no second pass: the free tests flag, the early read-outs answer",
+    VariantKind.NO_CHANGE: "the change of class probabilities does not count",
     VariantKind.EARLY_ALONE: "no second pass: the disagreement of the early read-outs alone flags, and they "
     "alone correct",
-    VariantKind.EVERY_ROW: "no screen: every image takes the second pass",
+    VariantKind.TYPICALITY_ALONE: "no second pass: the features' distance alone flags, the early read-outs "
+    "correct",
+    VariantKind.RESPONSE_ALONE: "no screen: the largest shift and the change alone flag",
     VariantKind.ALWAYS: "every image is answered under the ρ of the class the early read-outs believe in",
 }
+RESPONSE = ("response", "change")
+SILENCED: dict[VariantKind, tuple[str, ...]] = {
+    VariantKind.NO_DISAGREEMENT: ("disagreement",),
+    VariantKind.NO_TYPICALITY: ("typicality",),
+    VariantKind.NO_RESPONSE: RESPONSE,
+    VariantKind.NO_CHANGE: ("change",),
+    VariantKind.EARLY_ALONE: ("typicality", *RESPONSE),
+    VariantKind.TYPICALITY_ALONE: ("disagreement", *RESPONSE),
+    VariantKind.RESPONSE_ALONE: ("disagreement", "typicality"),
+}
+"""Tests that a variant leaves out."""
+ONE_PASS = (VariantKind.NO_RESPONSE, VariantKind.EARLY_ALONE, VariantKind.TYPICALITY_ALONE)
+VIEWS: dict[VariantKind, View] = {
+    VariantKind.RHO_ALONE: (),
+    VariantKind.MIRROR: (ViewStep.MIRROR,),
+    VariantKind.MEDIAN: (ViewStep.MEDIAN,),
+    VariantKind.BITS: (ViewStep.BITS,),
+}
+"""Views in place of the file's."""
+BANKS = (
+    VariantKind.WITH_RHO,
+    VariantKind.WITHOUT_RHO,
+    VariantKind.MINUS_RHO,
+    VariantKind.RANDOM_PATTERN,
+    VariantKind.SHUFFLED_PROFILES,
+    VariantKind.ALWAYS,
+)
+"""Variants that add something else than the file."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,24 +153,6 @@ def random_signs(bank: Bank, seed: int) -> Bank:
 def shuffled(profile: InfluenceProfile, seed: int) -> InfluenceProfile:
     """A profile whose neurons were permuted, each class for itself: the same influences, on wrong neurons."""
     return replace(profile, influence=np.random.default_rng(seed).permuted(profile.influence, axis=1))
-
-
-def without_response(gate: Gate, correct: int) -> Gate:
-    """A gate, calibrated to second passes equal to the first, that does not see the second pass at all.
-
-    Args:
-        gate: of :func:`nip_export.calibrate.calibrate`, its threshold cut on cross-validated scores.
-        correct: rightly labelled images that it was calibrated to.
-    """
-    # A response that never varies adds a constant, which depends on how many images the tail was fitted to.
-    # The threshold was cut on scores with the constant of the folds, so the gate must add that one.
-    constant = fit_tail(np.zeros(correct - -(-correct // FOLDS))).base
-    scale, tail = gate.response_scale, gate.response_tail
-    return replace(
-        gate,
-        response_scale=ClassScale(np.zeros_like(scale.mean), np.zeros_like(scale.inverse_std)),
-        response_tail=Curve(constant, tail.knots, tail.widths, np.zeros_like(tail.slopes)),
-    )
 
 
 def check_fits(given: DefenceSpec, bench: Bench) -> None:

@@ -1,0 +1,176 @@
+"""Chooses the view of the second pass, on benign images alone.
+
+A good view moves what the network saw (or an attack would stay in place), keeps what it is right about, and
+tells where the network is wrong and what would be right. Benign images show all of it: how far features move,
+how often right answers stay, how well the response tells the network's *own mistakes* from its right answers,
+and of how many the defence's answer would name the true class. Of the views that keep enough and are worth
+nearly as much as the best, the strongest is taken. A mirror is thus refused by digits, whose mirrored images
+the network no longer knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_export import statistics
+from nip_export.calibrate.gate import Known, early_weight
+from nip_export.calibrate.scales import fit_scale
+from nip_export.decision import FirstLook
+from nip_export.network import Passed
+from nip_export.views import View, view_name
+from nip_runtime.errors import ExportError
+from nip_runtime.rates import Rate
+
+LEAST_KEPT = 0.7
+"""A view under which more right answers than this change shows the network something it does not know."""
+NEARLY = 0.8
+"""Share of the best view's worth that a stronger view must reach: differences below are chance."""
+CALM_KEPT = 0.9
+"""Without enough mistakes to judge by: the strongest view that keeps so many of the right answers."""
+LEAST_MISTAKES = 20
+MOST_MISTAKES, MOST_RIGHT = 300, 300
+"""Images looked at under every view."""
+
+Second = Callable[[View, bool, NDArray[np.int64]], Passed]
+"""The second pass over some calibration images (row numbers), under a view, with ρ or without."""
+
+
+@dataclass(frozen=True)
+class ViewTrial:
+    """What benign images say of a view.
+
+    Attributes:
+        view: its steps.
+        rho: whether the inverse perturbation is added.
+        kept: rightly classified images that keep their class under it.
+        told: probability that the response is larger for a misclassified image than for a right one.
+        repaired: misclassified images whose class the defence's answer would name.
+        strength: mean move of the features, as a share of their mean distance from the benign mean.
+    """
+
+    view: View
+    rho: bool
+    kept: Rate
+    told: float
+    repaired: Rate
+    strength: float
+
+    @property
+    def worth(self) -> float:
+        """How well mistakes are told apart, times how often they are repaired."""
+        return self.told * self.repaired.value
+
+    @property
+    def name(self) -> str:
+        """As users spell it."""
+        return view_name(self.view, rho=self.rho)
+
+
+def choose_view(
+    views: Sequence[View],
+    second: Second,
+    raw: Passed,
+    labels: NDArray[np.int64],
+    known: Known,
+    *,
+    seed: int,
+    rho: bool | None = None,
+) -> tuple[ViewTrial, tuple[ViewTrial, ...]]:
+    """Try views on calibration images, then the inverse perturbation on top of the one chosen.
+
+    Args:
+        views: to choose from.
+        second: runs the second pass.
+        raw: pass 1 over N calibration images.
+        labels: (N,) int64.
+        known: what was fitted to the profile images.
+        seed: picks the images looked at.
+        rho: None: ρ is added if it is near the best too and makes the view stronger. True or False: decided.
+
+    Returns:
+        The trial of the view to take, and all trials.
+
+    Raises:
+        ExportError: no view shows the network another input.
+    """
+    trial = _trials(second, raw, labels, known, seed)
+    first = rho is True
+    tried = [trial(view, first) for view in views if view or first]
+    if not tried:
+        raise ExportError("view: expected one that changes the input, got none; add a step or rho")
+    chosen = _strongest(tried)
+    if rho is None:
+        with_rho = trial(chosen.view, True)
+        tried.append(with_rho)
+        if () in views:
+            tried.append(trial((), True))
+        if with_rho.strength > chosen.strength and with_rho in _near_best(tried):
+            chosen = with_rho
+    return chosen, tuple(tried)
+
+
+def _near_best(tried: Sequence[ViewTrial]) -> list[ViewTrial]:
+    """Those that keep enough and are worth nearly as much as the best of these."""
+    if tried[0].repaired.n < LEAST_MISTAKES:
+        return [one for one in tried if one.kept.value >= CALM_KEPT]
+    keeping = [one for one in tried if one.kept.value >= LEAST_KEPT]
+    best = max((one.worth for one in keeping), default=0.0)
+    return [one for one in keeping if one.worth >= NEARLY * best]
+
+
+def _strongest(tried: Sequence[ViewTrial]) -> ViewTrial:
+    found = _near_best(tried)
+    if found:
+        return max(found, key=lambda one: one.strength)
+    return max(tried, key=lambda one: one.kept.value)
+
+
+def _trials(
+    second: Second, raw: Passed, labels: NDArray[np.int64], known: Known, seed: int
+) -> Callable[[View, bool], ViewTrial]:
+    everything = FirstLook.of(raw, known.readouts, known.typicality)
+    correct = everything.predicted == labels
+    random = np.random.default_rng(seed)
+    rows = np.concatenate(
+        [
+            np.sort(random.permutation(np.flatnonzero(part))[:most])
+            for part, most in ((correct, MOST_RIGHT), (~correct, MOST_MISTAKES))
+        ]
+    )
+    look, truth, right = everything.take(rows), labels[rows], correct[rows]
+    weight = early_weight(everything.early, labels)
+    features = raw.pooled[known.typicality.tap][rows].astype(np.float64)
+    spread = float(np.linalg.norm(features - features.mean(0), axis=1).mean())
+
+    def trial(view: View, rho: bool) -> ViewTrial:
+        passed = second(view, rho, rows)
+        predicted = look.predicted
+        moved = statistics.shift(look.raw, passed.logits, predicted)
+        scale = fit_scale(moved[right], predicted[right], classes=look.raw.shape[1])
+        shifts = statistics.standardise(moved, scale, predicted)
+        response = statistics.without(shifts, predicted).max(1)
+        answer = statistics.without(weight * look.early + shifts, predicted).argmax(1)
+        apart = np.linalg.norm(passed.pooled[known.typicality.tap] - features, axis=1)
+        return ViewTrial(
+            view=view,
+            rho=rho,
+            kept=Rate(int((passed.logits.argmax(1) == predicted)[right].sum()), int(right.sum())),
+            told=_area(response[~right], response[right]),
+            repaired=Rate(int((answer == truth)[~right].sum()), int((~right).sum())),
+            strength=float(apart.mean()) / max(spread, 1e-12),
+        )
+
+    return trial
+
+
+def _area(high: NDArray[np.float64], low: NDArray[np.float64]) -> float:
+    """Probability that a draw from `high` exceeds one from `low`; a half, if there is nothing to compare."""
+    if not len(high) or not len(low):
+        return 0.5
+    ordered = np.sort(low)
+    below = np.searchsorted(ordered, high, "left") + np.searchsorted(ordered, high, "right")
+    return float(below.mean()) / (2 * len(low))
