@@ -22,8 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.robustness.results import MAIN, RESULTS, read_networks
-from benchmarks.robustness.run import ATTACKED, CAPS, commit, material_of, prepare
-from benchmarks.robustness.splits import load_splits
+from benchmarks.robustness.run import ATTACKED, CAPS, Folders, commit, kind_of, material_of, prepare
 from nip_export.demo.build_assets import DATA_DIR
 from nip_export.evaluate.material import Material
 from nip_export.evaluate.plan import EvaluationPlan
@@ -101,7 +100,7 @@ def measured(report: ExportReport, material: Material, work: Path, progress: Pro
 
 def evaluate(work: Path, name: str, material: Material, progress: Progress) -> dict[str, Any]:
     """All precisions of one network."""
-    budget, fp32 = budget_of(name), prepare(material, progress)
+    budget, fp32 = budget_of(name), prepare(material, kind_of(name), progress)
     prepared: dict[Precision, Prepared] = {Precision.FP32: fp32}
     prepared |= {precision: in_precision(fp32, precision) for precision in (Precision.FP16, Precision.INT8)}
     images = material.test_inputs((0.0, 1.0)).inputs
@@ -129,11 +128,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    splits = load_splits(options.data)
+    folders = Folders(options.work, options.data, None)
     PRECISION_RESULTS.mkdir(parents=True, exist_ok=True)
     for name in options.networks:
         with progress_bars() as progress:
-            content = evaluate(options.work, name, material_of(options.work, name, splits), progress)
+            content = evaluate(options.work, name, material_of(folders, name), progress)
         target = PRECISION_RESULTS / f"{name}.json"
         write_whole(target, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
         print(f"{name}: {target}", flush=True)

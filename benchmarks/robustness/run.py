@@ -1,14 +1,17 @@
 """The full protocol on the benchmark's networks.
 
     python -m benchmarks.robustness.train --kind vgg --out WORK       # and resnet, vit
-    python -m benchmarks.robustness.run --work WORK --networks vgg-1 resnet-1 …
+    python -m benchmarks.robustness.train --kind cifar-vgg --seeds 1 --cifar DATA --out WORK  # and cifar-vit
+    python -m benchmarks.robustness.run --work WORK --cifar DATA --networks cifar-resnet20 vgg-1 resnet-1 …
 
 For every network: benign budgets are chosen on calibration images so that at most 0.5, 1.5 and 3.5 points of
 accuracy are given up with 90 % confidence; a file is exported for each; the one of 1.5 points faces
-all threat models, the others the core gray-box attacks; baselines get the same budget. Attacks are kept in
-WORK and not made twice. --full adds all other gray-box attacks and the queries to the file; --lean takes
-fewer C&W images and leaves the variant `always` out.
-Writes benchmarks/results/robustness/NETWORK.json.
+T1, T2 and T4, the others the gray-box attacks that count; baselines and ablations get the same budget.
+Attacks are kept in WORK and not made twice. --full adds all other gray-box attacks and the queries to the
+file; --lean takes fewer images for the costly attacks and leaves out variants whose perturbations have to be
+found anew. --attacks-only makes the gray-box attacks and stops.
+DATA holds the CIFAR-10 files and the third-party weights (see cifar_splits.py); names of the networks trained
+here end in their seed. Writes benchmarks/results/robustness/NETWORK.json.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +28,21 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from benchmarks.robustness.cifar_networks import MEAN as CIFAR_MEAN
+from benchmarks.robustness.cifar_networks import STD as CIFAR_STD
+from benchmarks.robustness.cifar_splits import CLASS_NAMES as CIFAR_NAMES
+from benchmarks.robustness.cifar_splits import load_cifar_splits
 from benchmarks.robustness.networks import FACTORIES, Kind
 from benchmarks.robustness.splits import Splits, load_splits
 from benchmarks.robustness.train import weights_path
 from nip_export.benign import at_the_door
 from nip_export.config import ExportConfig
-from nip_export.data import ImageSet
+from nip_export.data import ImageSet, to_model_input
 from nip_export.demo.build_assets import CLASS_NAMES, DATA_DIR, Labelled
 from nip_export.demo.model import MEAN, STD
+from nip_export.evaluate.attackers import planned_cases
 from nip_export.evaluate.baselines import Laboratory, VariantKind
+from nip_export.evaluate.craft import Crafter
 from nip_export.evaluate.material import Material
 from nip_export.evaluate.memory import Memory
 from nip_export.evaluate.plan import EvaluationPlan
@@ -41,7 +50,9 @@ from nip_export.evaluate.report_json import to_json
 from nip_export.evaluate.results import Evaluation
 from nip_export.evaluate.run import run_evaluation
 from nip_export.evaluate.store import AttackStore
+from nip_export.evaluate.target import Undefended
 from nip_export.evaluate.threats import Threat
+from nip_export.network import tapped_network
 from nip_export.pipeline import Prepared, prepare_defence, write_defended
 from nip_export.progress import Progress, progress_bars
 from nip_runtime.writing import write_whole
@@ -50,68 +61,135 @@ RESULTS = Path(__file__).resolve().parent.parent / "results" / "robustness"
 LIMITS = (0.005, 0.015, 0.035)
 """Accuracy that may be given up."""
 MAIN = 0.015
-ATTACKED = 1000
-CAPS = {"C&W": 500, "T4": 100}
-"""Attacks that cost most get fewer images; "full" networks attack 200 adaptively."""
-LEAN_CAPS = {"C&W": 300, "T4": 100}
-SURROGATES = {Kind.VGG: "resnet-1", Kind.RESNET: "vgg-1", Kind.VIT: "vgg-1"}
+ATTACKED = 500
+CAPS = {"C&W": 200, "APGD-DLR": 300, "T4": 60, "HopSkipJump": 50, "Boundary": 50, "Square": 100}
+"""Attacks that cost most get fewer images."""
+LEAN_CAPS = CAPS | {"T4": 40}
+EPS = {False: (8 / 255, 25 / 255), True: (2 / 255, 8 / 255)}
+"""ε of the adaptive attacks on Fashion-MNIST and on CIFAR-10."""
+SURROGATES = {
+    Kind.VGG: "resnet-1",
+    Kind.RESNET: "vgg-1",
+    Kind.VIT: "vgg-1",
+    Kind.CIFAR_RESNET20: "cifar-vgg-1",
+    Kind.CIFAR_RESNET56: "cifar-vgg-1",
+    Kind.CIFAR_VGG: "cifar-resnet20",
+    Kind.CIFAR_VIT: "cifar-resnet20",
+}
+REMADE = (VariantKind.ALWAYS, VariantKind.SHUFFLED_PROFILES)
+"""Variants whose perturbations are found anew: what a lean run leaves out."""
 
 
-def load_network(work: Path, name: str) -> nn.Module:
+@dataclass(frozen=True)
+class Folders:
+    """Where things are: trained weights and finished attacks; Fashion-MNIST; CIFAR-10 and public weights."""
+
+    work: Path
+    fashion: Path
+    cifar: Path | None
+
+    def splits(self, kind: Kind) -> Splits:
+        """The images of a kind of network."""
+        if not kind.is_cifar:
+            return load_splits(self.fashion)
+        if self.cifar is None:
+            raise FileNotFoundError(f"{kind} needs CIFAR-10: name its folder with --cifar")
+        return load_cifar_splits(self.cifar)
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of a network such as "vgg-1" or "cifar-resnet20"."""
+    plain = name.removesuffix("-pgd")
+    return Kind(plain) if plain in list(Kind) else Kind(plain.rpartition("-")[0])
+
+
+def load_network(folders: Folders, name: str) -> nn.Module:
     """A trained network such as "vgg-1"."""
-    kind, seed = name.split("-")[:2]
-    path = weights_path(work, Kind(kind), int(seed), adversarial=name.endswith("-pgd"))
-    model = FACTORIES[Kind(kind)]()
+    kind = kind_of(name)
+    model = FACTORIES[kind]()
+    if kind in (Kind.CIFAR_RESNET20, Kind.CIFAR_RESNET56):
+        model.load_state_dict(public_weights(folders.cifar, name.removeprefix("cifar-")))
+        return model.eval()
+    seed = int(name.removesuffix("-pgd").rpartition("-")[2])
+    path = weights_path(folders.work, kind, seed, adversarial=name.endswith("-pgd"))
     model.load_state_dict(safetensors.torch.load_file(path))
     return model.eval()
 
 
-def image_set(data: Labelled) -> ImageSet:
-    return ImageSet(data.images, data.labels, CLASS_NAMES)
+def public_weights(folder: Path | None, name: str) -> dict[str, torch.Tensor]:
+    """The third-party weights of a network, by the names of its parameters."""
+    found = sorted((folder / "weights").glob(f"{name}-*.th")) if folder is not None else []
+    if not found:
+        raise FileNotFoundError(
+            f"weights/{name}-*.th are absent; name the folder that holds them with --cifar"
+        )
+    stored = torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
+    return {key.removeprefix("module."): value for key, value in stored.items()}
 
 
-def material_of(work: Path, name: str, splits: Splits) -> Material:
-    """The network, its surrogate and its images; the first 1000 test images are attacked."""
+def normalisation(kind: Kind) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that a kind of network takes."""
+    return (CIFAR_MEAN, CIFAR_STD) if kind.is_cifar else (MEAN, STD)
+
+
+def material_of(folders: Folders, name: str) -> Material:
+    """The network, its surrogate and its images; the first test images are attacked."""
+    kind = kind_of(name)
+    splits, names = folders.splits(kind), CIFAR_NAMES if kind.is_cifar else CLASS_NAMES
+
+    def image_set(data: Labelled) -> ImageSet:
+        return ImageSet(data.images, data.labels, names)
+
     test, further = splits.test, splits.further
     every = Labelled(
         np.concatenate([test.images, further.images]), np.concatenate([test.labels, further.labels])
     )
+    try:
+        surrogate = load_network(folders, SURROGATES[kind])
+    except FileNotFoundError as error:
+        print(f"{name}: no transfer attacks ({error})", flush=True)
+        surrogate = None
     return Material(
-        model=load_network(work, name),
+        model=load_network(folders, name),
         test=image_set(every),
-        surrogate=load_network(work, SURROGATES[Kind(name.split("-")[0])]),
+        surrogate=surrogate,
         profile=image_set(splits.profile),
         calibration=image_set(splits.calibration),
     )
 
 
-def plan_of(limit: float, *, full: bool, lean: bool = False) -> EvaluationPlan:
+def plan_of(limit: float, kind: Kind, *, full: bool, lean: bool = False) -> EvaluationPlan:
     """Which attacks a file faces."""
-    caps, without = (LEAN_CAPS, (VariantKind.ALWAYS,)) if lean else (CAPS, ())
-    if limit != MAIN:
-        return EvaluationPlan(
-            threats=(Threat.GRAY_BOX,), attacks=("core",), images=ATTACKED, caps=caps, without=without
-        )
-    if full:
-        return EvaluationPlan(images=ATTACKED, caps=CAPS | {"T4": 200})
+    without = tuple(map(str, REMADE)) if lean or limit != MAIN else ()
+    caps = LEAN_CAPS if lean else CAPS
+    counted = ("natural", "PGD 16/255") if kind.is_cifar else ("core", *CURVE)
+    threats: tuple[Threat, ...] = (Threat.GRAY_BOX,)
+    if limit == MAIN:
+        threats = tuple(Threat) if full else (Threat.GRAY_BOX, Threat.TRANSFER, Threat.ADAPTIVE)
     return EvaluationPlan(
-        threats=(Threat.GRAY_BOX, Threat.TRANSFER, Threat.ADAPTIVE),
-        attacks=("core", "DeepFool"),
+        threats=threats,
+        attacks=counted,
         images=ATTACKED,
         caps=caps,
         without=without,
+        adaptive_eps=EPS[kind.is_cifar],
     )
 
 
-def prepare(material: Material, progress: Progress) -> Prepared:
+CURVE = ("PGD 2/255", "PGD 4/255", "PGD 16/255")
+"""What the curve over ε needs besides the attacks that count on Fashion-MNIST."""
+
+
+def prepare(material: Material, kind: Kind, progress: Progress) -> Prepared:
     """All of the defence but its thresholds, with default settings."""
+    mean, std = normalisation(kind)
     assert material.profile is not None and material.calibration is not None
     return prepare_defence(
         material.model,
         material.profile.images,
         material.profile.labels,
         calibration=(material.calibration.images, material.calibration.labels),
-        config=ExportConfig(mean=MEAN, std=STD, class_names=CLASS_NAMES),
+        config=ExportConfig(mean=mean, std=std, class_names=material.profile.class_names),
         progress=progress,
     )
 
@@ -138,12 +216,14 @@ def commit() -> str:
     return described.stdout.strip()
 
 
-def evaluate(work: Path, name: str, splits: Splits, *, full: bool, lean: bool, progress: Progress) -> None:
+def evaluate(folders: Folders, name: str, *, full: bool, lean: bool, progress: Progress) -> None:
     """Export and evaluate one network at all limits."""
-    material = material_of(work, name, splits)
-    prepared = prepare(material, progress)
+    kind, work = kind_of(name), folders.work
+    material = material_of(folders, name)
+    prepared = prepare(material, kind, progress)
     bench = prepared.bench
     probe = write_defended(prepared, work / f"{name}.nip.onnx")
+    print(f"{name}:\n{probe.summary()}", flush=True)
     assert material.profile is not None
     laboratory = Laboratory(
         material.model,
@@ -151,6 +231,7 @@ def evaluate(work: Path, name: str, splits: Splits, *, full: bool, lean: bool, p
         bench.calibration,
         bench.config,
         given=probe.spec,
+        rho=prepared.rho,
         progress=progress,
     )
     rows, memory = [], Memory()
@@ -162,12 +243,13 @@ def evaluate(work: Path, name: str, splits: Splits, *, full: bool, lean: bool, p
             path,
             material,
             work / f"{name}-{limit:g}",
-            plan=plan_of(limit, full=full, lean=lean),
+            plan=plan_of(limit, kind, full=full, lean=lean),
             laboratory=laboratory,
             store=AttackStore(work / "attacks"),
             memory=memory,
             progress=progress,
         )
+        print(f"{name} at {limit:g}: mean DSR {evaluation.mean_dsr}", flush=True)
         rows.append(row_of(limit, budget, evaluation))
     RESULTS.mkdir(parents=True, exist_ok=True)
     content = {"network": name, "commit": commit(), "full": full, "lean": lean, "rows": rows}
@@ -177,21 +259,42 @@ def evaluate(work: Path, name: str, splits: Splits, *, full: bool, lean: bool, p
     )
 
 
+def attack(folders: Folders, name: str, progress: Progress) -> None:
+    """Make the gray-box attacks of a network, for a later run."""
+    kind = kind_of(name)
+    plan, splits = plan_of(MAIN, kind, full=False), folders.splits(kind)
+    mean, std = normalisation(kind)
+    images = to_model_input(splits.test.images, 3 if kind.is_cifar else 1)[:ATTACKED]
+    model = load_network(folders, name).requires_grad_(False)
+    network = tapped_network(model, torch.from_numpy(images[:2].copy()), [], mean=mean, std=std).eval()
+    crafter = Crafter(
+        AttackStore(folders.work / "attacks"), images, splits.test.labels[:ATTACKED], plan.seed, progress
+    )
+    for case in planned_cases(plan)[Threat.GRAY_BOX]:
+        (made,) = crafter.craft([case], Undefended(network).eval())
+        print(f"{name}: {case.name}, {len(made.images)} images, {made.seconds:.0f} s", flush=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, required=True, help="folder with the trained weights")
-    parser.add_argument("--networks", nargs="+", required=True, metavar="KIND-SEED")
-    parser.add_argument("--full", action="store_true", help="every attack of the catalogue, and T3")
-    parser.add_argument("--lean", action="store_true", help="fewer C&W images, without the variant always")
+    parser.add_argument("--networks", nargs="+", required=True, metavar="NAME")
+    parser.add_argument("--full", action="store_true", help="T3 too")
+    parser.add_argument("--lean", action="store_true", help="fewer images, without variants found anew")
+    parser.add_argument("--attacks-only", action="store_true", help="make gray-box attacks and stop")
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
+    parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    splits = load_splits(options.data)
+    folders = Folders(options.work, options.data, options.cifar)
     for name in options.networks:
         with progress_bars() as progress:
-            evaluate(options.work, name, splits, full=options.full, lean=options.lean, progress=progress)
+            if options.attacks_only:
+                attack(folders, name, progress)
+                continue
+            evaluate(folders, name, full=options.full, lean=options.lean, progress=progress)
         print(f"{name}: {RESULTS / name}.json", flush=True)
     return 0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.robustness.run import ATTACKED, LEAN_CAPS, RESULTS, commit, load_network
+from benchmarks.robustness.run import ATTACKED, LEAN_CAPS, RESULTS, Folders, commit, load_network
 from benchmarks.robustness.splits import load_splits
 from nip_export.data import to_model_input
 from nip_export.demo.build_assets import DATA_DIR
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     images, labels = to_model_input(splits.test.images, 1), splits.test.labels
     everything = np.concatenate([images, to_model_input(splits.further.images, 1)])
     truth = np.concatenate([labels, splits.further.labels])
-    model = load_network(options.work, options.network).requires_grad_(False)
+    model = load_network(Folders(options.work, options.data, None), options.network).requires_grad_(False)
     network = Undefended(
         tapped_network(model, torch.from_numpy(images[:2]), [], mean=MEAN, std=STD).eval()
     ).eval()

@@ -44,7 +44,8 @@ class Prepared:
         profiles: influence profiles of the tapped layers.
         view: how the second pass looks at an input.
         trials: what benign images said of the views that were tried; none, if the user named one.
-        bank: the inverse perturbations; zeros, if none is added.
+        rho: the inverse perturbations that were made, added or not.
+        bank: those that the second pass adds; zeros, if none is added.
         second: (N, C) logits of the calibration images in the second pass.
         seconds: what the preparation took.
         conversion: the backbone in the file's precision; None for fp32.
@@ -57,6 +58,7 @@ class Prepared:
     profiles: Mapping[str, InfluenceProfile]
     view: View
     trials: tuple[ViewTrial, ...]
+    rho: Bank
     bank: Bank
     second: NDArray[np.float32]
     seconds: float
@@ -104,21 +106,21 @@ def in_precision(prepared: Prepared, precision: Precision) -> Prepared:
     if prepared.conversion is not None:
         raise ExportError(f"expected a defence prepared in fp32, got one in {bench.config.precision}")
     bench = replace(bench, config=replace(bench.config, precision=precision))
-    return _fitted(prepared.model, bench, prepared.profiles, prepared.bank, began - prepared.seconds)
+    return _fitted(prepared.model, bench, prepared.profiles, prepared.rho, began - prepared.seconds)
 
 
 def _fitted(
     model: nn.Module,
     bench: Bench,
     profiles: Mapping[str, InfluenceProfile],
-    bank: Bank,
+    rho: Bank,
     began: float,
 ) -> Prepared:
     """Convert, if that is asked for, then fit the read-outs and run the second pass."""
     conversion = None
     if bench.config.precision is not Precision.FP32:
         # All that is fitted from here on is fitted to what the file will compute.
-        bench, conversion = convert(bench, model, bank)
+        bench, conversion = convert(bench, model, rho)
     readouts, layers = choose_readouts(
         bench.early_grids,
         bench.profile_pass,
@@ -128,7 +130,7 @@ def _fitted(
         count=bench.config.early_readouts,
     )
     known = known_of(bench, readouts)
-    view, bank, trials = chosen_view(bench, known, bank)
+    view, bank, trials = chosen_view(bench, known, rho)
     return Prepared(
         model=model,
         bench=bench,
@@ -137,6 +139,7 @@ def _fitted(
         profiles=profiles,
         view=view,
         trials=trials,
+        rho=rho,
         bank=bank,
         second=second_pass(bench, known, view, bank),
         conversion=conversion,

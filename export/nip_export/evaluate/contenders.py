@@ -17,7 +17,6 @@ from nip_export.evaluate.baselines import (
     logits_of,
     network_labels,
     transform_defences,
-    variant_view,
 )
 from nip_export.evaluate.memory import Memory
 from nip_export.evaluate.results import NotMeasured
@@ -133,7 +132,7 @@ class Contenders:
             variant.name,
             variant.description,
             variant.passes,
-            partial(variant_view, variant),
+            partial(laboratory.view, variant),
             variant.spec.gate.flag_threshold,
             variant=True,
         )

@@ -19,7 +19,7 @@ class EvaluationPlan:
 
     Args:
         threats: which threat models; what is left out is named in the report.
-        attacks: gray-box attacks by name, family or group ("core", "quick", "all").
+        attacks: gray-box attacks by name, family or group ("core", "natural", "quick", "all").
         eps: ε of the L∞ families in input units; None for the catalogue's own.
         images: how many of the test images are attacked at most, the first ones; None: all. All of them
             tell the benign cost.

@@ -1,8 +1,8 @@
 """Attacks on the undefended network or a surrogate, and the one way in which every attack is run."""
 
-from nip_export.evaluate.attacks.catalogue import CORE, catalogue
+from nip_export.evaluate.attacks.catalogue import CORE, NATURAL, catalogue
 from nip_export.evaluate.attacks.run import run_attack
 from nip_export.evaluate.attacks.select import select
 from nip_export.evaluate.attacks.transfer import transfer_cases
 
-__all__ = ["CORE", "catalogue", "run_attack", "select", "transfer_cases"]
+__all__ = ["CORE", "NATURAL", "catalogue", "run_attack", "select", "transfer_cases"]

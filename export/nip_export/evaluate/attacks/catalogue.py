@@ -22,6 +22,19 @@ CORE = (
 )
 """What budgets and baselines are compared by; of a family of which other ε leave none of these, all cases."""
 
+NATURAL = (
+    "FGSM 8/255",
+    "PGD 2/255",
+    "PGD 4/255",
+    "PGD 8/255",
+    "MI-FGSM 8/255",
+    "PGD L2 0.5",
+    "APGD-DLR 4/255",
+    "C&W κ=0",
+    "C&W κ=5",
+)
+"""The same for small natural images, which far smaller changes fool."""
+
 Sweep = tuple[str, tuple[int, ...], str, str, str, Callable[[float], Craft]]
 
 SWEEPS: tuple[Sweep, ...] = (
@@ -36,7 +49,7 @@ SWEEPS: tuple[Sweep, ...] = (
     ),
     (
         "MI-FGSM",
-        (16,),
+        (8, 16),
         "foolbox",
         "Dong et al. 2018",
         f"{gradient.MOMENTUM_STEPS} steps of ε/10, momentum 1 over gradient signs, no random start",
@@ -60,7 +73,7 @@ SWEEPS: tuple[Sweep, ...] = (
     ),
     (
         "APGD-DLR",
-        (8,),
+        (4, 8),
         "ART",
         "Croce & Hein 2020",
         f"{art_attacks.APGD_STEPS} steps, first of 2 ε, random start, ratio of logit differences",
@@ -96,7 +109,7 @@ def catalogue(*, eps: Sequence[float] | None = None) -> tuple[AttackCase, ...]:
                 fix="divide an ε on the scale of 0…255 by 255",
             )
     cases = [case for sweep in SWEEPS for case in _sweep(sweep, eps)]
-    cases += [_pgd_l2(), *map(_carlini_wagner, (0, 5, 10, 20)), *_others()]
+    cases += [*map(_pgd_l2, (0.5, 1.5)), *map(_carlini_wagner, (0, 5, 10, 20)), *_others()]
     core = named_or_family(CORE, cases)
     return tuple(replace(case, core=case.name in core) for case in cases)
 
@@ -135,17 +148,17 @@ def _sweep(sweep: Sweep, eps: Sequence[float] | None) -> list[AttackCase]:
     ]
 
 
-def _pgd_l2() -> AttackCase:
+def _pgd_l2(epsilon: float) -> AttackCase:
     return AttackCase(
-        name="PGD L2 1.5",
+        name=f"PGD L2 {epsilon:g}",
         family="PGD L2",
         threat=Threat.GRAY_BOX,
         library="foolbox",
         source="Madry et al. 2018",
         settings=f"L2, {gradient.PGD_STEPS} steps of ε/10, {gradient.PGD_STARTS} random starts",
         norm=Norm.L2,
-        epsilon=1.5,
-        craft=gradient.pgd_l2(1.5),
+        epsilon=epsilon,
+        craft=gradient.pgd_l2(epsilon),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nip_export.evaluate.attacks.catalogue import named_or_family
+from nip_export.evaluate.attacks.catalogue import NATURAL, named_or_family
 from nip_export.evaluate.threats import AttackCase
 from nip_runtime.errors import InputError
 
@@ -18,14 +18,15 @@ QUICK: dict[str, int | None] = {
 }
 """The group "quick" and how many images each of its cases attacks at most (None: as many as ever)."""
 
-GROUPS = ("core", "quick", "all")
+GROUPS = ("core", "natural", "quick", "all")
 
 
 def select(names: Sequence[str], cases: Sequence[AttackCase]) -> tuple[AttackCase, ...]:
     """The cases that are named, in the order of `cases`, each once.
 
     Args:
-        names: names of cases, families, or the groups "core", "quick" and "all"; case does not matter.
+        names: names of cases, families, or the groups "core", "natural", "quick" and "all"; case does not
+            matter. With "natural", its cases count in the mean DSR, and no others do.
             What "quick" names attacks fewer images, unless it is also named otherwise.
         cases: to choose from.
 
@@ -46,7 +47,9 @@ def select(names: Sequence[str], cases: Sequence[AttackCase]) -> tuple[AttackCas
         raise InputError.mismatch(
             expected=f"one attack or more among {_offer(cases)}", got="none", fix="name one"
         )
-    return tuple(chosen[case.name] for case in cases if case.name in chosen)
+    counted = NATURAL if any(name.strip().lower() == "natural" for name in names) else None
+    taken = (chosen[case.name] for case in cases if case.name in chosen)
+    return tuple(case if counted is None else replace(case, core=case.name in counted) for case in taken)
 
 
 def _named(name: str, cases: Sequence[AttackCase]) -> list[AttackCase]:
@@ -55,6 +58,9 @@ def _named(name: str, cases: Sequence[AttackCase]) -> list[AttackCase]:
             return list(cases)
         case "core":
             return [case for case in cases if case.core]
+        case "natural":
+            natural = named_or_family(NATURAL, cases)
+            return [case for case in cases if case.name in natural]
         case "quick":
             quick = named_or_family(QUICK, cases)
             return [_capped(case, QUICK.get(case.name)) for case in cases if case.name in quick]

@@ -13,8 +13,9 @@ from nip_export.bench import Bench, set_up
 from nip_export.benign import Benign
 from nip_export.calibrate import Calibration, calibrate
 from nip_export.config import ExportConfig
-from nip_export.evaluate.answers import Defence
+from nip_export.evaluate.answers import Defence, GateView
 from nip_export.evaluate.baselines.budgets import BUDGETS, BenignCost, budget_for_cost
+from nip_export.evaluate.baselines.passes import Passes
 from nip_export.evaluate.baselines.variants import (
     BANKS,
     ONE_PASS,
@@ -26,6 +27,7 @@ from nip_export.evaluate.baselines.variants import (
     shuffled,
     variant_defence,
 )
+from nip_export.evaluate.threats import Images
 from nip_export.layers import choose_readouts
 from nip_export.pipeline import chosen_view, inverse_bank, known_of, second_pass
 from nip_export.profiles import InfluenceProfile
@@ -65,8 +67,9 @@ class Laboratory:
         profile: benign images for profiles, read-outs and perturbations.
         calibration: benign images for thresholds.
         config: settings of the export; its policy is that of every variant but ``always``.
-        given: an exported defence: its read-outs are every variant's and its bank is that of the file. By
-            default both are made as an export would.
+        given: an exported defence: its read-outs are every variant's, its view and bank are those of the
+            file. By default all are made as an export would.
+        rho: the universal inverse perturbation of the network, if it was made before.
         progress: called with title and amount of work of every stage.
         seed: of the random pattern and of the shuffle.
 
@@ -82,6 +85,7 @@ class Laboratory:
         config: ExportConfig,
         *,
         given: DefenceSpec | None = None,
+        rho: Bank | None = None,
         progress: Progress = silent,
         seed: int = 0,
     ) -> None:
@@ -103,7 +107,8 @@ class Laboratory:
         self._bench, self._given, self._known, self._seed = bench, given, known, seed
         self._chosen: tuple[View, Bank] | None = None if given is None else (given.view, given.bank)
         self._profile: InfluenceProfile | None = None
-        self._banks: dict[Policy, Bank] = {}
+        self._banks: dict[Policy, Bank] = {} if rho is None else {Policy(config.policy): rho}
+        self._passes = Passes(bench)
         self._ingredients: dict[VariantKind, Ingredients] = {}
         self._calibrations: dict[tuple[VariantKind, float], Calibration] = {}
 
@@ -186,6 +191,10 @@ class Laboratory:
             twin=DefendedTwin(self._bench.network, spec).to(self._bench.device),
             calibration=calibration,
         )
+
+    def view(self, variant: Variant, images: Images) -> GateView:
+        """What a gated variant answers to images (N, *shape) at every threshold, from passes made once."""
+        return self._passes.view(variant.spec, images)
 
     def defence(self, variant: Variant) -> Defence:
         """A variant as a defence to compare."""
