@@ -18,10 +18,11 @@ from nip_export.attach.assemble import attach_defence, plain_backbone
 from nip_export.attach.backbone import Backbone
 from nip_export.bench import Bench
 from nip_export.calibrate import Calibration, Known, calibrate
+from nip_export.calibrate.screen import ScreenCost, probes, sent_on
 from nip_export.config import ExportConfig
 from nip_export.decision import FirstLook, read_gate
 from nip_export.describe import Measured, describe
-from nip_export.network import TapCells
+from nip_export.network import Passed, TapCells
 from nip_export.precision.network import OnnxBackbone
 from nip_export.prepared import (
     Prepared,
@@ -35,10 +36,10 @@ from nip_export.prepared import (
 )
 from nip_export.progress import Progress, silent
 from nip_export.report import ExportReport
-from nip_export.spec import DefenceSpec, ReadOut
+from nip_export.spec import DefenceSpec, Gate, ReadOut
 from nip_export.verify import Comparison, DefendedTwin, verify_file
 from nip_export.verify.compare import EXACT, HALF
-from nip_export.verify.oracle import Forward
+from nip_export.verify.oracle import Forward, look_again
 from nip_export.writing import serialise, with_manifest
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Policy, Precision
@@ -148,6 +149,7 @@ def write_defended(
         view=prepared.view,
         bank=prepared.bank,
     )
+    screen = screen_cost(prepared, calibration.gate)
     stage = bench.progress("Export and attach", 1)
     backbone = prepared.backbone()
     forward = forward_of(bench, backbone, prepared.known.readouts)
@@ -175,6 +177,7 @@ def write_defended(
         plain_size_bytes=len(plain),
         layers=prepared.layers,
         comparison=comparison,
+        screen=screen,
         agreement=agreement,
         plan=bench.plan,
         profiles=prepared.profiles,
@@ -197,6 +200,24 @@ def calibrate_gate(bench: Bench, known: Known, second: NDArray[np.float32]) -> C
         screen_rate=None if policy is Policy.ALWAYS else config.screen_rate,
         policy=policy,
         seed=config.seed,
+    )
+
+
+def screen_cost(prepared: Prepared, gate: Gate) -> ScreenCost | None:
+    """What the screen costs on benign images and on probes; None without a screen."""
+    if gate.screen_threshold is None:
+        return None
+    bench, known = prepared.bench, prepared.known
+    config = bench.config
+    shown = probes(bench.calibration.inputs, eps=config.eps, bounds=bench.bounds, seed=config.seed)
+    again = look_again(shown, prepared.view, prepared.bank, bench.bounds)
+
+    def look(passed: Passed) -> FirstLook:
+        return FirstLook.of(passed, known.readouts, known.typicality)
+
+    return ScreenCost(
+        benign=sent_on(gate, look(bench.calibration_pass), prepared.second),
+        probes=sent_on(gate, look(bench.run(shown)), bench.run(again).logits),
     )
 
 

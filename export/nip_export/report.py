@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nip_export.attach.trace import TappedNetwork
+from nip_export.calibrate.screen import ScreenCost
 from nip_export.capture import TapPlan
 from nip_export.precision.agreement import Agreement
 from nip_export.profiles import InfluenceProfile
 from nip_export.spec import DefenceSpec
 from nip_export.verify import Comparison
-from nip_runtime.manifest import Manifest
+from nip_export.views import view_name
+from nip_runtime.manifest import Manifest, Policy
 from nip_runtime.rates import Rate
 
 LOW_ACCURACY = 0.5
@@ -39,6 +41,7 @@ class ExportReport:
         plain_size_bytes: of the backbone alone, exported the same way.
         layers: the early layers considered.
         comparison: the file against numpy oracle and, for fp32, torch twin.
+        screen: what the screen costs; None without a screen.
         agreement: the converted backbone beside its fp32 original; None for fp32.
         plan: the tapped layers.
         profiles: influence per tapped layer.
@@ -53,6 +56,7 @@ class ExportReport:
     plain_size_bytes: int
     layers: tuple[LayerReport, ...]
     comparison: Comparison
+    screen: ScreenCost | None
     agreement: Agreement | None
     plan: TapPlan
     profiles: Mapping[str, InfluenceProfile]
@@ -71,11 +75,13 @@ class ExportReport:
             ("policy", f"{m.policy}, ε = {m.defence.eps_pixel * 255:.3g}/255, k = {m.defence.top_k}"),
             *self._precision(),
             ("influence layer", self.plan.features),
-            ("early read-out", used),
+            ("early read-out", f"{used}, counts {self.spec.gate.early_weight:.2f} in the answer"),
             ("also considered", ", ".join(r.tap for r in self.layers if not r.used) or "–"),
+            *self._view(),
             ("calibrated on", f"{c.images} benign images, budget {c.benign_budget:.1%}"),
             ("benign flagged", f"{c.flag_rate}  of correct ones, cross-validated"),
             ("second pass", f"{c.pass2_rate}"),
+            *self._screen(),
             ("benign accuracy", f"{c.accuracy_raw} before"),
             ("", f"{c.accuracy_defended} after, cross-validated"),
             *self._warnings(),
@@ -88,6 +94,32 @@ class ExportReport:
             ("time", f"{self.seconds:.0f} s"),
         )
         return "\n".join(f"{label:<16}  {text}" for label, text in rows)
+
+    def _view(self) -> list[tuple[str, str]]:
+        """How the second pass looks, and why."""
+        gate = self.manifest.gate
+        if gate is None or self.manifest.policy is Policy.ALWAYS:
+            return []
+        name = view_name(gate.view, rho=gate.rho)
+        if not gate.views_tried:
+            return [("second view", f"{name}, as asked for")]
+        tried = next(one for one in gate.views_tried if (one.view, one.rho) == (gate.view, gate.rho))
+        return [
+            ("second view", f"{name}, chosen among {len(gate.views_tried)}: keeps {tried.kept}"),
+            ("", f"of right answers, and names the class of {tried.repaired} of the model's own mistakes"),
+        ]
+
+    def _screen(self) -> list[tuple[str, str]]:
+        """What the screen lets by."""
+        if self.screen is None:
+            return []
+        lines = []
+        for what, rate in (("benign images", self.screen.benign), ("noisy ones", self.screen.probes)):
+            if rate is None:
+                lines.append(f"no {what} would be flagged by both passes together")
+            else:
+                lines.append(f"of {what} that both passes would flag, it takes {rate}")
+        return [("screen", lines[0]), ("", lines[1])]
 
     def _precision(self) -> list[tuple[str, str]]:
         """The arithmetic, and what converting to it changed."""
