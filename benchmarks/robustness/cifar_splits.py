@@ -34,13 +34,16 @@ def read_jpeg(path: Path, count: int | None = None) -> Labelled:
     with np.load(path) as content:
         streams, offsets = content["jpeg"], content["offsets"]
         labels: NDArray[np.int64] = content["labels"][:count].astype(np.int64)
-    images = np.stack(
-        [
-            cv2.imdecode(streams[offsets[i] : offsets[i + 1]], cv2.IMREAD_COLOR)[:, :, ::-1]
-            for i in range(len(labels))
-        ]
-    )
-    return Labelled(images.astype(np.uint8), labels)
+    images = [decode(streams[offsets[i] : offsets[i + 1]], path, i) for i in range(len(labels))]
+    return Labelled(np.stack(images), labels)
+
+
+def decode(stream: NDArray[np.uint8], path: Path, number: int) -> NDArray[np.uint8]:
+    """One JPEG stream as uint8 (H, W, 3), RGB; ValueError names the image that cannot be read."""
+    image = cv2.imdecode(stream, cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"image {number} of {path} is no JPEG stream; get the original file")
+    return np.ascontiguousarray(image[:, :, ::-1]).astype(np.uint8)
 
 
 def load_cifar_splits(folder: Path, *, training: bool = False) -> Splits:

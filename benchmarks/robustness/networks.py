@@ -71,3 +71,9 @@ FACTORIES: dict[Kind, Callable[[], nn.Module]] = {
     Kind.CIFAR_VGG: CifarVgg,
     Kind.CIFAR_VIT: CifarVit,
 }
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of a network such as "vgg-1", "vgg-1-pgd" or "cifar-resnet20"."""
+    plain = name.removesuffix("-pgd")
+    return Kind(plain) if plain in list(Kind) else Kind(plain.rpartition("-")[0])

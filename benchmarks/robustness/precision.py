@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.results import MAIN, RESULTS, read_networks
-from benchmarks.robustness.run import ATTACKED, CAPS, Folders, commit, kind_of, material_of, prepare
+from benchmarks.robustness.run import ATTACKED, CAPS, Folders, commit, material_of, prepare
 from nip_export.demo.build_assets import DATA_DIR
 from nip_export.evaluate.material import Material
 from nip_export.evaluate.plan import EvaluationPlan

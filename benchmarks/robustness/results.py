@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.robustness.networks import Kind, kind_of
 from nip_export.evaluate.report_json import load
 from nip_export.evaluate.results import BaselineResult, Evaluation, TradeOff, WorstCase
 from nip_export.evaluate.threats import Threat
@@ -60,8 +61,8 @@ def read_networks(folder: Path = RESULTS) -> tuple[Network, ...]:
                 for row in content["rows"]
             )
             found.append(Network(content["network"], content["commit"], content["full"], rows))
-    order = ["vgg", "resnet", "vit"]
-    return tuple(sorted(found, key=lambda network: (order.index(network.name.split("-")[0]), network.name)))
+    order = list(Kind)
+    return tuple(sorted(found, key=lambda network: (order.index(kind_of(network.name)), network.name)))
 
 
 def read_yardsticks(folder: Path = RESULTS) -> tuple[Yardstick, ...]:

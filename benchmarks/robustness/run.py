@@ -32,7 +32,7 @@ from benchmarks.robustness.cifar_networks import MEAN as CIFAR_MEAN
 from benchmarks.robustness.cifar_networks import STD as CIFAR_STD
 from benchmarks.robustness.cifar_splits import CLASS_NAMES as CIFAR_NAMES
 from benchmarks.robustness.cifar_splits import load_cifar_splits
-from benchmarks.robustness.networks import FACTORIES, Kind
+from benchmarks.robustness.networks import FACTORIES, Kind, kind_of
 from benchmarks.robustness.splits import Splits, load_splits
 from benchmarks.robustness.train import weights_path
 from nip_export.benign import at_the_door
@@ -61,10 +61,10 @@ RESULTS = Path(__file__).resolve().parent.parent / "results" / "robustness"
 LIMITS = (0.005, 0.015, 0.035)
 """Accuracy that may be given up."""
 MAIN = 0.015
-ATTACKED = 500
+ATTACKED, LEAN_ATTACKED = 500, 300
 CAPS = {"C&W": 200, "APGD-DLR": 300, "T4": 60, "HopSkipJump": 50, "Boundary": 50, "Square": 100}
 """Attacks that cost most get fewer images."""
-LEAN_CAPS = CAPS | {"T4": 40}
+LEAN_CAPS = CAPS | {"C&W": 150, "APGD-DLR": 150, "T4": 40}
 EPS = {False: (8 / 255, 25 / 255), True: (2 / 255, 8 / 255)}
 """ε of the adaptive attacks on Fashion-MNIST and on CIFAR-10."""
 SURROGATES = {
@@ -95,12 +95,6 @@ class Folders:
         if self.cifar is None:
             raise FileNotFoundError(f"{kind} needs CIFAR-10: name its folder with --cifar")
         return load_cifar_splits(self.cifar)
-
-
-def kind_of(name: str) -> Kind:
-    """The kind of a network such as "vgg-1" or "cifar-resnet20"."""
-    plain = name.removesuffix("-pgd")
-    return Kind(plain) if plain in list(Kind) else Kind(plain.rpartition("-")[0])
 
 
 def load_network(folders: Folders, name: str) -> nn.Module:
@@ -169,7 +163,7 @@ def plan_of(limit: float, kind: Kind, *, full: bool, lean: bool = False) -> Eval
     return EvaluationPlan(
         threats=threats,
         attacks=counted,
-        images=ATTACKED,
+        images=LEAN_ATTACKED if lean else ATTACKED,
         caps=caps,
         without=without,
         adaptive_eps=EPS[kind.is_cifar],
@@ -259,16 +253,16 @@ def evaluate(folders: Folders, name: str, *, full: bool, lean: bool, progress: P
     )
 
 
-def attack(folders: Folders, name: str, progress: Progress) -> None:
+def attack(folders: Folders, name: str, *, lean: bool, progress: Progress) -> None:
     """Make the gray-box attacks of a network, for a later run."""
     kind = kind_of(name)
-    plan, splits = plan_of(MAIN, kind, full=False), folders.splits(kind)
+    plan, splits = plan_of(MAIN, kind, full=False, lean=lean), folders.splits(kind)
     mean, std = normalisation(kind)
-    images = to_model_input(splits.test.images, 3 if kind.is_cifar else 1)[:ATTACKED]
+    images = to_model_input(splits.test.images, 3 if kind.is_cifar else 1)[: plan.images]
     model = load_network(folders, name).requires_grad_(False)
     network = tapped_network(model, torch.from_numpy(images[:2].copy()), [], mean=mean, std=std).eval()
     crafter = Crafter(
-        AttackStore(folders.work / "attacks"), images, splits.test.labels[:ATTACKED], plan.seed, progress
+        AttackStore(folders.work / "attacks"), images, splits.test.labels[: plan.images], plan.seed, progress
     )
     for case in planned_cases(plan)[Threat.GRAY_BOX]:
         (made,) = crafter.craft([case], Undefended(network).eval())
@@ -292,7 +286,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in options.networks:
         with progress_bars() as progress:
             if options.attacks_only:
-                attack(folders, name, progress)
+                attack(folders, name, lean=options.lean, progress=progress)
                 continue
             evaluate(folders, name, full=options.full, lean=options.lean, progress=progress)
         print(f"{name}: {RESULTS / name}.json", flush=True)

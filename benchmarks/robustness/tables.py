@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import mean
 
 from benchmarks.markdown import table
+from benchmarks.robustness.networks import Kind, kind_of
 from benchmarks.robustness.results import (
     Network,
     at_cost,
@@ -18,9 +20,64 @@ from nip_export.evaluate.results import AttackResult, BaselineResult, Estimate
 from nip_export.evaluate.threats import Threat
 from nip_runtime.rates import Rate
 
-MUST_AND_AIM = {0.005: (0.25, 0.40), 0.015: (0.45, 0.65), 0.035: (0.52, 0.80)}
-"""Mean DSR that was asked for and aimed at, by the accuracy that may be given up."""
-ADAPTIVE_SIZES = (8 / 255, 25 / 255)
+Targets = dict[float, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Networks that are asked for the same.
+
+    Attributes:
+        title: what they are.
+        kinds: which networks.
+        targets: mean DSR asked for and aimed at, by the accuracy that may be given up.
+        developed_with: networks on which the gate's form was chosen; all others were looked at once.
+        sizes: ε of the adaptive attacks.
+    """
+
+    title: str
+    kinds: tuple[Kind, ...]
+    targets: Targets
+    developed_with: tuple[str, ...]
+    sizes: tuple[float, float]
+
+
+FASHION_SIZES, CIFAR_SIZES = (8 / 255, 25 / 255), (2 / 255, 8 / 255)
+GROUPS = (
+    Group(
+        "CIFAR-10, convolutional",
+        (Kind.CIFAR_RESNET20, Kind.CIFAR_RESNET56, Kind.CIFAR_VGG),
+        {0.005: (0.50, 0.65), 0.015: (0.58, 0.75), 0.035: (0.64, 0.82)},
+        ("cifar-resnet20",),
+        CIFAR_SIZES,
+    ),
+    Group(
+        "CIFAR-10, transformer",
+        (Kind.CIFAR_VIT,),
+        {0.005: (0.40, 0.60), 0.015: (0.50, 0.70), 0.035: (0.56, 0.76)},
+        (),
+        CIFAR_SIZES,
+    ),
+    Group(
+        "Fashion-MNIST, convolutional",
+        (Kind.VGG, Kind.RESNET),
+        {0.005: (0.62, 0.72), 0.015: (0.75, 0.82), 0.035: (0.81, 0.87)},
+        ("vgg-1", "resnet-1"),
+        FASHION_SIZES,
+    ),
+    Group(
+        "Fashion-MNIST, transformer",
+        (Kind.VIT,),
+        {0.005: (0.40, 0.60), 0.015: (0.55, 0.72), 0.035: (0.65, 0.80)},
+        (),
+        FASHION_SIZES,
+    ),
+)
+"""Natural images first: they are the harder ones."""
+LIMITS = (0.005, 0.015, 0.035)
+CURVE = ("PGD 2/255", "PGD 4/255", "PGD 8/255", "PGD 16/255", "PGD 25/255")
+FALL = 0.05
+"""By how much DSR may fall from PGD 2/255 to 16/255 and still be called elastic."""
 
 
 def share(rate: Rate | None) -> str:
@@ -45,38 +102,43 @@ def signed(value: Estimate | None) -> str:
     return f"{100 * value.value:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
 
 
-DEVELOPED_WITH = ("vgg", "resnet")
 EVERY_ROW = "all rows take both passes"
 
 
+def grouped(networks: Sequence[Network]) -> list[tuple[Group, list[Network]]]:
+    """The groups of which a network was measured, natural images first."""
+    found = [(group, [n for n in networks if kind_of(n.name) in group.kinds]) for group in GROUPS]
+    return [(group, members) for group, members in found if members]
+
+
 def strength(networks: Sequence[Network]) -> list[str]:
-    """Mean DSR and measured benign cost by what may be given up; a row per network."""
-    limits = tuple(MUST_AND_AIM)
+    """Mean DSR and measured benign cost by what may be given up; a row per network, groups apart."""
     head = ["network"]
-    for limit in limits:
+    for limit in LIMITS:
         head += [f"≤ {100 * limit:g} points: mean DSR", "cost"]
-    known, fresh = split(networks)
-    rows = [[network.name, *_cells(network, limits)] for network in known]
-    asked = ["asked / aimed for"]
-    for limit in limits:
-        must, aim = MUST_AND_AIM[limit]
-        asked += [f"{100 * must:.0f} / {100 * aim:.0f}", ""]
-    means, unscreened = ["**mean of these**"], ["mean of these, every row two passes"]
-    for limit in limits:
-        found = [row.evaluation for network in known for row in network.rows if row.limit == limit]
-        means += _mean([e.mean_dsr for e in found], [e.benign.cost for e in found])
-        every = [result for e in found if (result := baseline(e, EVERY_ROW)) is not None]
-        unscreened += _mean([r.mean_dsr for r in every], [r.benign.cost for r in every])
-    others = [
-        [f"{network.name}, a kind that nothing was tuned on", *_cells(network, limits)] for network in fresh
-    ]
-    return table(head, [*rows, means, unscreened, *others, asked])
+    rows: list[list[str]] = []
+    for group, members in grouped(networks):
+        rows.append([f"**{group.title}**", *[""] * (2 * len(LIMITS))])
+        for network in members:
+            mark = ", form chosen on it" if network.name in group.developed_with else ""
+            rows.append([network.name + mark, *_cells(network, LIMITS)])
+        asked = ["asked / aimed for"]
+        for limit in LIMITS:
+            must, aim = group.targets[limit]
+            asked += [f"{100 * must:.0f} / {100 * aim:.0f}", ""]
+        rows.append(asked)
+    return table(head, rows)
 
 
-def split(networks: Sequence[Network]) -> tuple[list[Network], list[Network]]:
-    """Networks of the kinds that the gate was developed and first looked at with, and all others."""
-    known = [network for network in networks if network.name.split("-")[0] in DEVELOPED_WITH]
-    return known, [network for network in networks if network not in known]
+def curves(networks: Sequence[Network]) -> list[str]:
+    """DSR of PGD by ε, the main file; and whether it falls."""
+    rows = []
+    for network in networks:
+        found = {result.name: result.dsr for result in network.main.attacks}
+        first, last = found.get(CURVE[0]), found.get(CURVE[3])
+        fall = "–" if first is None or last is None else f"{100 * (last.value - first.value):+.1f}"
+        rows.append([network.name, *(share(found.get(name)) for name in CURVE), fall])
+    return table(["network", *CURVE, "16/255 less 2/255, points"], rows)
 
 
 def _cells(network: Network, limits: Sequence[float]) -> list[str]:
@@ -92,32 +154,56 @@ def _cells(network: Network, limits: Sequence[float]) -> list[str]:
     return cells
 
 
-def _mean(rates: Sequence[Estimate | None], costs: Sequence[Estimate]) -> list[str]:
-    values = [rate.value for rate in rates if rate is not None]
-    if not values:
-        return ["–", "–"]
-    return [f"**{100 * mean(values):.1f}**", f"{100 * mean(cost.value for cost in costs):.2f}"]
-
-
 def adaptive(networks: Sequence[Network]) -> list[str]:
     """What T4 leaves, beside what T1 leaves of the undefended network."""
-    rows = []
-    for network in networks:
-        cells = [network.name]
-        for size in ADAPTIVE_SIZES:
-            gray = worst(network.main, (Threat.GRAY_BOX,), size)
-            known = worst(network.main, (Threat.ADAPTIVE,), size)
-            cells += [
-                share(gray.undefended if gray else None),
-                share(gray.defended if gray else None),
-                "–" if known is None else f"**{share(known.defended)}**",
-            ]
-        known = worst(network.main, (Threat.ADAPTIVE,), ADAPTIVE_SIZES[0])
-        rows.append([*cells, "–" if known is None else str(known.defended.n)])
-    head = ["network"]
-    for text in ("8/255", "25/255"):
-        head += [f"undefended, T1 {text}", f"defended, T1 {text}", f"defended, T4 {text}"]
-    return table([*head, "n of T4"], rows)
+    lines: list[str] = []
+    for sizes in (CIFAR_SIZES, FASHION_SIZES):
+        rows = []
+        for group, members in grouped(networks):
+            if group.sizes != sizes:
+                continue
+            for network in members:
+                cells = [network.name]
+                for size in sizes:
+                    gray = worst(network.main, (Threat.GRAY_BOX,), size)
+                    known = worst(network.main, (Threat.ADAPTIVE,), size)
+                    cells += [
+                        share(gray.undefended if gray else None),
+                        share(gray.defended if gray else None),
+                        "–" if known is None else f"**{share(known.defended)}**",
+                    ]
+                known = worst(network.main, (Threat.ADAPTIVE,), sizes[0])
+                rows.append([*cells, "–" if known is None else str(known.defended.n)])
+        if not rows:
+            continue
+        head = ["network"]
+        for size in sizes:
+            text = f"{255 * size:g}/255"
+            head += [f"undefended, T1 {text}", f"defended, T1 {text}", f"defended, T4 {text}"]
+        lines += table([*head, "n of T4"], rows)
+    return lines
+
+
+ONE_PASS = ("without response: one pass", "typicality alone", "disagreement alone")
+
+
+def one_pass(networks: Sequence[Network]) -> list[str]:
+    """What the free tests detect alone: a row per network and test, a column per attack of its group."""
+    lines: list[str] = []
+    for _, members in grouped(networks):
+        names = [result.name for result in members[0].main.attacks if result.core]
+        rows = []
+        for network in members:
+            for test in ONE_PASS:
+                found = baseline(network.main, test)
+                if found is None:
+                    continue
+                detected = {attack.name: attack.detected for attack in found.attacks}
+                shares = [detected[name].value for name in names if detected.get(name) is not None]
+                average = f"{100 * mean(shares):.1f}" if shares else "–"
+                rows.append([network.name, test, average, *(share(detected.get(name)) for name in names)])
+        lines += table(["network", "tests", "mean", *names], rows) if rows else []
+    return lines
 
 
 def verdict(results: Sequence[BaselineResult]) -> str:
@@ -128,12 +214,14 @@ def verdict(results: Sequence[BaselineResult]) -> str:
     return f"{better} / {len(leads) - better - worse} / {worse}"
 
 
-def baselines(networks: Sequence[Network], limit: float, *, most: int | None = None) -> list[str]:
-    """Baselines at one limit, best first: means over networks, and on how many the file leads."""
+def baselines(
+    networks: Sequence[Network], limit: float, *, variants: bool, most: int | None = None
+) -> list[str]:
+    """Baselines or variants at one limit, best first: means over networks, and on how many the file leads."""
     evaluations = [row.evaluation for network in networks for row in network.rows if row.limit == limit]
     names: dict[str, None] = {}
     for evaluation in evaluations:
-        names |= dict.fromkeys(result.name for result in evaluation.baselines)
+        names |= dict.fromkeys(r.name for r in evaluation.baselines if r.variant is variants)
     means = [e.mean_dsr.value for e in evaluations if e.mean_dsr is not None]
     costs = [e.benign.cost.value for e in evaluations]
     rows = [["**this file**", "2", f"{100 * mean(costs):.2f}", f"**{100 * mean(means):.1f}**", "", ""]]
@@ -141,8 +229,11 @@ def baselines(networks: Sequence[Network], limit: float, *, most: int | None = N
     for name in names:
         found = [result for e in evaluations if (result := baseline(e, name)) is not None]
         values = [result.mean_dsr.value for result in found if result.mean_dsr is not None]
-        leads = [result.lead.value for result in found if result.lead is not None]
+        leads = [result.lead for result in found if result.lead is not None]
+        if not values or not leads:
+            continue
         cost = mean(result.benign.cost.value for result in found)
+        only = signed(leads[0]) if len(leads) == 1 else f"{100 * mean(lead.value for lead in leads):+.1f}"
         found_rows.append(
             (
                 mean(values),
@@ -151,7 +242,7 @@ def baselines(networks: Sequence[Network], limit: float, *, most: int | None = N
                     f"{found[0].passes:g}",
                     f"{100 * cost:.2f}",
                     f"{100 * mean(values):.1f}",
-                    f"{100 * mean(leads):+.1f}",
+                    only,
                     verdict(found),
                 ],
             )

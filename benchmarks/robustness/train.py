@@ -118,7 +118,7 @@ def accuracy(model: nn.Module, data: Labelled) -> float:
         to_model_input(data.images, data.images.shape[3] if data.images.ndim == 4 else 1)
     )
     with torch.no_grad():
-        predicted = torch.cat([model(normalise(batch)).argmax(1) for batch in images.split(500)])
+        predicted = torch.cat([model(normalise(batch)).argmax(1) for batch in torch.split(images, 500)])
     return float((predicted == torch.from_numpy(data.labels)).float().mean())
 
 

@@ -16,14 +16,16 @@ import torch
 from torch import nn
 
 from benchmarks.robustness import networks, run
-from benchmarks.robustness.networks import FACTORIES, Kind
+from benchmarks.robustness.cifar_splits import load_cifar_splits
+from benchmarks.robustness.networks import FACTORIES, Kind, kind_of
 from benchmarks.robustness.splits import Splits, load_splits
-from benchmarks.robustness.train import EPOCHS, weights_path
+from benchmarks.robustness.train import EPOCHS, accuracy, cropped, weights_path
 from nip_export import ExportConfig, export_defended
 from nip_export.demo.build_assets import DATA_DIR, Labelled
 from nip_export.demo.example import load_example
 from nip_export.demo.model import MEAN, STD
 from nip_export.evaluate.attackers import planned_cases
+from nip_export.evaluate.attacks import CORE, NATURAL
 from nip_export.evaluate.report_json import load
 from nip_export.evaluate.threats import Threat
 from nip_runtime.session import DefendedSession
@@ -62,7 +64,7 @@ def test_sizes_and_classes_are_as_documented(splits: Splits) -> None:
         "test": 1000,
         "further": 3000,
     }
-    assert counts["test"] == run.ATTACKED
+    assert counts["test"] >= run.ATTACKED
     for name in ("profile", "test", "further"):
         labels = np.bincount(getattr(splits, name).labels, minlength=10)
         assert set(labels) == {counts[name] // 10}, name
@@ -79,11 +81,13 @@ def test_splits_are_the_same_every_time(splits: Splits) -> None:
 @pytest.mark.parametrize("kind", list(Kind))
 def test_networks_map_images_to_ten_logits(kind: Kind) -> None:
     model = FACTORIES[kind]().eval()
+    shape = (3, 3, 32, 32) if kind.is_cifar else (3, 1, 28, 28)
     with torch.no_grad():
-        logits = model(torch.rand(3, 1, 28, 28))
+        logits = model(torch.rand(shape))
     assert logits.shape == (3, networks.CLASSES)
     assert logits.isfinite().all()
-    assert kind in EPOCHS and kind in run.SURROGATES
+    assert kind in run.SURROGATES
+    assert (kind in EPOCHS) != (kind in (Kind.CIFAR_RESNET20, Kind.CIFAR_RESNET56))
 
 
 def test_the_transformer_has_as_many_parameters_as_it_says() -> None:
@@ -95,8 +99,8 @@ def test_the_transformer_has_as_many_parameters_as_it_says() -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_surrogates_are_of_another_kind(kind: Kind) -> None:
-    other = run.SURROGATES[kind].split("-")[0]
-    assert Kind(other) is not kind
+    other = kind_of(run.SURROGATES[kind])
+    assert other is not kind and other.is_cifar is kind.is_cifar
 
 
 def fitted(kind: Kind) -> nn.Module:
@@ -150,7 +154,7 @@ def test_weights_are_found_by_name(tmp_path: Path) -> None:
         models[path.stem] = FACTORIES[Kind.VIT]()
         safetensors.torch.save_file(models[path.stem].state_dict(), path)
     for name, model in models.items():
-        loaded = run.load_network(tmp_path, name)
+        loaded = run.load_network(run.Folders(tmp_path, DATA_DIR, None), name)
         assert not loaded.training
         for first, second in zip(loaded.parameters(), model.parameters(), strict=True):
             assert torch.equal(first, second)
@@ -163,8 +167,9 @@ def test_the_attacked_images_come_first_in_the_material(
         return Labelled(np.full((count, 28, 28), value, np.uint8), np.full(count, value, np.int64))
 
     splits = Splits(*(labelled(value, 4 + value) for value in range(5)))
-    monkeypatch.setattr(run, "load_network", lambda work, name: nn.Linear(1, len(name)))
-    material = run.material_of(tmp_path, "vit-3", splits)
+    monkeypatch.setattr(run, "load_network", lambda folders, name: nn.Linear(1, len(name)))
+    monkeypatch.setattr(run, "load_splits", lambda folder: splits)
+    material = run.material_of(run.Folders(tmp_path, DATA_DIR, None), "vit-3")
     assert list(material.test.labels) == [3] * 7 + [4] * 8
     assert material.profile is not None and material.calibration is not None
     assert (material.profile.labels[0], material.calibration.labels[0]) == (1, 2)
@@ -173,23 +178,77 @@ def test_the_attacked_images_come_first_in_the_material(
     assert material.surrogate.out_features == len(run.SURROGATES[Kind.VIT])
 
 
-def test_only_the_main_file_faces_more_than_the_core() -> None:
+@pytest.mark.parametrize("kind", list(Kind))
+def test_only_the_main_file_faces_more_than_gray_box_attacks(kind: Kind) -> None:
     assert run.MAIN in run.LIMITS
     for limit in run.LIMITS:
         for full in (False, True):
-            cases = planned_cases(run.plan_of(limit, full=full))
+            cases = planned_cases(run.plan_of(limit, kind, full=full))
+            counted = {case.name for case in cases[Threat.GRAY_BOX] if case.core}
+            assert counted == set(NATURAL if kind.is_cifar else CORE)
+            assert {f"PGD {parts}/255" for parts in (2, 4, 8, 16)} <= {
+                case.name for case in cases[Threat.GRAY_BOX]
+            }
             if limit != run.MAIN:
                 assert set(cases) == {Threat.GRAY_BOX}
-                assert all(case.core for case in cases[Threat.GRAY_BOX])
                 continue
             assert {Threat.GRAY_BOX, Threat.TRANSFER, Threat.ADAPTIVE} <= set(cases)
             assert (Threat.QUERY in cases) == full
-            names = {case.name for case in cases[Threat.GRAY_BOX]}
-            assert {"PGD 8/255", "C&W κ=5", "DeepFool"} <= names
-            assert ("JSMA" in names) == full
-            adaptive = {case.images for case in cases[Threat.ADAPTIVE]}
-            assert adaptive == {200 if full else 100}
-            assert all(case.images == 500 for case in cases[Threat.GRAY_BOX] if case.name == "C&W κ=0")
+            assert {case.images for case in cases[Threat.ADAPTIVE]} == {run.CAPS["T4"]}
+            assert {case.epsilon for case in cases[Threat.ADAPTIVE]} == set(run.EPS[kind.is_cifar])
+            assert all(
+                case.images == run.CAPS["C&W"] for case in cases[Threat.GRAY_BOX] if case.name == "C&W κ=0"
+            )
+
+
+def cifar() -> Path:
+    """The folder of the CIFAR-10 files; skips where it is absent."""
+    folder = Path(__file__).resolve().parents[3] / "shared" / "data"
+    if not (folder / "cifar10-test.npz").is_file():
+        pytest.skip(f"{folder / 'cifar10-test.npz'} is absent")
+    return folder
+
+
+def test_cifar_splits_are_disjoint_and_as_documented() -> None:
+    splits = load_cifar_splits(cifar())
+    counts = {name: len(getattr(splits, name).labels) for name in PARTS}
+    assert counts == {"training": 0, "profile": 2000, "calibration": 2000, "test": 1000, "further": 1000}
+    sets = {name: contents(getattr(splits, name).images) for name in PARTS}
+    for first, second in itertools.combinations(PARTS, 2):
+        assert not sets[first] & sets[second], (first, second)
+    assert splits.test.images.shape[1:] == (32, 32, 3) and splits.test.images.dtype == np.uint8
+
+
+def test_the_third_party_network_is_as_accurate_as_its_data_s_notes_say() -> None:
+    folders = run.Folders(Path(), DATA_DIR, cifar())
+    model, splits = run.load_network(folders, "cifar-resnet20"), load_cifar_splits(cifar())
+    assert accuracy(model, splits.further) == pytest.approx(0.81, abs=0.03)
+
+
+def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"cifar10-test\.npz is absent; .*--cifar"):
+        load_cifar_splits(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"weights/resnet56-\*\.th are absent; .*--cifar"):
+        run.load_network(run.Folders(tmp_path, tmp_path, tmp_path), "cifar-resnet56")
+    with pytest.raises(FileNotFoundError, match=r"needs CIFAR-10: .*--cifar"):
+        run.Folders(tmp_path, tmp_path, None).splits(Kind.CIFAR_VGG)
+
+
+def test_a_stream_that_is_no_picture_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cifar10-test.npz"
+    np.savez(path, jpeg=np.zeros(4, np.uint8), offsets=np.array([0, 4]), labels=np.array([1]))
+    with pytest.raises(ValueError, match=r"image 0 of .* is no JPEG stream"):
+        load_cifar_splits(tmp_path)
+
+
+def test_crops_move_images_and_keep_their_values() -> None:
+    torch.manual_seed(0)
+    images = torch.arange(2 * 3 * 32 * 32, dtype=torch.float32).reshape(2, 3, 32, 32) + 1
+    moved = cropped(images)
+    assert moved.shape == images.shape
+    for before, after in zip(images, moved, strict=True):
+        assert set(after.unique().tolist()) <= {0.0, *before.unique().tolist()}
+    assert torch.equal(cropped(images, padding=0), images)
 
 
 def test_rows_of_other_files_keep_their_rates_alone() -> None:
