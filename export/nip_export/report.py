@@ -104,9 +104,12 @@ class ExportReport:
         if not gate.views_tried:
             return [("second view", f"{name}, as asked for")]
         tried = next(one for one in gate.views_tried if (one.view, one.rho) == (gate.view, gate.rho))
+        told = "there was no mistake to judge by"
+        if tried.repaired is not None:
+            told = f"names the class of {tried.repaired} of the model's own mistakes"
         return [
             ("second view", f"{name}, chosen among {len(gate.views_tried)}: keeps {tried.kept}"),
-            ("", f"of right answers, and names the class of {tried.repaired} of the model's own mistakes"),
+            ("", f"of right answers, and {told}"),
         ]
 
     def _screen(self) -> list[tuple[str, str]]:

@@ -198,7 +198,7 @@ def _gate_lines(manifest: Manifest) -> list[str]:
     ]
     return lines + [
         f"  view tried  {_view_text(tried.view, tried.rho)}: keeps {tried.kept}, tells own mistakes"
-        f" {tried.told:.2f}, repairs {tried.repaired}, moves {tried.strength:.2f}"
+        f" {tried.told:.2f}, repairs {tried.repaired or 'none (none made)'}, moves {tried.strength:.2f}"
         for tried in gate.views_tried
     ]
 

@@ -276,15 +276,15 @@ class ViewInfo:
 
     ``kept`` is the share of rightly classified images that keep their class under it; ``told`` the
     probability that the response is larger for one of the network's own mistakes than for a right answer;
-    ``repaired`` the share of those mistakes whose class the defence's answer would name; ``strength`` how far
-    features move, as a share of their mean distance from the benign mean.
+    ``repaired`` the share of those mistakes whose class the defence's answer would name, None if there were
+    none; ``strength`` how far features move, as a share of their mean distance from the benign mean.
     """
 
     view: tuple[ViewStep, ...]
     rho: bool
     kept: Rate
     told: float
-    repaired: Rate
+    repaired: Rate | None
     strength: float
 
     def __post_init__(self) -> None:

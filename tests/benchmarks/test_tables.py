@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.robustness import table, tables
+from benchmarks.robustness.networks import Kind, kind_of
 from benchmarks.robustness.results import MAIN, read_networks
 from nip_export.evaluate.threats import Threat
 
@@ -34,19 +35,32 @@ def test_every_network_has_every_row_and_its_adaptive_attacks() -> None:
     networks = read_networks()
     assert networks
     for network in networks:
-        assert [row.limit for row in network.rows] == list(tables.MUST_AND_AIM)
+        assert [row.limit for row in network.rows] == list(tables.LIMITS)
         adaptive = [result for result in network.main.attacks if result.threat is Threat.ADAPTIVE]
-        assert len(adaptive) == 10
+        assert len(adaptive) == 12
         text = "\n".join(table.full(networks))
         assert all(result.name in text for result in adaptive)
 
 
-def test_the_readme_never_averages_the_transformer_into_what_was_developed_with() -> None:
-    known, others = tables.split(read_networks())
-    assert {network.name.split("-")[0] for network in known} <= set(tables.DEVELOPED_WITH)
-    assert all(network.name.startswith("vit") for network in others)
-    lines = tables.strength(known + others)
-    means = next(line for line in lines if line.startswith("| **mean of these**"))
-    only = next(line for line in tables.strength(known) if line.startswith("| **mean of these**"))
-    assert means == only
-    assert MAIN in tables.MUST_AND_AIM
+def test_data_sets_and_kinds_stand_apart_natural_images_first() -> None:
+    networks = read_networks()
+    groups = tables.grouped(networks)
+    assert [network.name for _, members in groups for network in members] == [n.name for n in networks]
+    kinds = [kind for group in tables.GROUPS for kind in group.kinds]
+    assert sorted(kinds) == sorted(Kind) and len(set(kinds)) == len(kinds)
+    naturals = [kind.is_cifar for kind in kinds]
+    assert naturals == sorted(naturals, reverse=True)
+    lines = tables.strength(networks)
+    titles = [line.split("**")[1] for line in lines if line.startswith("| **")]
+    assert titles == [group.title for group, _ in groups]
+    for group, members in groups:
+        for network in members:
+            row = next(line for line in lines if line.startswith(f"| {network.name}"))
+            assert ("form chosen on it" in row) == (network.name in group.developed_with)
+    assert MAIN in tables.LIMITS
+
+
+def test_what_was_not_measured_is_said() -> None:
+    networks = read_networks()
+    some = [network for network in networks if kind_of(network.name) is not Kind.CIFAR_RESNET20]
+    assert "cifar-resnet20" in table.counted(some).partition("Not measured")[2]

@@ -48,7 +48,7 @@ class ViewTrial:
         rho: whether the inverse perturbation is added.
         kept: rightly classified images that keep their class under it.
         told: probability that the response is larger for a misclassified image than for a right one.
-        repaired: misclassified images whose class the defence's answer would name.
+        repaired: misclassified images whose class the defence's answer would name; None if there are none.
         strength: mean move of the features, as a share of their mean distance from the benign mean.
     """
 
@@ -56,13 +56,13 @@ class ViewTrial:
     rho: bool
     kept: Rate
     told: float
-    repaired: Rate
+    repaired: Rate | None
     strength: float
 
     @property
     def worth(self) -> float:
         """How well mistakes are told apart, times how often they are repaired."""
-        return self.told * self.repaired.value
+        return self.told * self.repaired.value if self.repaired is not None else 0.0
 
     @property
     def name(self) -> str:
@@ -89,7 +89,7 @@ def choose_view(
         labels: (N,) int64.
         known: what was fitted to the profile images.
         seed: picks the images looked at.
-        rho: None: ρ is added if it is near the best too and makes the view stronger. True or False: decided.
+        rho: None: ρ is added if the view is worth more with it and stronger. True or False: decided.
 
     Returns:
         The trial of the view to take, and all trials.
@@ -108,14 +108,17 @@ def choose_view(
         tried.append(with_rho)
         if () in views:
             tried.append(trial((), True))
-        if with_rho.strength > chosen.strength and with_rho in _near_best(tried):
+        # It has to earn its place: on the networks tried, most of what it seems to add is chance.
+        better = with_rho.worth > chosen.worth and with_rho.strength > chosen.strength
+        if better and with_rho in _near_best(tried):
             chosen = with_rho
     return chosen, tuple(tried)
 
 
 def _near_best(tried: Sequence[ViewTrial]) -> list[ViewTrial]:
     """Those that keep enough and are worth nearly as much as the best of these."""
-    if tried[0].repaired.n < LEAST_MISTAKES:
+    mistakes = tried[0].repaired.n if tried[0].repaired is not None else 0
+    if mistakes < LEAST_MISTAKES:
         return [one for one in tried if one.kept.value >= CALM_KEPT]
     keeping = [one for one in tried if one.kept.value >= LEAST_KEPT]
     best = max((one.worth for one in keeping), default=0.0)
@@ -160,11 +163,18 @@ def _trials(
             rho=rho,
             kept=Rate(int((passed.logits.argmax(1) == predicted)[right].sum()), int(right.sum())),
             told=_area(response[~right], response[right]),
-            repaired=Rate(int((answer == truth)[~right].sum()), int((~right).sum())),
+            repaired=Rate(int((answer == truth)[~right].sum()), int((~right).sum()))
+            if not right.all()
+            else None,
             strength=float(apart.mean()) / max(spread, 1e-12),
         )
 
     return trial
+
+
+def _share(found: NDArray[np.bool_]) -> Rate | None:
+    """How many there are; None of nothing."""
+    return Rate(int(found.sum()), len(found)) if len(found) else None
 
 
 def _area(high: NDArray[np.float64], low: NDArray[np.float64]) -> float:
