@@ -163,9 +163,7 @@ def _trials(
             rho=rho,
             kept=Rate(int((passed.logits.argmax(1) == predicted)[right].sum()), int(right.sum())),
             told=_area(response[~right], response[right]),
-            repaired=Rate(int((answer == truth)[~right].sum()), int((~right).sum()))
-            if not right.all()
-            else None,
+            repaired=_share((answer == truth)[~right]),
             strength=float(apart.mean()) / max(spread, 1e-12),
         )
 
