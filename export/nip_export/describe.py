@@ -38,7 +38,8 @@ KNOWN_LIMITS = (
     "Made against attacks on the undefended model. An attacker who knows the defence and optimises against "
     "it is expected to get through about as often as without it; this file claims nothing about that case.",
     "Attacks that query the deployed file are expected to succeed about as often as without the defence.",
-    "Small attacks that leave the early layers' opinion unchanged pass the screen unseen.",
+    "Attacks whose features stay typical while the early layers agree pass the screen unseen; on natural "
+    "images most single-step and minimum-norm attacks that succeed are of this kind.",
 )
 
 CONVERTED_LIMITS = {
