@@ -110,7 +110,7 @@ def _edged(values: NDArray[np.float32], axis: int, *, before: int, after: int) -
 def see(
     inputs: NDArray[np.float32], view: View, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> NDArray[np.float32]:
-    """Inputs (N, *shape) float32 as a view shows them, from the definition.
+    """Inputs (N, *shape) float32, N ≥ 1, as a view shows them, from the definition.
 
     ``mirror`` turns the last axis round. ``shift`` moves everything by one entry along every spatial axis,
     the first entry staying in place behind it. ``median`` takes the median of 3×3 pixels, ``blur`` weighs

@@ -14,7 +14,7 @@ from nip_export.attach.response import perturbation
 from nip_export.capture import TapKind
 from nip_export.perturbations import quantise
 from nip_export.perturbations.bank import coarse_shape
-from nip_export.spec import Bank, ClassScale, Curve, DefenceSpec, Gate, ReadOut
+from nip_export.spec import Bank, ClassScale, Curve, DefenceSpec, Gate, ReadOut, Typicality
 from nip_runtime.manifest import Policy
 from nip_runtime.names import BATCH_AXIS, HYPOTHESIS
 from tests.attach.exported import run, serialize
@@ -27,11 +27,25 @@ def spec_of(bank: Bank, policy: Policy) -> DefenceSpec:
     classes = len(bank.steps) if policy is Policy.ALWAYS else 3
     one, ones = np.zeros((1, 1), np.float32), np.ones(1, np.float32)
     scale, curve = ClassScale(one, one + 1), Curve(0.0, ones, ones, ones)
-    gate = Gate(scale, curve, scale, curve, None, 1.0, curve)
+    gate = Gate(
+        disagreement_scale=scale,
+        disagreement_tail=curve,
+        typicality_scale=scale,
+        typicality_tail=curve,
+        response_scale=scale,
+        response_tail=curve,
+        change_scale=scale,
+        change_tail=curve,
+        early_weight=0.2,
+        screen_threshold=None,
+        flag_threshold=1.0,
+        suspicion=curve,
+    )
     readout = ReadOut(
         "layer", TapKind.VECTOR, 1, np.zeros((1, classes), np.float32), np.zeros(classes, np.float32)
     )
-    return DefenceSpec(policy, classes, (0.0, 1.0), (readout,), gate, bank)
+    typicality = Typicality("features", TapKind.VECTOR, one, ones, one)
+    return DefenceSpec(policy, classes, (0.0, 1.0), (readout,), typicality, gate, (), bank)
 
 
 def looked_up(bank: Bank, policy: Policy) -> bytes:

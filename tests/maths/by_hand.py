@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nip_export.spec import ClassScale, Curve, Gate, ReadOut
+from nip_export.spec import ClassScale, Curve, Gate, ReadOut, Typicality
 from nip_runtime.manifest import Policy
 
 Row = list[float]
@@ -19,7 +19,7 @@ Row = list[float]
 class Answer:
     """What one input gets."""
 
-    disagreement: float
+    free: float
     screened: bool
     score: float
     flagged: bool
@@ -56,6 +56,27 @@ def evidence(readouts: Sequence[ReadOut], pooled: dict[str, Row]) -> Row:
     return [value / len(readouts) for value in total]
 
 
+def distance(typicality: Typicality, features: Row) -> float:
+    """From whitened features to the nearest centre."""
+    whitened = [
+        math.fsum(f * float(typicality.weight[d, r]) for d, f in enumerate(features)) + float(bias)
+        for r, bias in enumerate(typicality.bias)
+    ]
+    return min(
+        math.sqrt(math.fsum((w - c) ** 2 for w, c in zip(whitened, centre, strict=True)))
+        for centre in typicality.centres.tolist()
+    )
+
+
+def softmax(row: Row) -> Row:
+    return [math.exp(value) for value in log_softmax(row)]
+
+
+def change(raw: Row, second: Row) -> float:
+    """How far class probabilities move, all in all."""
+    return math.fsum(abs(q - p) for p, q in zip(softmax(raw), softmax(second), strict=True))
+
+
 def standardise(value: float, scale: ClassScale, predicted: int, column: int) -> float:
     row = predicted if len(scale.mean) > 1 else 0
     return (value - float(scale.mean[row, column])) * float(scale.inverse_std[row, column])
@@ -71,31 +92,33 @@ def curve(c: Curve, value: float) -> float:
     return result
 
 
-def answer(gate: Gate, policy: Policy, early: Row, raw: Row, perturbed: Row) -> Answer:
-    """Gate, then policy."""
+def answer(gate: Gate, policy: Policy, early: Row, apart: float, raw: Row, second: Row) -> Answer:
+    """Gate, then policy; `apart` is the distance to the nearest centre."""
     classes = range(len(raw))
     predicted = first_largest(raw)
     others = [c for c in classes if c != predicted]
 
     gap = max(early[c] for c in others) - early[predicted]
-    disagreement = standardise(gap, gate.disagreement_scale, predicted, 0)
-    screened = gate.screen_threshold is None or disagreement > gate.screen_threshold
-    score = curve(gate.disagreement_tail, disagreement)
+    free = curve(gate.disagreement_tail, standardise(gap, gate.disagreement_scale, predicted, 0))
+    free += curve(gate.typicality_tail, standardise(apart, gate.typicality_scale, predicted, 0))
+    screened = gate.screen_threshold is None or free > gate.screen_threshold
+    score = free
     shifts = [0.0 for _ in classes]
     if screened:
         for c in classes:
-            moved = (perturbed[c] - perturbed[predicted]) - (raw[c] - raw[predicted])
+            moved = (second[c] - second[predicted]) - (raw[c] - raw[predicted])
             shifts[c] = standardise(moved, gate.response_scale, predicted, c)
-        score += curve(gate.response_tail, max(shifts[c] for c in others))
+        moves = standardise(change(raw, second), gate.change_scale, predicted, 0)
+        score += curve(gate.response_tail, max(shifts[c] for c in others)) + curve(gate.change_tail, moves)
     flagged = screened and score > gate.flag_threshold
     suspicion = min(curve(gate.suspicion, score), 1.0)
 
-    belief = [e + s for e, s in zip(early, shifts, strict=True)]
+    belief = [gate.early_weight * e + s for e, s in zip(early, shifts, strict=True)]
     candidate = max(others, key=lambda c: (belief[c], -c))
     logits = raw
     if policy is Policy.ALWAYS:
-        logits, candidate = perturbed, first_largest(early)
+        logits, candidate = second, first_largest(early)
     elif policy is Policy.GUARDED and flagged:
         belief[predicted] = min(belief[c] for c in others) - 1  # one nat
         logits = log_softmax(belief)
-    return Answer(disagreement, screened, score, flagged, suspicion, logits, candidate)
+    return Answer(free, screened, score, flagged, suspicion, logits, candidate)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from nip_export.perturbations import quantise
 from nip_export.perturbations.bank import LARGEST_GRID, coarse_factor, coarse_shape, refine
 from nip_export.spec import Bank
-from nip_export.verify.oracle import perturb
+from nip_export.verify.oracle import look_again
 from nip_runtime.errors import ExportError
+from nip_runtime.manifest import ViewStep
 
 Floats = NDArray[np.float32]
 SHAPES = [(7,), (1, 30), (3, 8, 8), (1, 65, 65), (2, 66, 130), (1, 3, 200), (3, 100, 65), (4, 5, 6, 7)]
@@ -164,7 +165,8 @@ def test_a_perturbed_input_stays_within_epsilon_and_the_bounds(
         np.float32
     )
     before = inputs.copy()
-    moved = perturb(bank, bounds, inputs, random.integers(3, size=6), per_class=per_class)
+    hypothesis = random.integers(3, size=6) if per_class else None
+    moved = look_again(inputs, (), bank, bounds, hypothesis=hypothesis)
     assert moved.dtype == np.float32 and moved.shape == inputs.shape
     assert moved.min() >= np.float32(low) and moved.max() <= np.float32(high)
     rounding = 4 * np.finfo(np.float32).eps * max(abs(low), abs(high), eps)
@@ -175,8 +177,25 @@ def test_a_perturbed_input_stays_within_epsilon_and_the_bounds(
 def test_the_hypothesis_chooses_the_row_and_a_universal_bank_has_one() -> None:
     bank = Bank(np.array([[10], [20], [30]], np.int8), 0.01, 1, (1,))
     inputs, hypothesis = np.full((3, 1), 0.5, np.float32), np.array([2, 0, 1])
-    chosen = perturb(bank, (0, 1), inputs, hypothesis, per_class=True)
+    chosen = look_again(inputs, (), bank, (0, 1), hypothesis=hypothesis)
     np.testing.assert_allclose(chosen[:, 0], [0.8, 0.6, 0.7], rtol=1e-6)
     universal = Bank(bank.steps[:1], 0.01, 1, (1,))
-    same = perturb(universal, (0, 1), inputs, hypothesis, per_class=False)
+    same = look_again(inputs, (), universal, (0, 1))
     np.testing.assert_allclose(same[:, 0], [0.6, 0.6, 0.6], rtol=1e-6)
+
+
+def test_a_bank_of_zeros_adds_nothing_and_takes_no_place() -> None:
+    empty = Bank(np.zeros((1, 3), np.int8), 0.01, 1, (3,))
+    assert not empty.adds and empty.size_bytes == 0
+    inputs = np.random.default_rng(0).random((4, 3), np.float32)
+    assert look_again(inputs, (), empty, (0, 1)).tobytes() == inputs.tobytes()
+    assert Bank(np.array([[0, 1, 0]], np.int8), 0.01, 1, (3,)).adds
+
+
+def test_the_perturbation_comes_after_the_view_and_the_bounds_after_both() -> None:
+    bank = Bank(np.array([[[[10, 20, 60]]]], np.int8).reshape(1, 1, 1, 3), 0.01, 1, (1, 1, 3))
+    inputs = np.array([[[[0.1, 0.2, 0.7]]]], np.float32)
+    seen = look_again(inputs, (ViewStep.MIRROR,), bank, (0, 1))
+    np.testing.assert_allclose(seen[0, 0, 0], [0.7 + 0.1, 0.2 + 0.2, 0.1 + 0.6], rtol=1e-6)
+    cut = look_again(inputs, (), bank, (0, 1))
+    np.testing.assert_allclose(cut[0, 0, 0], [0.2, 0.4, 1.0], rtol=1e-6)

@@ -1,34 +1,32 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nip_export import statistics
 from nip_export.bench import Bench, set_up
 from nip_export.benign import at_the_door
-from nip_export.calibrate import Calibration, calibrate
+from nip_export.calibrate import Calibration, Known, calibrate
 from nip_export.calibrate.gate import allowed_flags
-from nip_export.capture import TapKind
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet
-from nip_export.decision import read_gate
+from nip_export.decision import FirstLook, read_gate
 from nip_export.demo.example import Example
 from nip_export.layers import choose_readouts
 from nip_export.network import Passed
 from nip_export.perturbations import quantise
+from nip_export.prepared import known_of as known_of_bench
 from nip_export.progress import silent
-from nip_export.spec import ReadOut
-from nip_export.verify.oracle import perturb
+from nip_export.verify.oracle import look_again
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy
+from nip_runtime.manifest import Policy, ViewStep
 from nip_runtime.rates import Rate
-from tests.maths.benign_like import statistics_of
+from tests.maths.benign_like import known_of, statistics_of
 
 Labels = NDArray[np.int64]
-IDENTITY = ReadOut("layer", TapKind.VECTOR, 1, np.eye(4, dtype=np.float32), np.zeros(4, np.float32))
+KNOWN = known_of(4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +34,12 @@ class Case:
     """What `calibrate` is given; the read-out hands the drawn evidence on."""
 
     raw: Passed
-    perturbed: NDArray[np.float32]
+    second: NDArray[np.float32]
     labels: Labels
+
+    @property
+    def look(self) -> FirstLook:
+        return FirstLook.of(self.raw, KNOWN.readouts, KNOWN.typicality)
 
     def calibrate(
         self,
@@ -49,9 +51,9 @@ class Case:
     ) -> Calibration:
         return calibrate(
             self.raw,
-            self.perturbed,
+            self.second,
             self.labels,
-            [IDENTITY],
+            KNOWN,
             benign_budget=budget,
             screen_rate=screen_rate,
             policy=policy,
@@ -64,9 +66,12 @@ def case(rows: int, *, wrong: int = 0, seed: int = 0) -> Case:
     drawn = statistics_of(seed, rows=rows)
     raw = drawn.raw.astype(np.float32)
     labels = (raw.argmax(1) + (np.arange(rows) < wrong)) % 4
-    return Case(
-        Passed(raw, {"layer": drawn.early.astype(np.float32)}), drawn.perturbed.astype(np.float32), labels
-    )
+    pooled = {"layer": drawn.early.astype(np.float32), "features": drawn.features.astype(np.float32)}
+    return Case(Passed(raw, pooled), drawn.second.astype(np.float32), labels)
+
+
+def with_early(given: Case, early: NDArray[np.float32]) -> Case:
+    return replace(given, raw=Passed(given.raw.logits, {**given.raw.pooled, "layer": early}))
 
 
 def test_too_few_correct_images_are_refused_with_both_numbers() -> None:
@@ -85,7 +90,7 @@ def test_too_few_images_for_the_budget_are_refused_and_the_number_named_suffices
 def test_only_correctly_classified_rows_shape_tests_and_threshold() -> None:
     clean, wrong = case(300), case(300, wrong=60)
     kept = np.arange(60, 300)
-    alone = Case(clean.raw.take(kept), clean.perturbed[kept], clean.labels[kept])
+    alone = Case(clean.raw.take(kept), clean.second[kept], clean.labels[kept])
     found, expected = wrong.calibrate().gate, alone.calibrate().gate
     assert found.flag_threshold == expected.flag_threshold
     np.testing.assert_array_equal(found.disagreement_tail.knots, expected.disagreement_tail.knots)
@@ -96,8 +101,7 @@ def test_only_correctly_classified_rows_shape_tests_and_threshold() -> None:
 def test_the_screen_keeps_its_rate_over_all_rows() -> None:
     wrong = case(300, wrong=60)
     gate = wrong.calibrate().gate
-    early = statistics.evidence([IDENTITY], wrong.raw.pooled)
-    reading = read_gate(gate, early, wrong.raw.logits, wrong.perturbed)
+    reading = read_gate(gate, wrong.look, wrong.second)
     # 40 % of 300 with 90 % confidence: 108 may pass the screen, wrong answers included.
     assert reading.screened.sum() == allowed_flags(300, 0.4) == 108
 
@@ -122,8 +126,7 @@ def test_misclassified_rows_do_not_count_as_benign_flags() -> None:
     early, predicted = benign.raw.pooled["layer"].copy(), benign.raw.logits.argmax(1)
     for row in range(60):
         early[row, (predicted[row] + 1) % 4] = 500.0
-    outliers = Case(Passed(benign.raw.logits, {"layer": early}), benign.perturbed, benign.labels)
-    result = outliers.calibrate()
+    result = with_early(benign, early).calibrate()
     assert result.flag_rate.count < 30 and result.pass2_rate.count < 150
     # All 60 are flagged, which traffic will show, and put right: the early layers name their class.
     assert result.flag_rate_all == Rate(result.flag_rate.count + 60, 300)
@@ -131,13 +134,12 @@ def test_misclassified_rows_do_not_count_as_benign_flags() -> None:
 
 
 def test_the_budget_is_kept_on_fresh_inputs_by_nine_of_ten_calibration_sets() -> None:
-    """Over 200 sets 92 % keep it; cut on the inputs that the tests were fitted to, 86 % would."""
+    """Over 200 sets 91 % keep it; cut on the inputs that the tests were fitted to, 81 % would."""
     fresh = statistics_of(10_000, rows=20_000)
     rates = []
     for seed in range(100, 200):
         gate = case(600, seed=seed).calibrate(budget=0.05).gate
-        early = statistics.evidence([IDENTITY], {"layer": fresh.early})
-        rates.append(read_gate(gate, early, fresh.raw, fresh.perturbed).flagged.mean())
+        rates.append(fresh.read(gate).flagged.mean())
     assert np.mean(np.array(rates) <= 0.05) >= 0.9, rates
     # Kept, but not by flagging next to nothing.
     assert np.mean(rates) >= 0.02
@@ -161,14 +163,9 @@ def test_every_row_is_judged_by_a_gate_that_never_saw_it() -> None:
     early, predicted = benign.raw.pooled["layer"].copy(), benign.raw.logits.argmax(1)
     early[7] = 0
     early[7, (predicted[7] + 1) % 4] = 500.0
-    outlier = Case(Passed(benign.raw.logits, {"layer": early}), benign.perturbed, benign.labels)
+    outlier = with_early(benign, early)
     result = outlier.calibrate(budget=0.02, screen_rate=None)
-    seen = read_gate(
-        result.gate,
-        statistics.evidence([IDENTITY], outlier.raw.pooled),
-        outlier.raw.logits,
-        outlier.perturbed,
-    )
+    seen = read_gate(result.gate, outlier.look, outlier.second)
     assert not seen.flagged.any()
     assert result.flag_rate.count >= 1
 
@@ -177,7 +174,7 @@ def test_defended_accuracy_is_the_policys() -> None:
     benign = case(400, wrong=40)
     assert benign.calibrate(policy=Policy.DETECT).accuracy_defended == Rate(360, 400)
     # Pass 2 gives the first 100 rows the class after the predicted one: right for the 40 wrong rows alone.
-    turned = benign.perturbed.copy()
+    turned = benign.second.copy()
     turned[:100] = np.roll(benign.raw.logits[:100], 1, axis=1)
     turned[100:] = benign.raw.logits[100:]
     always = Case(benign.raw, turned, benign.labels).calibrate(policy=Policy.ALWAYS, screen_rate=None)
@@ -206,22 +203,22 @@ def bench(example: Example) -> Bench:
 
 @dataclass(frozen=True, eq=False)
 class RealCase:
-    """Evidence and both passes over real benign images."""
+    """Both passes over real benign images, and what was fitted to others."""
 
-    readouts: tuple[ReadOut, ...]
+    known: Known
     passed: Passed
-    perturbed: NDArray[np.float32]
+    second: NDArray[np.float32]
     labels: Labels
 
     def part(self, rows: NDArray[np.int64]) -> RealCase:
-        return RealCase(self.readouts, self.passed.take(rows), self.perturbed[rows], self.labels[rows])
+        return RealCase(self.known, self.passed.take(rows), self.second[rows], self.labels[rows])
 
     def calibrate(self, *, budget: float) -> Calibration:
         return calibrate(
             self.passed,
-            self.perturbed,
+            self.second,
             self.labels,
-            self.readouts,
+            self.known,
             benign_budget=budget,
             screen_rate=0.4,
             policy=Policy.GUARDED,
@@ -229,8 +226,8 @@ class RealCase:
         )
 
     def flag_rate(self, calibration: Calibration) -> Rate:
-        early = statistics.evidence(self.readouts, self.passed.pooled)
-        reading = read_gate(calibration.gate, early, self.passed.logits, self.perturbed)
+        look = FirstLook.of(self.passed, self.known.readouts, self.known.typicality)
+        reading = read_gate(calibration.gate, look, self.second)
         correct = self.passed.logits.argmax(1) == self.labels
         return Rate(int(reading.flagged[correct].sum()), int(correct.sum()))
 
@@ -241,24 +238,26 @@ def real(bench: Bench) -> RealCase:
     readouts, _ = choose_readouts(
         bench.early_grids, bench.profile_pass, bench.profile.labels, bench.calibration_pass, labels, count=1
     )
-    # A fixed pattern of signs: what the gate promises does not depend on what is added.
+    # A view, and on top a fixed pattern of signs: what the gate promises does not depend on what is shown.
     signs = np.sign(np.random.default_rng(0).normal(size=(1, *bench.shape)))
     bank = quantise(signs * (8 / 255), eps=8 / 255, shape=bench.shape)
-    early = statistics.evidence(readouts, bench.calibration_pass.pooled)
-    moved = perturb(bank, bench.bounds, bench.calibration.inputs, early.argmax(1), per_class=False)
-    return RealCase(readouts, bench.calibration_pass, bench.run(moved).logits, labels)
+    moved = look_again(bench.calibration.inputs, (ViewStep.SHIFT,), bank, bench.bounds)
+    return RealCase(known_of_bench(bench, readouts), bench.calibration_pass, bench.run(moved).logits, labels)
 
 
 @pytest.mark.parametrize("budget", [0.02, 0.05])
-@pytest.mark.parametrize("swapped", [False, True])
-def test_fresh_benign_images_are_flagged_as_often_as_the_manifest_says(
-    real: RealCase, budget: float, swapped: bool
-) -> None:
-    halves = np.arange(1500), np.arange(1500, 3000)
-    seen, fresh = (real.part(rows) for rows in (halves[::-1] if swapped else halves))
-    calibration = seen.calibrate(budget=budget)
-    low, high = calibration.flag_rate.interval
-    found = fresh.flag_rate(calibration)
-    assert low <= found.value <= high, f"{found} beside {calibration.flag_rate}"
-    assert found.interval[0] <= budget, f"{found} breaks the budget"
-    assert seen.flag_rate(calibration).value <= budget
+def test_fresh_benign_images_are_flagged_as_often_as_the_manifest_says(real: RealCase, budget: float) -> None:
+    """Ten random halves, each way round: of a single pair, chance decides too much."""
+    claimed, found = [], []
+    for seed in range(10):
+        order = np.random.default_rng(seed).permutation(3000)
+        for seen, fresh in ((order[:1500], order[1500:]), (order[1500:], order[:1500])):
+            calibration = real.part(seen).calibrate(budget=budget)
+            assert real.part(seen).flag_rate(calibration).value <= budget
+            rate = real.part(fresh).flag_rate(calibration)
+            assert rate.interval[0] <= budget, f"{rate} breaks the budget"
+            claimed.append(calibration.flag_rate.value)
+            found.append(rate.value)
+    assert np.mean(found) == pytest.approx(np.mean(claimed), rel=0.15)
+    assert budget / 2 <= np.mean(found) <= budget
+    assert np.mean(np.array(found) <= budget) >= 0.7, found

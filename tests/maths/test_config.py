@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ WRONG: dict[str, list[Any]] = {
     "input_name": ["", "nip_input", "nip"],
     "output_name": ["", "nip_logits", "nip/x", "input"],
     "taps": ["features", "", []],
+    "view": [None, 3, ("mirror",)],
 }
 
 
@@ -60,6 +62,43 @@ def test_a_budget_above_the_screen_rate_is_refused_with_both_numbers() -> None:
     ExportConfig(benign_budget=0.05, screen_rate=0.05)
     with pytest.raises(ExportError, match=r"benign_budget: expected at most screen_rate = 0.05, got 0.06"):
         ExportConfig(benign_budget=0.06, screen_rate=0.05)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        "",
+        "identity",
+        "flip",
+        "mirror+",
+        "+rho",
+        "mirror+mirror",
+        "rho+mirror",
+        "rho+rho",
+        "Mirror",
+        "mirror,rho",
+    ],
+)
+def test_a_view_that_there_is_not_is_refused_with_all_that_there_are(view: str) -> None:
+    steps = r"mirror, shift, median, blur, gain, bits, each at most once, and 'rho' last"
+    with pytest.raises(
+        ExportError, match=rf"^view: expected 'auto', or {steps}.* got {re.escape(repr(view))}$"
+    ):
+        ExportConfig(view=view)
+
+
+@pytest.mark.parametrize("view", ["auto", "rho", "mirror", "mirror+rho", "gain", "shift+bits+rho"])
+def test_a_view_of_steps_is_taken(view: str) -> None:
+    assert ExportConfig(view=view).view == view
+
+
+def test_always_takes_no_view() -> None:
+    assert ExportConfig(policy="always").view == "auto"
+    for view in ("mirror", "rho", "mirror+rho"):
+        with pytest.raises(
+            ExportError, match=f"view: expected 'auto' for policy always.* got '{re.escape(view)}'"
+        ):
+            ExportConfig(policy="always", view=view)
 
 
 def test_eps_is_measured_in_the_units_of_the_bounds() -> None:
@@ -94,4 +133,4 @@ def test_a_config_does_not_change_after_birth_and_takes_names_only() -> None:
 def test_the_defaults_are_those_of_the_documentation() -> None:
     config = ExportConfig()
     assert (config.policy, config.benign_budget, config.eps) == (Policy.GUARDED, 0.02, 8 / 255)
-    assert (config.top_k, config.bounds) == (5, (0.0, 1.0))
+    assert (config.top_k, config.bounds, config.view) == (5, (0.0, 1.0), "auto")

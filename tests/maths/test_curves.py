@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_export.calibrate import compose, fit_suspicion, fit_tail
+from nip_export.calibrate import fit_suspicion, fit_tail, weighted
 from nip_export.calibrate.curves import LEAST_BEYOND, TAIL_LEVELS
 from nip_export.spec import Curve
 from nip_export.statistics import apply_curve
@@ -188,17 +188,14 @@ def test_statistics_that_are_not_finite_make_no_curve(bad: float) -> None:
 
 
 @seeded
-@given(benign=samples, scores=samples)
-def test_composed_curves_are_one_after_the_other(benign: Doubles, scores: Doubles) -> None:
-    inner, outer = fit_tail(benign), fit_suspicion(scores)
-    both = compose(outer, inner)
-    values = around(inner)
-    expected = np.minimum(apply_curve(outer, apply_curve(inner, values)), 1 - 1e-6)
-    # Knots are stored in float32: what the curve says here, the composed one says within a few of its steps.
-    step = 8 * np.spacing(np.abs(values).max().astype(np.float32)).astype(np.float64)
-    sides = [apply_curve(outer, apply_curve(inner, values + side * step)) for side in (-1, 1)]
-    got = apply_curve(both, values)
-    assert (got >= np.minimum(sides[0], 1 - 1e-6) - 1e-5).all()
-    assert (got <= sides[1] + 1e-5).all()
-    assert np.abs(got - expected).mean() < 0.05
-    assert apply_curve(both, np.array([-1e30, 1e30])).max() <= 1
+@given(benign=samples, weight=st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0]))
+def test_a_weighted_curve_is_the_curve_times_its_weight(benign: Doubles, weight: float) -> None:
+    curve = fit_tail(benign)
+    values = around(curve)
+    expected = weight * apply_curve(curve, values)
+    np.testing.assert_allclose(apply_curve(weighted(curve, weight), values), expected, rtol=1e-5, atol=1e-9)
+
+
+def test_a_curve_of_weight_zero_says_nothing_of_anything() -> None:
+    silent = weighted(fit_tail(np.random.default_rng(0).normal(size=200)), 0)
+    assert apply_curve(silent, np.array([-1e30, 0, 3, 1e30])).tolist() == [0, 0, 0, 0]

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from nip_export.calibrate import fit_scale
+from nip_export import statistics
+from nip_export.calibrate import fit_scale, fit_tail, weighted
 from nip_export.calibrate.gate import allowed_flags, cut
-from nip_export.decision import read_gate
-from tests.maths.benign_like import Statistics, benign_statistics, statistics_of
+from nip_export.calibrate.scales import silent, with_rows
+from nip_export.spec import ClassScale
+from tests.maths.benign_like import EARLY_WEIGHT, Statistics, benign_statistics, statistics_of
 
 seeded = settings(max_examples=80, deadline=None, derandomize=True)
 rates = st.tuples(
@@ -27,7 +30,7 @@ def test_neither_budget_nor_screen_rate_is_exceeded_on_the_rows_of_the_fit(
 ) -> None:
     budget, screen_rate = rate
     gate = rows.fit(budget=budget, screen_rate=screen_rate)
-    reading = read_gate(gate, rows.early, rows.raw, rows.perturbed)
+    reading = rows.read(gate)
     count = len(rows.raw)
     assert reading.flagged.sum() <= budget * count
     assert reading.screened.sum() <= (count if screen_rate is None else screen_rate * count)
@@ -39,38 +42,85 @@ def test_neither_budget_nor_screen_rate_is_exceeded_on_the_rows_of_the_fit(
 @pytest.mark.parametrize("screen_rate", [None, 0.4])
 def test_the_budget_is_used_up_where_nothing_ties(screen_rate: float | None) -> None:
     rows = statistics_of(0, rows=1000)
-    reading = read_gate(rows.fit(budget=0.05, screen_rate=screen_rate), rows.early, rows.raw, rows.perturbed)
+    reading = rows.read(rows.fit(budget=0.05, screen_rate=screen_rate))
     assert reading.flagged.sum() == allowed_flags(1000, 0.05) > 30
     assert reading.screened.sum() == (1000 if screen_rate is None else allowed_flags(1000, screen_rate))
 
 
 def test_flagged_rows_are_the_highest_scores_among_the_screened() -> None:
     rows = statistics_of(1, rows=600)
-    reading = read_gate(rows.fit(budget=0.1, screen_rate=0.5), rows.early, rows.raw, rows.perturbed)
+    reading = rows.read(rows.fit(budget=0.1, screen_rate=0.5))
     assert reading.score[reading.flagged].min() > reading.score[reading.screened & ~reading.flagged].max()
-    assert reading.disagreement[reading.screened].min() > reading.disagreement[~reading.screened].max()
+    assert reading.free[reading.screened].min() > reading.free[~reading.screened].max()
 
 
-def test_a_row_that_fails_both_tests_is_flagged_and_one_that_fails_none_is_not() -> None:
+def one(
+    early: list[float], raw: list[float], second: list[float], features: NDArray[np.float32]
+) -> Statistics:
+    return Statistics(*(np.array(values, np.float64)[None] for values in (early, raw, second, features)))
+
+
+def test_a_row_that_fails_all_tests_is_flagged_and_one_that_fails_none_is_not() -> None:
     rows = statistics_of(2, rows=500)
     gate = rows.fit(budget=0.02, screen_rate=0.4)
-    raw = np.array([[6.0, 0, 0, 0]])
-    attacked = read_gate(gate, np.array([[-9.0, -0.1, -9, -9]]), raw, np.array([[0.0, 9, 0, 0]]))
-    benign = read_gate(gate, np.array([[-0.1, -9.0, -9, -9]]), raw, np.array([[9.0, 0, 0, 0]]))
+    centre = rows.known.typicality.centres[0]
+    attacked = one([-9, -0.1, -9, -9], [6, 0, 0, 0], [0, 9, 0, 0], centre + 9).read(gate)
+    benign = one([-0.1, -9, -9, -9], [6, 0, 0, 0], [9, 0, 0, 0], centre).read(gate)
     assert attacked.flagged.all() and (attacked.suspicion > 0.99).all()
     assert not benign.screened.any() and not benign.flagged.any()
+
+
+@pytest.mark.parametrize("test", ["disagreement", "typicality", "response", "change"])
+def test_each_test_alone_raises_the_score(test: str) -> None:
+    rows = statistics_of(2, rows=500)
+    gate = rows.fit(budget=0.02, screen_rate=None)
+    centre = rows.known.typicality.centres[0]
+    calm: tuple[list[float], ...] = ([-0.1, -9, -9, -9], [6, 0, 0, 0], [8, 0, 0, 0], centre.tolist())
+    early, raw, second, features = calm
+    if test == "disagreement":
+        early = [-9, -0.1, -9, -9]
+    if test == "typicality":
+        features = (centre + 9).tolist()
+    if test == "response":  # margins of 90 to 70: no probability moves
+        raw, second = [100, 10, 0, 0], [100, 30, 0, 0]
+    if test == "change":  # every margin grows: nothing shifts towards another class
+        raw, second = [0.5, 0, 0, 0], [6, 0, 0, 0]
+    before, after = (one(*values).read(gate) for values in (calm, (early, raw, second, features)))
+    assert after.score[0] > before.score[0] + 0.5
+    free = test in ("disagreement", "typicality")
+    assert (after.free[0] > before.free[0]) == free
+    silenced = replace(gate, **{f"{test}_tail": weighted(getattr(gate, f"{test}_tail"), 0)})
+    quiet = [one(*values).read(silenced).score[0] for values in (calm, (early, raw, second, features))]
+    assert quiet[1] <= quiet[0] + 1e-9, "nothing else saw it"
+
+
+def test_the_tests_count_what_their_weights_say() -> None:
+    rows = statistics_of(5, rows=400)
+    gate = rows.fit(budget=0.05, screen_rate=None)
+    look = rows.look
+    gap = statistics.standardise(
+        statistics.disagreement(look.early, look.predicted), gate.disagreement_scale, look.predicted
+    )[:, 0]
+    alone = fit_tail(gap)
+    np.testing.assert_allclose(gate.disagreement_tail.knots, alone.knots)
+    # −log₁₀ of the benign share beyond, times a half for all but the response.
+    shares = {"disagreement": 0.5, "typicality": 0.5, "response": 1.0, "change": 0.5}
+    for test, weight in shares.items():
+        assert getattr(gate, f"{test}_tail").base == pytest.approx(-weight * math.log10(0.9)), test
+    assert gate.early_weight == EARLY_WEIGHT
 
 
 @seeded
 @given(rows=benign_statistics)
 def test_rows_that_are_not_a_number_are_flagged(rows: Statistics) -> None:
     gate = rows.fit(budget=0.05, screen_rate=0.4)
-    nothing = np.full_like(rows.raw, np.nan)
+    nothing, nowhere = np.full_like(rows.raw, np.nan), np.full_like(rows.features, np.nan)
     with np.errstate(invalid="ignore"):
-        for early, raw in ((nothing, nothing), (nothing, rows.raw)):
-            reading = read_gate(gate, early, raw, nothing)
-            assert reading.screened.all() and reading.flagged.all()
-        second = read_gate(gate, rows.early, rows.raw, nothing)
+        for raw in (nothing, rows.raw):
+            for early, features in ((nothing, nowhere), (nothing, rows.features), (rows.early, nowhere)):
+                reading = Statistics(early, raw, nothing, features).read(gate)
+                assert reading.screened.all() and reading.flagged.all()
+        second = replace(rows, second=nothing).read(gate)
     assert np.array_equal(second.flagged, second.screened), "only pass 2 failed"
 
 
@@ -78,16 +128,16 @@ def test_a_gate_without_a_screen_sends_every_row() -> None:
     rows = statistics_of(3)
     gate = rows.fit(budget=0.1, screen_rate=None)
     assert gate.screen_threshold is None
-    assert read_gate(gate, rows.early, rows.raw, rows.perturbed).screened.all()
+    assert rows.read(gate).screened.all()
 
 
 def test_a_row_on_a_threshold_passes() -> None:
     rows = statistics_of(4)
     gate = rows.fit(budget=0.1, screen_rate=0.5)
-    reading = read_gate(gate, rows.early, rows.raw, rows.perturbed)
+    reading = rows.read(gate)
     row = int(reading.score.argmax())
     on_it = replace(gate, flag_threshold=float(reading.score[row]), screen_threshold=None)
-    assert not read_gate(on_it, rows.early, rows.raw, rows.perturbed).flagged[row]
+    assert not rows.read(on_it).flagged[row]
 
 
 def test_cut_by_hand() -> None:
@@ -157,12 +207,9 @@ def test_a_gate_keeps_the_budget_on_other_rows_on_average(rows: int, classes: in
     rates = []
     for seed in range(40):
         everyone = statistics_of(seed, rows=rows + 1500, classes=classes)
-        seen, other = (
-            Statistics(everyone.early[part], everyone.raw[part], everyone.perturbed[part])
-            for part in (slice(rows), slice(rows, None))
-        )
+        seen, other = (everyone.take(part) for part in (slice(rows), slice(rows, None)))
         gate = seen.fit(budget=budget, screen_rate=0.4)
-        rates.append(read_gate(gate, other.early, other.raw, other.perturbed).flagged.mean())
+        rates.append(other.read(gate).flagged.mean())
     assert budget / 2 <= np.mean(rates) <= budget
 
 
@@ -185,6 +232,23 @@ def test_many_rows_speak_for_themselves_and_columns_stay_apart() -> None:
     scale = fit_scale(values, predicted, classes=2)
     np.testing.assert_allclose(scale.mean, [[0, 100], [7, -3]], atol=0.4)
     np.testing.assert_allclose(1 / scale.inverse_std[:, 0], [1, 1], rtol=0.05)
+
+
+def test_a_single_statistic_stays_each_classs_own_however_many_classes_there_are() -> None:
+    scale = fit_scale(np.array([[1.0], [3]]), np.array([0, 1]), classes=1000)
+    assert scale.mean.shape == scale.inverse_std.shape == (1000, 1)
+    # Shared: mean 2, variance 1. A class of one row: (1 + 20 · 2) / 21, and one without any.
+    np.testing.assert_allclose(scale.mean[[0, 1, 999], 0], [41 / 21, 43 / 21, 2], rtol=1e-6)
+
+
+def test_rows_of_another_scale_by_hand() -> None:
+    scale = ClassScale(np.array([[1], [2], [3]], np.float32), np.array([[4], [5], [6]], np.float32))
+    shared = ClassScale(np.array([[7]], np.float32), np.array([[8]], np.float32))
+    mixed = with_rows(scale, shared, np.array([False, True, False]))
+    assert (mixed.mean.tolist(), mixed.inverse_std.tolist()) == ([[1], [7], [3]], [[4], [8], [6]])
+    quiet = with_rows(scale, silent(3), np.array([True, False, True]))
+    values, predicted = np.array([[9.0], [9], [9]]), np.arange(3)
+    assert statistics.standardise(values, quiet, predicted).tolist() == [[0], [35], [0]]
 
 
 @pytest.mark.parametrize(("classes", "rows"), [(100, 100), (101, 1), (1000, 1)])

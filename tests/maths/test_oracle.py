@@ -8,19 +8,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nip_export import statistics
-from nip_export.calibrate import fit_tests, set_screen, set_threshold
+from nip_export.calibrate import Known, fit_tests, fit_typicality, set_screen, set_threshold
 from nip_export.capture import pool_activation
-from nip_export.decision import read_gate
-from nip_export.network import Passed, run_network
+from nip_export.decision import FirstLook, read_gate
+from nip_export.network import Passed, TapCells, run_network
 from nip_export.perturbations import quantise
 from nip_export.perturbations.bank import coarse_shape
 from nip_export.spec import DefenceSpec, ReadOut
 from nip_export.verify import oracle
 from nip_export.verify.compare import KNIFE_EDGE, Answers, compare, on_the_edge, oracle_answers
-from nip_export.verify.oracle import Expected, Forward, perturb
+from nip_export.verify.oracle import Expected, Forward, look_again
+from nip_export.views import View, see
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy
+from nip_runtime.manifest import Policy, ViewStep
 from tests.maths import by_hand
 from tests.maths.toys import CPU, tap_automatically
 from tests.models import ModelCase, case
@@ -30,18 +30,29 @@ EPS = 8 / 255
 ROWS = 24
 
 
+VIEWS: dict[str, View] = {
+    "vgg": (ViewStep.MIRROR, ViewStep.MEDIAN),
+    "mlp": (ViewStep.GAIN,),
+    "audio": (ViewStep.SHIFT, ViewStep.BLUR),
+    "vit": (),
+}
+"""What the second pass of each network looks at its inputs by, unless the policy is `always`."""
+
+
 def defence(net: ModelCase, policy: Policy, *, strength: float = 1.0) -> tuple[DefenceSpec, Forward, Floats]:
-    """Two random read-outs, a random bank and a gate that screens and flags some of the inputs."""
+    """Two random read-outs, a random bank under a view and a gate that screens and flags some inputs."""
     random = np.random.default_rng(0)
     model, inputs = net.build(), net.batch(ROWS).numpy()
-    network, grids = tap_automatically(model, net.batch(2))
+    network, cells = tap_automatically(model, net.batch(2))
+    features = cells[-1].tap
+    grids = (*cells[:-1], TapCells(features, 1))
 
     def forward(x: Floats) -> Passed:
         return run_network(network, x, grids, batch_size=7, device=CPU)
 
     passed = forward(inputs)
     readouts = []
-    for grid in grids[:2]:
+    for grid in grids[:-1][:2]:
         activations = passed.pooled[grid.tap.name]
         weight = (
             random.normal(size=(activations.shape[1], 10)) / activations.std() / activations.shape[1] ** 0.5
@@ -55,21 +66,29 @@ def defence(net: ModelCase, policy: Policy, *, strength: float = 1.0) -> tuple[D
                 random.normal(size=10).astype(np.float32),
             )
         )
+    typicality = fit_typicality(
+        passed.pooled[features.name], np.arange(ROWS) % 10, tap=features.name, kind=features.kind
+    )
     rows = 10 if policy is Policy.ALWAYS else 1
     values = random.choice([-EPS, EPS], (rows, *coarse_shape(net.shape))) * strength
     bank = quantise(values, eps=EPS, shape=net.shape)
-    early = statistics.evidence(readouts, passed.pooled)
-    moved = perturb(bank, (0.0, 1.0), inputs, early.argmax(1), per_class=policy is Policy.ALWAYS)
-    perturbed = forward(moved).logits
-    tests = set_screen(fit_tests(early, passed.logits, perturbed), early, passed.logits, screen_rate=0.7)
-    reading = read_gate(tests, early, passed.logits, perturbed)
+    look = FirstLook.of(passed, readouts, typicality)
+    always = policy is Policy.ALWAYS
+    view = () if always else VIEWS[net.name]
+    hypothesis = look.early.argmax(1) if always else None
+    second = forward(look_again(inputs, view, bank, (0.0, 1.0), hypothesis=hypothesis)).logits
+    known = Known(tuple(readouts), typicality, np.ones(10, bool))
+    tests = set_screen(fit_tests(look, second, known, early_weight=0.3), look, screen_rate=0.7)
+    reading = read_gate(tests, look, second)
     gate = set_threshold(tests, reading.score, reading.screened, benign_budget=0.4)
     spec = DefenceSpec(
         policy=policy,
         classes=10,
         bounds=(0.0, 1.0),
         readouts=tuple(readouts),
+        typicality=typicality,
         gate=gate,
+        view=view,
         bank=bank,
     )
     return spec, forward, inputs
@@ -86,17 +105,22 @@ def test_the_oracle_is_the_definition_with_the_networks_own_passes(name: str, po
         for i in range(ROWS)
     ]
     hypotheses = [by_hand.first_largest(early) if policy is Policy.ALWAYS else 0 for early in evidence]
-    moved = np.stack([x + spec.bank.dense()[h] for x, h in zip(inputs, hypotheses, strict=True)])
+    seen = see(inputs, spec.view)
+    moved = np.stack([x + spec.bank.dense()[h] for x, h in zip(seen, hypotheses, strict=True)])
     second = forward(moved.clip(0, 1)).logits
-    seen = set()
+    branches = set()
     for i, early in enumerate(evidence):
-        expected = by_hand.answer(spec.gate, policy, early, first.logits[i].tolist(), second[i].tolist())
+        apart = by_hand.distance(spec.typicality, first.pooled[spec.typicality.tap][i].tolist())
+        expected = by_hand.answer(
+            spec.gate, policy, early, apart, first.logits[i].tolist(), second[i].tolist()
+        )
         assert bool(found.reading.flagged[i]) == expected.flagged
         assert int(found.decision.candidate[i]) == expected.candidate
+        assert found.reading.free[i] == pytest.approx(expected.free, rel=1e-4, abs=1e-4)
         assert found.reading.score[i] == pytest.approx(expected.score, rel=1e-4, abs=1e-4)
         assert found.decision.logits[i].tolist() == pytest.approx(expected.logits, rel=1e-4, abs=1e-4)
-        seen.add((expected.screened, expected.flagged))
-    assert seen == {(True, True), (True, False), (False, False)}, "every branch is compared"
+        branches.add((expected.screened, expected.flagged))
+    assert branches == {(True, True), (True, False), (False, False)}, "every branch is compared"
 
 
 @pytest.mark.parametrize("name", ["vgg", "mlp", "vit"])
@@ -138,6 +162,25 @@ def test_a_bank_of_the_wrong_size_is_refused(policy: Policy, rows: int) -> None:
         replace(spec, bank=wrong)
     with pytest.raises(ExportError, match="at least one read-out"):
         replace(spec, readouts=())
+
+
+def test_always_looks_at_the_input_itself_and_a_view_has_to_fit_the_input() -> None:
+    spec, _, _ = defence(case("mlp"), Policy.ALWAYS)
+    with pytest.raises(ExportError, match=r"policy always .* expected no view"):
+        replace(spec, view=(ViewStep.GAIN,))
+    vector, _, _ = defence(case("mlp"), Policy.GUARDED)
+    with pytest.raises(ExportError, match=r"view: mirror needs .* got shape \(40,\)"):
+        replace(vector, view=(ViewStep.MIRROR,))
+
+
+def test_a_view_without_a_perturbation_is_the_view_alone() -> None:
+    spec, forward, inputs = defence(case("vgg"), Policy.GUARDED, strength=0.0)
+    assert not spec.bank.adds
+    second = forward(see(inputs, spec.view)).logits
+    reading = read_gate(spec.gate, FirstLook.of(forward(inputs), spec.readouts, spec.typicality), second)
+    found = oracle(spec, forward, inputs).reading
+    assert np.array_equal(found.score, reading.score) and np.array_equal(found.shifts, reading.shifts)
+    assert np.abs(found.shifts).max() > 0, "the view moves something by itself"
 
 
 @pytest.fixture(scope="module")
@@ -216,10 +259,10 @@ def test_only_rows_close_to_a_cut_or_a_tie_lie_on_the_edge(
     spec, answers = expected
     reading, gate = answers.reading, spec.gate
     assert not on_the_edge(spec, answers).all()
-    score, distance = float(reading.score[2]), float(reading.disagreement[3])
+    score, free = float(reading.score[2]), float(reading.free[3])
     for moved, row in (
         (replace(gate, flag_threshold=score + KNIFE_EDGE / 2), 2),
-        (replace(gate, screen_threshold=distance - KNIFE_EDGE / 2), 3),
+        (replace(gate, screen_threshold=free - KNIFE_EDGE / 2), 3),
     ):
         assert on_the_edge(replace(spec, gate=moved), answers)[row]
     away = replace(gate, flag_threshold=1e6, screen_threshold=1e6)

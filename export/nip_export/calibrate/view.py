@@ -89,7 +89,8 @@ def choose_view(
         labels: (N,) int64.
         known: what was fitted to the profile images.
         seed: picks the images looked at.
-        rho: None: ρ is added if the view is worth more with it and stronger. True or False: decided.
+        rho: None: ρ is added if the view is worth more with it and stronger, or if there is no other view.
+            True or False: decided.
 
     Returns:
         The trial of the view to take, and all trials.
@@ -98,6 +99,8 @@ def choose_view(
         ExportError: no view shows the network another input.
     """
     trial = _trials(second, raw, labels, known, seed)
+    if rho is None and not any(views):
+        rho = True  # no step fits these inputs: the perturbation is all there is to show them by
     first = rho is True
     tried = [trial(view, first) for view in views if view or first]
     if not tried:

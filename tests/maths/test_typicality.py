@@ -1,0 +1,255 @@
+"""What benign features look like, and what is said of classes that showed none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from nip_export import statistics
+from nip_export.calibrate import Known, fit_scale, fit_tests, fit_typicality
+from nip_export.calibrate.gate import EARLY_WEIGHT, early_weight
+from nip_export.calibrate.typicality import MOST_DIRECTIONS, PSEUDO_ROWS, SHRINKAGE
+from nip_export.capture import TapKind
+from nip_export.decision import FirstLook, free_statistics
+from nip_export.spec import Typicality
+from nip_runtime.errors import ExportError
+from tests.maths import by_hand
+from tests.maths.benign_like import known_of, statistics_of
+
+Doubles = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def fit(features: NDArray[np.floating], labels: Labels) -> Typicality:
+    return fit_typicality(features, labels, tap="features", kind=TapKind.VECTOR)
+
+
+def clouds(seed: int, *, classes: int = 4, width: int = 6, rows: int = 200) -> tuple[Doubles, Labels]:
+    """Classes far apart, each stretched alike along random axes."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(classes, size=rows)
+    stretch = random.normal(size=(width, width))
+    return 9 * random.normal(size=(classes, width))[labels] + random.normal(
+        size=(rows, width)
+    ) @ stretch, labels
+
+
+def test_two_classes_in_two_dimensions_by_hand() -> None:
+    features = np.array([[-3.0, -1], [-3, 1], [3, -2], [3, 2]])
+    found = fit(features, np.array([0, 0, 1, 1]))
+    # The mean of all is 0. Centres are (−6, 0) / (2 + 2) and (6, 0) / (2 + 2), so residuals (∓1.5, …):
+    # variances 2.25 and (1 + 1 + 4 + 4) / 4 = 2.5, no covariance. Shrunk by a tenth to their mean 2.375.
+    across, along = 0.9 * 2.25 + 0.2375, 0.9 * 2.5 + 0.2375
+    probes = np.array([[0.0, 0], [3, 2], [-1.5, 0], [0, 5]])
+    wanted = [
+        math.sqrt(1.5**2 / across),
+        math.sqrt(1.5**2 / across + 2**2 / along),
+        0,
+        math.sqrt(1.5**2 / across + 5**2 / along),
+    ]
+    apart = statistics.distances(found, probes)
+    assert apart.shape == (4, 2)
+    np.testing.assert_allclose(apart.min(1), wanted, rtol=1e-5, atol=1e-3)
+    assert apart[1].argmin() == 1 and apart[2].argmin() == 0
+    assert (found.tap, found.kind) == ("features", TapKind.VECTOR)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10_000))
+def test_distances_are_those_by_hand(seed: int) -> None:
+    features, labels = clouds(seed, rows=60)
+    found = fit(features, labels)
+    nearest = statistics.distances(found, features).min(1)
+    for row, distance in zip(features.tolist(), nearest.tolist(), strict=True):
+        # Squares of about a hundred are subtracted from each other.
+        assert distance == pytest.approx(by_hand.distance(found, row), rel=1e-6, abs=1e-4)
+
+
+def test_whitening_gives_unit_scatter() -> None:
+    features, labels = clouds(1, rows=4000)
+    found = fit(features, labels)
+    whitened = features @ found.weight.astype(np.float64) + found.bias
+    np.testing.assert_allclose(whitened.mean(0), 0, atol=1e-4)
+    centres = found.centres[labels]
+    scatter = (whitened - centres).T @ (whitened - centres) / len(whitened)
+    # Directions come out uncorrelated, and their variances, as far as shrinkage lets them, at 1.
+    np.testing.assert_allclose(scatter - np.diag(np.diag(scatter)), 0, atol=1e-3)
+    residuals = features - centres_of(features, labels)[labels]
+    spread = np.trace(residuals.T @ residuals) / len(features) / features.shape[1]
+    before = np.linalg.eigvalsh(residuals.T @ residuals / len(features))
+    wanted = before / ((1 - SHRINKAGE) * before + SHRINKAGE * spread)
+    np.testing.assert_allclose(np.sort(np.diag(scatter)), np.sort(wanted), rtol=1e-3)
+
+
+def centres_of(features: Doubles, labels: Labels) -> Doubles:
+    """Class means, drawn to the mean of all by two pseudo-rows."""
+    overall = features.mean(0)
+    return np.array(
+        [
+            (features[labels == label].sum(0) + PSEUDO_ROWS * overall)
+            / ((labels == label).sum() + PSEUDO_ROWS)
+            for label in range(labels.max() + 1)
+        ]
+    )
+
+
+def test_round_clouds_are_told_in_standard_deviations() -> None:
+    random = np.random.default_rng(2)
+    labels = random.integers(3, size=6000)
+    features = 50 * np.eye(3, 8)[labels] + 4 * random.normal(size=(6000, 8))
+    apart = statistics.distances(fit(features, labels), features).min(1)
+    # Of 8 independent unit normals, so of mean square 8; a class's mean is known to a tenth of σ.
+    assert np.square(apart).mean() == pytest.approx(8, rel=0.02)
+    moved = statistics.distances(fit(features, labels), features + 40 * np.eye(8)[7])
+    assert moved.min(1).mean() == pytest.approx(math.sqrt(8 + 10**2), rel=0.03), "ten standard deviations off"
+
+
+def test_a_class_without_images_has_no_centre_and_leaves_the_others_alone() -> None:
+    features, labels = clouds(3, classes=3)
+    gap = np.where(labels == 2, 5, labels)
+    full, gappy = fit(features, labels), fit(features, gap)
+    assert gappy.centres.shape == full.centres.shape == (3, 6)
+    np.testing.assert_allclose(statistics.distances(gappy, features), statistics.distances(full, features))
+
+
+def test_only_the_directions_in_which_classes_vary_most_are_kept() -> None:
+    random = np.random.default_rng(4)
+    scales = np.linspace(3, 0.1, 100)
+    labels = random.integers(2, size=3000)
+    features = random.normal(size=(3000, 100)) * scales
+    found = fit(features, labels)
+    assert found.weight.shape == (100, MOST_DIRECTIONS)
+    assert found.size_bytes == 4 * (100 * MOST_DIRECTIONS + MOST_DIRECTIONS + 2 * MOST_DIRECTIONS)
+    heard = np.linalg.norm(found.weight, axis=1)
+    assert heard[:20].min() > 5 * heard[-10:].max(), "a step along a quiet axis is not heard"
+
+
+@pytest.mark.parametrize(
+    "features",
+    [np.full((6, 3), 0.5), np.zeros((6, 3)), np.full((6, 3), 1e30), np.eye(6, 3) * 1e-30],
+    ids=["constant", "zero", "huge", "tiny"],
+)
+def test_features_that_hardly_vary_give_finite_distances(features: Doubles) -> None:
+    found = fit(features.astype(np.float32), np.array([0, 0, 1, 1, 2, 2]))
+    assert np.isfinite(found.weight).all() and np.isfinite(found.centres).all()
+    assert np.isfinite(statistics.distances(found, features.astype(np.float32))).all()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.integers(2, 40),
+    classes=st.integers(1, 5),
+    size=st.sampled_from([1e-12, 1e-3, 1.0, 1e4]),
+    decimals=st.sampled_from([None, 0]),
+)
+def test_distances_are_never_nan_nor_negative(
+    seed: int, rows: int, classes: int, size: float, decimals: int | None
+) -> None:
+    features, labels = clouds(seed, rows=rows, classes=classes)
+    if decimals is not None:
+        features = (features / 9).round(decimals)  # rows tie, and may lie on a centre
+    features = (features * size).astype(np.float32)
+    found = fit(features, labels)
+    on_centre = np.linalg.lstsq(found.weight.T, (found.centres - found.bias).T, rcond=None)[0].T
+    for probe in (features, on_centre.astype(np.float32), -1e3 * features):
+        apart = statistics.distances(found, probe)
+        assert np.isfinite(apart).all() and (apart >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "centres", [np.zeros((0, 3)), np.zeros(3), np.zeros((2, 4))], ids=["none", "flat", "wide"]
+)
+def test_centres_of_another_form_are_refused(centres: Doubles) -> None:
+    with pytest.raises(ExportError, match="typicality of layer: expected at least one centre of 3 values"):
+        Typicality("layer", TapKind.VECTOR, np.eye(3, dtype=np.float32), np.zeros(3, np.float32), centres)
+
+
+def look_of(drawn: statistics.Doubles, known: Known, features: Doubles, early: Doubles) -> FirstLook:
+    return FirstLook(drawn, early, statistics.distances(known.typicality, features))
+
+
+@pytest.mark.parametrize("absent", [(2,), (0, 3), (1, 2, 3)])
+def test_of_a_class_without_images_nothing_is_said_and_strangers_set_the_scale(
+    absent: tuple[int, ...],
+) -> None:
+    drawn, known = statistics_of(6, rows=300), known_of(4, absent=absent)
+    centre_of = {label: place for place, label in enumerate(np.flatnonzero(known.present).tolist())}
+    look = look_of(drawn.raw, known, drawn.features, drawn.early)
+    gate = fit_tests(look, drawn.second, known, early_weight=0.2)
+    predicted = look.predicted
+    # By the definition: how far an input lies from all centres but that of its predicted class.
+    strange = []
+    for row, label in enumerate(predicted.tolist()):
+        others = [d for place, d in enumerate(look.apart[row].tolist()) if place != centre_of.get(label)]
+        strange.append(min(others or look.apart[row].tolist()))
+    scale = fit_scale(np.array(strange)[:, None], np.zeros_like(predicted), classes=1)
+    for label in range(4):
+        found = gate.typicality_scale.mean[label, 0], gate.typicality_scale.inverse_std[label, 0]
+        if label in absent:
+            assert found == (scale.mean[0, 0], scale.inverse_std[0, 0])
+            assert gate.disagreement_scale.inverse_std[label, 0] == 0
+        else:
+            assert gate.disagreement_scale.inverse_std[label, 0] > 0
+    disagreement, distance = free_statistics(gate, look)
+    unknown = np.isin(predicted, absent)
+    assert unknown.any()
+    assert (disagreement[unknown] == 0).all()
+    assert np.isfinite(distance).all()
+    if not unknown.all() and len(absent) < 3:  # a stranger is no further off than strangers are
+        assert distance[unknown].mean() < 3
+
+
+def test_classes_that_are_all_present_take_no_scale_of_strangers() -> None:
+    drawn = statistics_of(7, rows=200)
+    gate = fit_tests(drawn.look, drawn.second, drawn.known, early_weight=0.2)
+    wanted = fit_scale(drawn.look.distance, drawn.look.predicted, classes=4)
+    np.testing.assert_array_equal(gate.typicality_scale.mean, wanted.mean)
+    np.testing.assert_array_equal(gate.typicality_scale.inverse_std, wanted.inverse_std)
+    assert (gate.disagreement_scale.inverse_std > 0).all()
+
+
+def test_read_outs_that_know_nothing_say_nothing_when_a_row_is_answered() -> None:
+    labels = np.arange(400) % 4
+    guess = np.full((400, 4), -math.log(4))
+    assert early_weight(guess, labels) == pytest.approx(0, abs=1e-12)
+    misled = statistics.log_softmax(5 * np.eye(4)[(labels + 1) % 4])
+    assert early_weight(misled, labels) == 0, "worse than a guess counts no less than nothing"
+    unsure = statistics.log_softmax(1e-9 * np.random.default_rng(0).normal(size=(400, 4)))
+    assert early_weight(unsure, labels) == pytest.approx(0, abs=1e-6)
+
+
+def test_read_outs_that_know_everything_count_four_tenths() -> None:
+    labels = np.arange(400) % 4
+    sure = statistics.log_softmax(1000 * np.eye(4)[labels])
+    assert early_weight(sure, labels) == EARLY_WEIGHT == 0.4
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 999), classes=st.integers(2, 9), force=st.floats(0, 50))
+def test_the_weight_of_early_evidence_is_its_share_of_the_labels_information(
+    seed: int, classes: int, force: float
+) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.integers(classes, size=60)
+    early = statistics.log_softmax(force * np.eye(classes)[labels] + random.normal(size=(60, classes)))
+    surprise = math.fsum(-early[row, label] for row, label in enumerate(labels)) / 60
+    wanted = 0.4 * max(0, 1 - surprise / math.log(classes))
+    found = early_weight(early, labels)
+    assert found == pytest.approx(wanted, abs=1e-12)
+    assert 0 <= found <= 0.4
+
+
+def test_features_take_part_as_the_centre_they_lie_nearest_to() -> None:
+    known = known_of(3)
+    features = known.typicality.centres.astype(np.float64) + 0.01
+    look = FirstLook(np.eye(3), np.zeros((3, 3)), statistics.distances(known.typicality, features))
+    np.testing.assert_allclose(look.distance[:, 0], 0.01 * math.sqrt(3), rtol=1e-3)
+    swapped = replace(look, apart=look.apart[:, ::-1])
+    np.testing.assert_array_equal(swapped.distance, look.distance)
