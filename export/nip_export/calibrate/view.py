@@ -111,9 +111,7 @@ def choose_view(
         tried.append(with_rho)
         if () in views:
             tried.append(trial((), True))
-        # It has to earn its place: on the networks tried, most of what it seems to add is chance.
-        better = with_rho.worth > chosen.worth and with_rho.strength > chosen.strength
-        if better and with_rho in _near_best(tried):
+        if with_rho.strength > chosen.strength and with_rho in _near_best(tried):
             chosen = with_rho
     return chosen, tuple(tried)
 
