@@ -42,7 +42,7 @@ from nip_export.data import ImageSet, to_model_input
 from nip_export.demo.build_assets import CLASS_NAMES, DATA_DIR, Labelled
 from nip_export.demo.model import MEAN, STD
 from nip_export.evaluate.attackers import planned_cases
-from nip_export.evaluate.baselines import Laboratory, VariantKind
+from nip_export.evaluate.baselines import Laboratory, VariantKind, odds_name
 from nip_export.evaluate.craft import Crafter
 from nip_export.evaluate.material import Material
 from nip_export.evaluate.memory import Memory
@@ -156,6 +156,8 @@ def material_of(folders: Folders, name: str) -> Material:
 def plan_of(limit: float, kind: Kind, *, full: bool, lean: bool = False) -> EvaluationPlan:
     """Which attacks a file faces."""
     without = tuple(map(str, REMADE)) if lean or limit != MAIN else ()
+    if kind.is_cifar:  # seventeen passes for every image
+        without = (*without, odds_name(16))
     caps = LEAN_CAPS if lean else CAPS
     counted = ("natural", "PGD 16/255") if kind.is_cifar else ("core", *CURVE)
     threats: tuple[Threat, ...] = (Threat.GRAY_BOX,)

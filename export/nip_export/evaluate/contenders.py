@@ -16,6 +16,7 @@ from nip_export.evaluate.baselines import (
     fit_odds,
     logits_of,
     network_labels,
+    odds_name,
     transform_defences,
 )
 from nip_export.evaluate.memory import Memory
@@ -116,6 +117,7 @@ class Contenders:
         return [
             self.memory.recall(f"noise odds, fit to {samples}", None, partial(fit, samples))
             for samples in ODDS_SAMPLES
+            if odds_name(samples) not in self.without
         ]
 
     def _odds_test(self, test: OddsTest, budget: float) -> Contender:

@@ -4,7 +4,7 @@ exchanged. Thresholds of all of them come from benign data alone."""
 from nip_export.evaluate.baselines.budgets import BUDGETS, BenignCost, budget_for_cost
 from nip_export.evaluate.baselines.laboratory import Laboratory
 from nip_export.evaluate.baselines.network import logits_of, network_labels
-from nip_export.evaluate.baselines.odds import OddsTest, fit_odds
+from nip_export.evaluate.baselines.odds import OddsTest, fit_odds, odds_name
 from nip_export.evaluate.baselines.transforms import transform_defences
 from nip_export.evaluate.baselines.variants import Variant, VariantKind, variant_defence, variant_view
 
@@ -19,6 +19,7 @@ __all__ = [
     "fit_odds",
     "logits_of",
     "network_labels",
+    "odds_name",
     "transform_defences",
     "variant_defence",
     "variant_view",

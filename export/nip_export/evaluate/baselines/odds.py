@@ -99,8 +99,7 @@ class OddsTest:
     @property
     def name(self) -> str:
         """As tables print it."""
-        count = len(self.noise)
-        return f"noise odds, {count} sample{'s' if count > 1 else ''}"
+        return odds_name(len(self.noise))
 
     @property
     def correct(self) -> Rows:
@@ -189,6 +188,11 @@ class OddsTest:
             passes=1 + len(self.noise),
             answer=answer,
         )
+
+
+def odds_name(samples: int) -> str:
+    """The test's name with so many noise samples."""
+    return f"noise odds, {samples} sample{'s' if samples > 1 else ''}"
 
 
 def fit_odds(
