@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nip_export import ExportReport, export_defended
+from nip_export.capture import TapKind
 from nip_export.network import Passed, TapCells, run_network
 from nip_export.verify import oracle
 from nip_export.verify.oracle import Expected
@@ -56,6 +57,12 @@ class Made:
         """The backbone alone in bare onnxruntime."""
         return open_file(self.plain_path)
 
+    @property
+    def kinds(self) -> dict[str, TapKind]:
+        """How the activation of every layer that the defence reads is to be read."""
+        spec = self.report.spec
+        return {part.tap: part.kind for part in (*spec.readouts, spec.typicality)}
+
     @cached_property
     def labels(self) -> Labels:
         """True classes of the inputs looked at."""
@@ -80,7 +87,9 @@ class Made:
 
     def forward(self, inputs: NDArray[np.float32]) -> Passed:
         """One pass of the torch backbone."""
-        grids = [TapCells(self.report.plan.tap(r.tap), r.cells) for r in self.report.spec.readouts]
+        plan = self.report.plan
+        grids = [TapCells(plan.tap(r.tap), r.cells) for r in self.report.spec.readouts]
+        grids.append(TapCells(plan.tap(plan.features), 1))
         return run_network(self.report.network, inputs, grids, batch_size=64, device=torch.device("cpu"))
 
 
@@ -126,14 +135,14 @@ class Workshop:
         model: nn.Module = pickle.loads(stored.read_bytes())
         return model
 
-    def export(self, name: str, policy: str = "guarded") -> Made:
+    def export(self, name: str, policy: str = "guarded", view: str = "auto") -> Made:
         """The export of a network; shared, so not to be changed."""
-        key = f"{name}-{policy}"
+        key = f"{name}-{policy}-{view}"
         if key not in self._made:
-            self._made[key] = self._load(name, policy, self._folder / key)
+            self._made[key] = self._load(name, policy, view, self._folder / key)
         return self._made[key]
 
-    def _load(self, name: str, policy: str, folder: Path) -> Made:
+    def _load(self, name: str, policy: str, view: str, folder: Path) -> Made:
         case, model = net(name), self.trained(name)
         folder.mkdir(exist_ok=True)
         report_file, path, plain = (folder / part for part in ("report", "model.onnx", "plain.onnx"))
@@ -147,7 +156,7 @@ class Workshop:
                 labels,
                 own / path.name,
                 calibration=calibration,
-                config=case.config(policy=policy),
+                config=case.config(policy=policy, view=view),
                 plain_path=own / plain.name,
             )
             # Whoever comes last replaces files by their equals.

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nip_export.data import digest
+from nip_export.views import menu
 from nip_runtime.manifest import Layout
 from nip_runtime.names import MANIFEST_KEY
 from nip_runtime.session import DefendedSession
@@ -109,9 +110,45 @@ def test_the_taps_of_the_manifest_are_layers_of_the_model(made: Made) -> None:
     for tap in defence.taps:
         weight = stored[f"nip/readout/{tap.name}/weight"]
         assert list(weight.dims) == [tap.channels * tap.cells, 10]
-    bank = stored["nip/bank"]
-    assert bank.data_type == onnx.TensorProto.INT8
-    assert list(bank.dims) == [defence.bank.rows, *defence.bank.shape]
+    gate = made.report.manifest.gate
+    assert gate is not None and gate.typicality_layer == defence.influence_layer
+    features = made.report.plan.tap(defence.influence_layer)
+    assert list(stored["nip/typicality_weight"].dims) == [features.channels, gate.directions]
+    assert list(stored["nip/typicality_centres"].dims) == [gate.directions, gate.centres]
+
+
+@pytest.mark.parametrize(("view", "rho"), [("mirror", False), ("rho", True), ("mirror+rho", True)])
+def test_the_bank_is_stored_only_where_it_is_added(workshop: Workshop, view: str, rho: bool) -> None:
+    made = workshop.export("vgg", view=view)
+    stored = {i.name: i for i in onnx.load(made.path).graph.initializer}
+    bank, gate = made.report.manifest.defence.bank, made.report.manifest.gate
+    assert gate is not None and gate.rho is rho and not gate.views_tried
+    assert ("nip/bank" in stored) is rho
+    assert bank.size_bytes == (28 * 28 if rho else 0)
+    assert [bank.rows, *bank.shape] == [1, 1, 28, 28]
+    if rho:
+        assert stored["nip/bank"].data_type == onnx.TensorProto.INT8
+        assert list(stored["nip/bank"].dims) == [1, 1, 28, 28]
+
+
+def test_the_manifest_says_which_view_was_chosen_and_why(made: Made) -> None:
+    manifest, spec = made.report.manifest, made.report.spec
+    gate = manifest.gate
+    assert gate is not None
+    assert (gate.view, gate.rho) == (spec.view, spec.bank.adds)
+    assert gate.early_weight == spec.gate.early_weight
+    assert 0 < gate.early_weight <= 0.4
+    assert manifest.defence.tests == ("disagreement", "typicality", "response", "change")
+    tried = [(trial.view, trial.rho) for trial in gate.views_tried]
+    offered = menu(made.inputs.shape[1:], made.net.bounds)
+    assert {view for view, rho in tried if not rho} == {view for view in offered if view}
+    assert len(set(tried)) == len(tried)
+    assert (gate.view, gate.rho) in tried
+    taken = next(t for t in gate.views_tried if (t.view, t.rho) == (gate.view, gate.rho))
+    assert taken.kept.value >= 0.7 or taken.kept.value == max(t.kept.value for t in gate.views_tried)
+    for trial in gate.views_tried:
+        assert 0 <= trial.told <= 1 and trial.strength >= 0
+        assert trial.kept.n <= 300
 
 
 def test_the_front_door_agrees_with_bare_onnxruntime(made: Made) -> None:
@@ -139,13 +176,13 @@ def test_the_gated_engine_agrees_with_bare_onnxruntime(made: Made) -> None:
 
 
 def test_the_benign_cost_is_within_its_promise(made: Made) -> None:
-    """Calibrated to 5 %: on fresh benign images not many more are flagged."""
+    """Calibrated to 5 %: on fresh benign images not many more are flagged, so not many more answers lost."""
     answers = run(made.session, made.net.inputs_of("test"))
     correct = answers["nip_raw_logits"].argmax(1) == example().test.labels
     assert answers["nip_flagged"][correct].mean() <= BUDGET + 0.04
     raw_accuracy = correct.mean()
     defended_accuracy = (answers["logits"].argmax(1) == example().test.labels).mean()
-    assert defended_accuracy >= raw_accuracy - 0.03
+    assert defended_accuracy >= raw_accuracy * (1 - BUDGET) - 0.02
     assert ((answers["nip_suspicion"] >= 0) & (answers["nip_suspicion"] <= 1)).all()
 
 

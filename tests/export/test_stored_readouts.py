@@ -77,7 +77,7 @@ def test_early_evidence_is_that_of_the_rounded_weights(stored: Made, tmp_path: P
 
 def test_the_defence_is_read_back_with_its_steps(stored: Made) -> None:
     spec = stored.report.spec
-    recovered = recover_spec(stored.path, {readout.tap: readout.kind for readout in spec.readouts})
+    recovered = recover_spec(stored.path, stored.kinds)
     for before, after in zip(spec.readouts, recovered.readouts, strict=True):
         assert before.step_size is not None and after.step_size is not None
         np.testing.assert_array_equal(after.steps, before.steps)

@@ -32,8 +32,23 @@ THRESHOLDS = {
     "nip/response_tail_slopes",
     "nip/response_tail_widths",
     "nip/disagreement_tail_base",
+    "nip/typicality_tail_base",
+    "nip/change_mean",
+    "nip/change_inverse_std",
+    "nip/change_tail_base",
+    "nip/change_tail_knots",
+    "nip/change_tail_slopes",
+    "nip/change_tail_widths",
 }
-"""Constants that decide for or against a row: noticed once they are far enough off to turn one over."""
+"""Constants that decide for or against a row, or count for little in the suspicion: noticed once they are far
+enough off to turn a row over."""
+
+ROUGH = {
+    "nip/screen_threshold",  # can be far off before one of the 17 rows verified lies between
+    "nip/change_tail_base",  # 0.02, half of what nine of ten benign rows exceed
+    "nip/response_tail_widths",  # raises only scores that are among the highest already
+}
+"""Of these, those that may be off by more."""
 
 
 class Verification:
@@ -103,5 +118,4 @@ def unnoticed(verification: Verification, factor: float) -> set[str]:
 def test_changed_constants_are_noticed(workshop: Workshop, tmp_path: Path, name: str, policy: str) -> None:
     verification = Verification(workshop, tmp_path, name, policy)
     assert unnoticed(verification, 1.1) <= HARMLESS | THRESHOLDS
-    # The screen can be far off before one of the 17 rows verified lies between.
-    assert unnoticed(verification, 3) <= HARMLESS | {"nip/screen_threshold"}
+    assert unnoticed(verification, 3) <= HARMLESS | ROUGH

@@ -24,7 +24,9 @@ def pool(
     if kind is TapKind.VECTOR:
         return activation
     if kind is TapKind.TOKENS:
-        return editor.op("ReduceMean", [activation], {"axes": [1], "keepdims": 0})
+        # Not ReduceMean: in onnxruntime what it rounds to hangs on whether the batch is a single row.
+        channels_first = editor.op("Transpose", [activation], {"perm": [0, 2, 1]})
+        return editor.op("Flatten", [editor.op("GlobalAveragePool", [channels_first])], {"axis": 1})
     channels, lengths = shape[0], shape[1:]
     if all(length % cells == 0 for length in lengths):
         kernel = [length // cells for length in lengths]

@@ -89,8 +89,8 @@ def choose_view(
         labels: (N,) int64.
         known: what was fitted to the profile images.
         seed: picks the images looked at.
-        rho: None: ρ is added if the view is worth more with it and stronger, or if there is no other view.
-            True or False: decided.
+        rho: None: ρ is added if it is near the best too and makes the view stronger, or if there is no other
+            view. True or False: decided.
 
     Returns:
         The trial of the view to take, and all trials.
