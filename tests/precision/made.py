@@ -62,7 +62,8 @@ class Made:
     def backbone(self) -> OnnxBackbone:
         """What stands in the file, on its own."""
         plan = self.prepared.bench.plan
-        grids = [TapCells(plan.tap(readout.tap), readout.cells) for readout in self.prepared.readouts]
+        grids = [TapCells(plan.tap(readout.tap), readout.cells) for readout in self.prepared.known.readouts]
+        grids.append(TapCells(plan.tap(plan.features), 1))
         return OnnxBackbone(self.prepared.backbone(), grids)
 
     @cached_property

@@ -12,7 +12,7 @@ from nip_export.network import run_network
 from nip_export.pipeline import calibrate_gate
 from nip_export.precision import measure_agreement
 from nip_export.verify.compare import on_the_edge
-from nip_export.verify.oracle import perturb
+from nip_export.verify.oracle import look_again
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.manifest import Policy
 from nip_runtime.names import PERTURBED, ROWS
@@ -63,30 +63,31 @@ def test_rows_are_independent(converted: Made, batch: int) -> None:
                 np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_perturbation_is_added_and_clipped_in_float32(converted: Made) -> None:
+def test_the_view_and_what_it_adds_are_computed_in_float32(converted: Made) -> None:
     part = Sliceable(converted.path.read_bytes()).part(["input"], [PERTURBED, ROWS])
     moved, rows = open_session(part).run(None, {"input": converted.inputs})
     spec, chosen = converted.report.spec, converted.inputs[rows]
     assert len(rows) > 5
-    expected = perturb(spec.bank, spec.bounds, chosen, np.zeros(len(rows), np.int64), per_class=False)
+    expected = look_again(chosen, spec.view, spec.bank, spec.bounds)
     np.testing.assert_allclose(moved, expected, atol=1e-7)
+    assert (moved != chosen).any()
 
 
 def test_the_gate_is_calibrated_on_the_converted_backbone_with_the_promised_budget(
     converted: Made, fp32: Made
 ) -> None:
-    bench, readouts = converted.prepared.bench, converted.prepared.readouts
+    prepared = converted.prepared
+    bench, known = prepared.bench, prepared.known
     gate, labels = converted.report.spec.gate, bench.calibration.labels
     # By hand: both passes through the plain file in onnxruntime, then the calibration.
     first = converted.backbone.run(bench.calibration.inputs, batch_size=100)
-    bank = converted.prepared.bank
-    moved = perturb(bank, (0.0, 1.0), bench.calibration.inputs, np.zeros(len(labels), int), per_class=False)
+    moved = look_again(bench.calibration.inputs, prepared.view, prepared.bank, (0.0, 1.0))
     second = converted.backbone.run(moved, batch_size=100).logits
     by_hand = calibrate(
         first,
         second,
         labels,
-        readouts,
+        known,
         benign_budget=BUDGET,
         screen_rate=bench.config.screen_rate,
         policy=Policy.GUARDED,
@@ -97,7 +98,7 @@ def test_the_gate_is_calibrated_on_the_converted_backbone_with_the_promised_budg
     assert by_hand.flag_rate == converted.report.manifest.calibration.flag_rate
     # Torch's passes give another gate, be it by little.
     torch_gate = fp32.report.spec.gate
-    np.testing.assert_array_equal(bank.steps, fp32.prepared.bank.steps)
+    np.testing.assert_array_equal(prepared.rho.steps, fp32.prepared.rho.steps)
     assert gate.flag_threshold != torch_gate.flag_threshold
     assert gate.screen_threshold != torch_gate.screen_threshold
     assert (gate.response_scale.mean != torch_gate.response_scale.mean).all()
@@ -110,10 +111,10 @@ def test_the_gate_is_calibrated_on_the_converted_backbone_with_the_promised_budg
 
 
 def test_read_outs_are_fitted_to_the_converted_activations(int8: Made, fp32: Made) -> None:
-    ours, theirs = int8.prepared.readouts[0], fp32.prepared.readouts[0]
+    ours, theirs = int8.prepared.known.readouts[0], fp32.prepared.known.readouts[0]
     assert ours.tap == theirs.tap
     assert (ours.weight != theirs.weight).any()
-    early = statistics.evidence(int8.prepared.readouts, int8.prepared.bench.calibration_pass.pooled)
+    early = statistics.evidence(int8.prepared.known.readouts, int8.prepared.bench.calibration_pass.pooled)
     accuracy = (early.argmax(1) == CALIBRATION_SET.labels).mean()
     assert accuracy == pytest.approx(next(r for r in int8.report.layers if r.used).accuracy.value)
 
@@ -146,7 +147,7 @@ def test_agreement_by_hand() -> None:
 
 def test_a_lower_budget_is_cut_from_the_same_conversion(int8: Made) -> None:
     bench = int8.prepared.bench
-    found = calibrate_gate(bench, int8.prepared.readouts, int8.prepared.perturbed)
+    found = calibrate_gate(bench, int8.prepared.known, int8.prepared.second)
     assert found.gate.flag_threshold == int8.report.spec.gate.flag_threshold
     run = run_network(bench.network, int8.inputs[:3], bench.grids, batch_size=3, device=torch.device("cpu"))
     assert (bench.run(int8.inputs[:3]).logits != run.logits).any(), "the bench answers by the converted one"

@@ -40,6 +40,14 @@ def test_the_gate_of_the_target_is_the_file_s(converted: Made) -> None:
     np.testing.assert_array_equal(view.raw_labels, found.raw_labels)
 
 
+def test_the_network_is_tapped_where_the_defence_reads_it(fp32: Made) -> None:
+    target, spec = target_of(fp32), fp32.report.spec
+    assert target.plan.features == spec.typicality.tap == fp32.report.plan.features
+    assert set(target.twin.network.taps) == {*(readout.tap for readout in spec.readouts), spec.typicality.tap}
+    view = target.gate_view(fp32.inputs)
+    np.testing.assert_allclose(view.score, fp32.expected.reading.score, atol=1e-3)
+
+
 def test_the_twin_is_another_network(int8: Made, fp32: Made) -> None:
     assert target_of(fp32).exact
     approximated = target_of(int8)

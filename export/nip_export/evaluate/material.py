@@ -91,7 +91,7 @@ def open_laboratory(target: Target, material: Material, progress: Progress) -> L
     # Variants of a converted file are made of the fp32 network: they are answered by torch twins.
     config = ExportConfig(
         policy=manifest.policy,
-        taps=tuple(tap.name for tap in manifest.defence.taps),
+        taps=target.plan.names,
         cells=max(readout.cells for readout in target.spec.readouts),
         benign_budget=manifest.calibration.benign_budget,
         eps=manifest.defence.eps_pixel,

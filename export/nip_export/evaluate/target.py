@@ -143,7 +143,8 @@ def open_target(path: str | Path, model: nn.Module, images: Images) -> Target:
     example = torch.from_numpy(np.ascontiguousarray(images[:2]))
     mean, std = manifest.input.mean, manifest.input.std
     probe = tapped_network(frozen, example, [], mean=mean, std=std).eval()
-    names = [tap.name for tap in manifest.defence.taps]
+    # The influence layer is named too: the features whose typicality the gate asks for.
+    names = [*(tap.name for tap in manifest.defence.taps), manifest.defence.influence_layer]
     plan = find_taps(frozen, probe.normalise(example), taps=names)
     spec = recover_spec(path, {tap.name: tap.kind for tap in plan.layers})
     network = tapped_network(frozen, example, names, mean=mean, std=std).eval()

@@ -22,10 +22,11 @@ from nip_export.evaluate.adaptive import adaptive_cases, parity
 from nip_export.evaluate.adaptive.ascent import Ball, ascend, windows
 from nip_export.evaluate.adaptive.cases import RECIPES, Recipe
 from nip_export.evaluate.adaptive.craft import Attempt, attack, look_at
-from nip_export.evaluate.adaptive.passes import read_passes, success
+from nip_export.evaluate.adaptive.passes import read_passes, success, typicality
 from nip_export.evaluate.threats import Norm, Threat
 from nip_export.verify import DefendedTwin
 from nip_runtime.errors import InputError
+from nip_runtime.manifest import ViewStep
 from nip_runtime.session import DefendedSession
 
 COUNT = 40
@@ -130,16 +131,16 @@ def gray_box(guarded: Made) -> NDArray[np.float32]:
     return moved.detach().clamp(0, 1).numpy()
 
 
-def test_the_cases_are_five_per_budget_and_say_what_they_are() -> None:
+def test_the_cases_are_six_per_budget_and_say_what_they_are() -> None:
     cases = adaptive_cases()
-    assert len({case.name for case in cases}) == len(cases) == 10
+    assert len({case.name for case in cases}) == len(cases) == 12
     for case in cases:
         assert (case.threat, case.norm, case.library) == (Threat.ADAPTIVE, Norm.LINF, "nip_export")
         assert case.epsilon is not None
         assert case.name == f"{case.family} {case.epsilon * 255:g}/255"
         assert "no EOT" in case.settings
         assert case.images == 200
-    assert [case.family[9] for case in cases] == list("abcde") * 2
+    assert [case.family[9] for case in cases] == list("abcdef") * 2
     assert all(case.images == 30 for case in adaptive_cases(quick=True))
 
 
@@ -164,12 +165,34 @@ def test_every_attack_fools_the_file_more_often_than_gray_box_pgd(
     assert worst.sum() < 0.65 * start
 
 
-def test_success_is_what_the_twin_answers(made: dict[str, Made]) -> None:
-    """The attacker's own reading of the passes gives the twin's answers, for benign and noisy images."""
+def test_the_sixth_attack_shows_both_passes_a_wrong_class_of_typical_features(
+    guarded: Made, attacked: dict[str, NDArray[np.float32]], gray_box: NDArray[np.float32]
+) -> None:
+    moved = attacked[SHORT["f"].family]
+    assert SHORT["f"].family == "adaptive f: every view, typical"
+    with torch.no_grad():
+        found, plain = (read_passes(guarded.twin, torch.from_numpy(images)) for images in (moved, gray_box))
+        fooled = found.raw.argmax(1) != guarded.labels
+        assert fooled.sum() > COUNT / 4
+        agree, by_chance = (
+            (passes.raw.argmax(1) == passes.second.argmax(1))[fooled].float().mean()
+            for passes in (found, plain)
+        )
+        assert agree > max(0.6, by_chance + 0.2), (agree, by_chance)
+        outputs = guarded.twin(torch.from_numpy(moved))
+        assert not outputs.flagged[fooled].float().mean() > 0.2
+        scores = [
+            typicality(guarded.twin, passes, passes.raw.argmax(1))[fooled].mean() for passes in (found, plain)
+        ]
+    assert scores[0] < scores[1], "an attacker who does not know of it strays further"
+
+
+def test_success_is_what_the_twin_answers(made: dict[str, Made], gray_box: NDArray[np.float32]) -> None:
+    """The attacker's reading of the passes gives the twin's answers, on benign, noisy and attacked images."""
     for policy, each in made.items():
         noise = (torch.rand(each.images.shape, generator=torch.Generator().manual_seed(1)) - 0.5) * 0.5
-        images = torch.cat([each.images, (each.images + noise).clamp(0, 1)])
-        labels = each.labels.repeat(2)
+        images = torch.cat([each.images, (each.images + noise).clamp(0, 1), torch.from_numpy(gray_box)])
+        labels = each.labels.repeat(3)
         with torch.no_grad():
             outputs = each.twin(images)
             wrong = outputs.logits.argmax(1) != labels
@@ -183,7 +206,7 @@ def test_success_is_what_the_twin_answers(made: dict[str, Made]) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("family", "abcde")
+@pytest.mark.parametrize("family", "abcdef")
 def test_gradients_are_finite_and_reach_the_image(made: dict[str, Made], policy: str, family: str) -> None:
     twin, count = made[policy].twin.eval(), 8
     aims = look_at(twin, made[policy].images[:count], made[policy].labels[:count])
@@ -266,8 +289,8 @@ def test_parity_fails_for_a_twin_that_is_not_the_file(
     assert not moved.holds
     assert moved.unexplained > 0
     assert moved.same_flag.value < 1
-    exchanged = copy.deepcopy(guarded.twin)
-    exchanged.bank = -exchanged.bank
+    assert spec.view != (ViewStep.BITS,)
+    exchanged = DefendedTwin(guarded.report.network, replace(spec, view=(ViewStep.BITS,)))
     other = parity(exchanged, guarded.session, np.concatenate([images, gray_box]))
     assert not other.holds
     with pytest.raises(InputError, match="at least one image"):
