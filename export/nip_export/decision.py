@@ -156,7 +156,9 @@ def decide(
     predicted = raw.argmax(1)
     if policy is Policy.ALWAYS:
         return Decision(second.astype(np.float64), early.argmax(1))
-    others = statistics.without(gate.early_weight * early + reading.shifts, predicted)
+    # Rows without a response have no other evidence to weigh early evidence against; the weight may be 0.
+    weight = np.where(reading.screened, gate.early_weight, 1.0)[:, None]
+    others = statistics.without(weight * early + reading.shifts, predicted)
     candidate = others.argmax(1)
     if policy is Policy.DETECT:
         return Decision(raw.astype(np.float64), candidate)

@@ -159,7 +159,8 @@ class DefendedTwin(nn.Module):
         response = response + self.change_tail(self.change_scale(change, predicted)[:, 0])
         score = free + response * screened
         flagged = screened & ~(score <= gate.flag_threshold)
-        others = gate.early_weight * early + shifts.masked_fill(~screened[:, None], 0)
+        weight = torch.where(screened, gate.early_weight, 1.0)[:, None]
+        others = weight * early + shifts.masked_fill(~screened[:, None], 0)
         candidate = others.masked_fill(is_predicted, -torch.inf).argmax(1)
         if policy is Policy.ALWAYS:
             logits, candidate = second, hypothesis
