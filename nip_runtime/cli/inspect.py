@@ -165,8 +165,7 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f" {manifest.input.layout}, resize {manifest.input.resize or 'none: sizes must match'}",
         f"taps          {taps}",
         f"influence     layer {defence.influence_layer}, top {defence.top_k}, eps {defence.eps_pixel:.4g}",
-        f"bank          {defence.bank.rows} inverse perturbations, {_size(defence.bank.size_bytes)}"
-        f" ({defence.bank.storage})",
+        f"bank          {_bank_text(manifest)}",
         f"read-outs     {_size(defence.readout_size_bytes)}",
         f"gate          {', '.join(defence.tests)}; screen at {screen}, flag at {defence.flag_threshold:.4g}",
         *_gate_lines(manifest),
@@ -189,7 +188,7 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
 def _gate_lines(manifest: Manifest) -> list[str]:
     gate = manifest.gate
     if gate is None:
-        return ["second view   rho (this file is older than others)"]
+        return ["second view   rho"]  # before manifest 1.3 there was no other
     lines = [
         f"second view   {_view_text(gate.view, gate.rho)}",
         f"typicality    layer {gate.typicality_layer}, {gate.centres} class centres in {gate.directions}"
@@ -201,6 +200,13 @@ def _gate_lines(manifest: Manifest) -> list[str]:
         f" {tried.told:.2f}, repairs {tried.repaired or 'none (none made)'}, moves {tried.strength:.2f}"
         for tried in gate.views_tried
     ]
+
+
+def _bank_text(manifest: Manifest) -> str:
+    bank = manifest.defence.bank
+    if manifest.gate is not None and not manifest.gate.rho:
+        return "none: the second view adds no inverse perturbation"
+    return f"{bank.rows} inverse perturbations, {_size(bank.size_bytes)} ({bank.storage})"
 
 
 def _view_text(view: tuple[str, ...], rho: bool) -> str:

@@ -288,6 +288,7 @@ class ViewInfo:
     strength: float
 
     def __post_init__(self) -> None:
+        _require(len(set(self.view)) == len(self.view), "view", "every step at most once", self.view)
         _require(0 <= self.told <= 1, "told", "a probability", self.told)
         _require(0 <= self.strength < math.inf, "strength", "0 or more", self.strength)
 

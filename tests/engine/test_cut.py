@@ -13,16 +13,17 @@ import pytest
 from nip_runtime import names
 from nip_runtime.artifact import read_artifact
 from nip_runtime.engine.cut import Sliceable
-from nip_runtime.engine.parts import can_be_cut, cut_parts, has_screen, plain_part
+from nip_runtime.engine.parts import can_be_cut, cut_parts, has_screen, plain_part, screen_statistic
 from nip_runtime.errors import ArtifactError
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
-POLICIES = ("guarded", "always", "detect")
+NAMES = tuple(sorted(path.stem for path in GOLDENS.glob("*.onnx")))
+"""Golden files of every policy, of every view, and as manifest 1.2 had them."""
 
 
-def golden(policy: str) -> tuple[Path, np.ndarray[Any, np.dtype[np.float32]]]:
-    images = np.load(GOLDENS / f"{policy}.npz")["images"]
-    return GOLDENS / f"{policy}.onnx", (images.reshape(-1, 1, 28, 28) / np.float32(255)).astype(np.float32)
+def golden(name: str) -> tuple[Path, np.ndarray[Any, np.dtype[np.float32]]]:
+    images = np.load(GOLDENS / f"{name}.npz")["images"]
+    return GOLDENS / f"{name}.onnx", (images.reshape(-1, 1, 28, 28) / np.float32(255)).astype(np.float32)
 
 
 def session(model: bytes | str) -> Any:
@@ -32,9 +33,9 @@ def session(model: bytes | str) -> Any:
     return onnxruntime.InferenceSession(model, options)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_the_plain_part_is_the_backbone_alone(policy: str) -> None:
-    path, images = golden(policy)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_plain_part_is_the_backbone_alone(name: str) -> None:
+    path, images = golden(name)
     part = plain_part(Sliceable(path.read_bytes()), read_artifact(path).manifest)
     model = onnx.load_from_string(part.content)
     onnx.checker.check_model(model)
@@ -45,21 +46,32 @@ def test_the_plain_part_is_the_backbone_alone(policy: str) -> None:
     np.testing.assert_array_equal(logits, whole[0])
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_parts_share_nothing_but_the_backbone_once(policy: str) -> None:
-    path, _ = golden(policy)
+@pytest.mark.parametrize("name", NAMES)
+def test_parts_share_nothing_but_the_backbone_once(name: str) -> None:
+    path, _ = golden(name)
     parts = cut_parts(Sliceable(path.read_bytes()), read_artifact(path).manifest)
     models = {
-        name: onnx.load_from_string(getattr(parts, name).content) for name in ("look", "perturb", "judge")
+        part: onnx.load_from_string(getattr(parts, part).content) for part in ("look", "perturb", "judge")
     }
     for model in models.values():
         onnx.checker.check_model(model)
         assert not any(node.name.startswith(names.SECOND_PASS) for node in model.graph.node)
         used = {name for node in model.graph.node for name in node.input}
         assert {initializer.name for initializer in model.graph.initializer} <= used
-    convolutions = {name: sum(n.op_type == "Conv" for n in m.graph.node) for name, m in models.items()}
+    convolutions = {part: sum(n.op_type == "Conv" for n in m.graph.node) for part, m in models.items()}
     assert convolutions == {"look": 3, "perturb": 0, "judge": 0}
-    assert parts.screened == (policy != "always")
+    assert parts.screened == (not name.startswith("always"))
+    stored = {tensor.name for tensor in models["perturb"].graph.initializer}
+    gate = read_artifact(path).manifest.gate
+    assert (names.BANK in stored) == (gate is None or gate.rho)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_screen_looks_at_what_the_files_version_has(name: str) -> None:
+    model = Sliceable(golden(name)[0].read_bytes())
+    older = name.endswith("-1.2")
+    assert screen_statistic(model) == (names.DISAGREEMENT if older else names.FREE_SCORE)
+    assert screen_statistic(model) in cut_parts(model, read_artifact(golden(name)[0]).manifest).look.outputs
 
 
 def test_a_part_needs_all_its_inputs() -> None:
@@ -94,13 +106,16 @@ def test_bytes_that_are_no_model_are_refused() -> None:
         Sliceable(b"\x0a\xff\xff\xff").part(["input"], ["logits"])
 
 
-def test_a_file_without_the_values_to_cut_at_is_told() -> None:
-    path, _ = golden("guarded")
+@pytest.mark.parametrize(
+    ("name", "statistic"), [("guarded", names.FREE_SCORE), ("guarded-1.2", names.DISAGREEMENT)]
+)
+def test_a_file_without_the_values_to_cut_at_is_told(name: str, statistic: str) -> None:
+    path, _ = golden(name)
     model = onnx.load(str(path))
     for node in model.graph.node:
         for values in (node.input, node.output):
-            for i, name in enumerate(values):
-                if name == names.DISAGREEMENT:
+            for i, value in enumerate(values):
+                if value == statistic:
                     values[i] = "nip/renamed"
     older = Sliceable(model.SerializeToString())
     assert has_screen(older)

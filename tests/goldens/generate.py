@@ -1,10 +1,14 @@
-"""Writes the golden files: small defended models of every policy and what they answered when they were made.
+"""Writes the golden files: small defended models and what they answered when they were made.
 
     python -m tests.goldens.generate [FOLDER] [--anew]
 
 ``NAME.onnx`` stands beside ``NAME.npz`` with `images` (uint8, half of them attacked) and, named as in
-`nip_runtime.Prediction`, the answers. The tests of the runtime run them where torch is not installed, so an
-older file that a newer runtime reads otherwise shows at once.
+`nip_runtime.Prediction`, the answers. There is one of every policy, and one of every view in :data:`VIEWS`.
+The tests of the runtime run them where torch is not installed, so an older file that a newer runtime reads
+otherwise shows at once.
+
+``NAME-1.2`` are those of manifest 1.2, whose screen looks at disagreement and whose second pass adds the
+inverse perturbation to the input itself. No exporter writes such files any more: they are kept as they were.
 
 Training and attack end elsewhere on another processor, because rounding errors grow with every step. So their
 results are kept in ``start.safetensors``; ``--anew`` makes them again.
@@ -37,6 +41,14 @@ EACH = 24
 """Benign images in a golden file, and attacked ones."""
 ATTACK_EPS = 24 / 255
 MEAN, STD = (0.286,), (0.353,)
+VIEWS = {
+    "mirror-median": "mirror+median",
+    "shift": "shift",
+    "blur-gain-bits-rho": "blur+gain+bits+rho",
+}
+"""Golden files of policy guarded whose view is named, not chosen; together they have every step."""
+POLICY = {**{policy.value: policy for policy in Policy}, **dict.fromkeys(VIEWS, Policy.GUARDED)}
+"""The policy of every file that the generator writes, by its name."""
 
 
 class GoldenNet(nn.Module):
@@ -107,13 +119,13 @@ def start(example: Example) -> dict[str, Tensor]:
 
 
 def generate(folder: Path) -> None:
-    """Write one pair of files per policy, from what :data:`START` holds."""
+    """Write one pair of files per policy and view, from what :data:`START` holds."""
     example, model = load_example(), GoldenNet()
     state = load_file(START)
     images = state.pop("images").numpy()
     model.load_state_dict(state)
-    for policy in Policy:
-        path = folder / f"{policy}.onnx"
+    for name, policy in POLICY.items():
+        path = folder / f"{name}.onnx"
         export_defended(
             model,
             example.calibration.images[:800],
@@ -122,6 +134,7 @@ def generate(folder: Path) -> None:
             calibration=(example.calibration.images[800:], example.calibration.labels[800:]),
             config=ExportConfig(
                 policy=policy,
+                view=VIEWS.get(name, "auto"),
                 benign_budget=0.05,
                 mean=MEAN,
                 std=STD,

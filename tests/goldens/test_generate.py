@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ import torch
 from safetensors.torch import load_file
 
 from nip_export.demo.example import load_example
+from nip_export.views import parse_view
+from nip_runtime.artifact import read_artifact
 from nip_runtime.container import read_container
-from nip_runtime.manifest import Policy
-from nip_runtime.names import MANIFEST_KEY
-from tests.goldens.generate import EACH, MEAN, START, STD, GoldenNet, generate, start
+from nip_runtime.manifest import Policy, ViewStep
+from nip_runtime.names import DISAGREEMENT, FREE_SCORE, MANIFEST_KEY
+from nip_runtime.session import DefendedSession
+from tests.goldens.generate import EACH, MEAN, POLICY, START, STD, VIEWS, GoldenNet, generate, start
 
 HERE = Path(__file__).parent
+OLD = "-1.2"
+"""End of the names of files as manifest 1.2 had them, which nothing writes any more."""
 ANSWERS = ("logits", "raw_logits", "suspicion", "flagged", "candidate")
 
 
@@ -32,6 +38,10 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.suffix in (".onnx", ".npz")}
 
 
+def pairs(names: Iterable[str]) -> set[str]:
+    return {f"{name}.{end}" for name in names for end in ("onnx", "npz")}
+
+
 def keys(value: Any) -> Any:
     """A document's keys, nested, without its values."""
     return {name: keys(inner) for name, inner in value.items()} if isinstance(value, dict) else None
@@ -39,9 +49,10 @@ def keys(value: Any) -> Any:
 
 @pytest.mark.slow
 def test_the_generator_still_writes_the_same_contract(fresh: Path) -> None:
-    assert files(fresh) == files(HERE) == {f"{p}.{end}" for p in Policy for end in ("onnx", "npz")}
-    for policy in Policy:
-        old, new = (read_container(folder / f"{policy}.onnx") for folder in (HERE, fresh))
+    assert files(fresh) == pairs(POLICY)
+    assert files(HERE) == pairs(POLICY) | pairs(f"{policy}{OLD}" for policy in Policy)
+    for name, policy in POLICY.items():
+        old, new = (read_container(folder / f"{name}.onnx") for folder in (HERE, fresh))
         assert (old.inputs, old.outputs) == (new.inputs, new.outputs)
         assert (old.opsets, old.ir_version) == (new.opsets, new.ir_version)
         before, after = (json.loads(c.metadata[MANIFEST_KEY]) for c in (old, new))
@@ -50,14 +61,16 @@ def test_the_generator_still_writes_the_same_contract(fresh: Path) -> None:
         for unchanged in ("schema_version", "input", "output", "known_limits"):
             assert before[unchanged] == after[unchanged]
         assert before["defence"]["taps"] == after["defence"]["taps"]
+        for unchanged in ("view", "rho", "typicality_layer", "centres"):
+            assert before["gate"][unchanged] == after["gate"][unchanged]
         assert before["digests"]["profile_data"] == after["digests"]["profile_data"]
 
 
 @pytest.mark.slow
 def test_fresh_ones_agree_with_the_committed(fresh: Path) -> None:
     """The perturbations may differ a little on another processor, so not every answer must be the same."""
-    for policy in Policy:
-        with np.load(HERE / f"{policy}.npz") as old, np.load(fresh / f"{policy}.npz") as new:
+    for golden in POLICY:
+        with np.load(HERE / f"{golden}.npz") as old, np.load(fresh / f"{golden}.npz") as new:
             assert old.files == new.files == ["images", "labels", *ANSWERS]
             for name in old.files:
                 assert (old[name].dtype, old[name].shape) == (new[name].dtype, new[name].shape), name
@@ -93,9 +106,10 @@ def test_training_and_attack_still_give_a_start() -> None:
     assert accuracy(attacked) < 0.2
 
 
-@pytest.mark.parametrize("policy", list(Policy))
-def test_the_committed_ones_show_every_kind_of_row(policy: Policy) -> None:
-    with np.load(HERE / f"{policy}.npz") as golden:
+@pytest.mark.parametrize("name", [*POLICY, *(f"{policy}{OLD}" for policy in Policy)])
+def test_the_committed_ones_show_every_kind_of_row(name: str) -> None:
+    policy = POLICY[name.removesuffix(OLD)]
+    with np.load(HERE / f"{name}.npz") as golden:
         flagged, raw = golden["flagged"], golden["raw_logits"].argmax(1)
         assert len(flagged) == 2 * EACH
         assert 0 < flagged[:EACH].sum() < flagged[EACH:].sum() < EACH
@@ -104,6 +118,42 @@ def test_the_committed_ones_show_every_kind_of_row(policy: Policy) -> None:
     assert policy is not Policy.GUARDED or (changed[EACH:] & flagged[EACH:]).any()
 
 
+def test_the_views_named_are_those_in_the_files_and_leave_out_no_step() -> None:
+    found = set[ViewStep]()
+    for name, spelled in VIEWS.items():
+        gate = read_artifact(HERE / f"{name}.onnx").manifest.gate
+        assert gate is not None
+        assert parse_view(spelled) == (gate.view, gate.rho)
+        assert gate.views_tried == ()
+        found.update(gate.view)
+    assert found == set(ViewStep)
+    chosen = read_artifact(HERE / "guarded.onnx").manifest.gate
+    assert chosen is not None
+    assert (chosen.view, chosen.rho) in {(tried.view, tried.rho) for tried in chosen.views_tried}
+
+
+@pytest.mark.parametrize("engine", ["fused", "gated"])
+@pytest.mark.parametrize("policy", list(Policy))
+def test_files_of_manifest_1_2_still_answer_as_they_did(policy: Policy, engine: str) -> None:
+    path = HERE / f"{policy}{OLD}.onnx"
+    artifact = read_artifact(path)
+    assert (artifact.manifest.schema_version, artifact.manifest.gate) == ("1.2", None)
+    computed = {name for node in artifact.container.nodes for name in node.outputs}
+    assert DISAGREEMENT in computed
+    assert FREE_SCORE not in computed
+    with (
+        np.load(path.with_suffix(".npz")) as golden,
+        DefendedSession(path, device="cpu", threads=1, engine=engine) as session,
+    ):
+        answers = session.predict(golden["images"])
+        for name in ("labels", "flagged", "candidate"):
+            np.testing.assert_array_equal(getattr(answers, name), golden[name], err_msg=name)
+        for name in ("logits", "raw_logits", "suspicion"):
+            np.testing.assert_allclose(
+                getattr(answers, name), golden[name], rtol=0, atol=1e-4 * np.abs(golden[name]).max()
+            )
+
+
 def test_they_are_small() -> None:
-    assert sum((HERE / name).stat().st_size for name in files(HERE)) <= 600_000
+    assert sum((HERE / name).stat().st_size for name in files(HERE)) <= 900_000
     assert START.stat().st_size <= 60_000

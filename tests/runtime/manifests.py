@@ -15,6 +15,7 @@ from nip_runtime.manifest import (
     ConversionInfo,
     DefenceInfo,
     Digests,
+    GateInfo,
     InputSpec,
     Layout,
     Manifest,
@@ -27,6 +28,8 @@ from nip_runtime.manifest import (
     SettingsInfo,
     TapInfo,
     VerificationInfo,
+    ViewInfo,
+    ViewStep,
 )
 from nip_runtime.rates import Rate
 
@@ -77,6 +80,32 @@ _settings = st.builds(
     perturbation=st.sampled_from(PerturbationMethod),
     ascent_steps=_positive,
 )
+_views = st.lists(st.sampled_from(ViewStep), max_size=4, unique=True).map(tuple)
+_tried = st.builds(
+    ViewInfo,
+    view=_views,
+    rho=st.booleans(),
+    kept=_rate,
+    told=st.floats(0, 1),
+    repaired=st.none() | _rate,
+    strength=st.floats(0, 1e6),
+)
+
+
+@st.composite
+def _gates(draw: st.DrawFn) -> GateInfo:
+    view = draw(_views)
+    return GateInfo(
+        view=view,
+        rho=draw(st.booleans()) if view else True,
+        typicality_layer=draw(_name),
+        centres=draw(_positive),
+        directions=draw(_positive),
+        early_weight=draw(st.floats(0, 1e6)),
+        views_tried=draw(_tuples(_tried)),
+    )
+
+
 _precisions = st.one_of(
     st.just((Precision.FP32, None)),
     st.tuples(st.sampled_from([Precision.FP16, Precision.INT8]), _conversions),
@@ -95,6 +124,7 @@ _plain_manifests = st.builds(
     policy=st.sampled_from(Policy),
     settings=st.none() | _settings,
     flag_rate_all=st.none() | _rate,
+    gate=st.none() | _gates(),
     defence=st.builds(
         DefenceInfo,
         taps=_tuples(st.builds(TapInfo, name=_name, channels=_positive, cells=_positive), 1),

@@ -167,14 +167,44 @@ def test_inspect_shows_a_defended_file(toy_path: Path, capsys: Capture) -> None:
         "policy guarded",
         "matches the manifest",
         "output        nip_suspicion: float32 (N)",
-        "MatMul 3",
+        "MatMul 4",
         "standard 17",
         "3: shirt, bag, boot",
         "1.8% [1.2%, 2.6%] (27/1500)",
         "known limit   figures of a toy",
-        "16 B (int8)",
+        "bank          1 inverse perturbations, 16 B (int8)",
+        "gate          disagreement, typicality, response, change; screen at none, flag at 0.5",
+        "second view   mirror+rho\n",
+        "typicality    layer flatten, 3 class centres in 16 directions",
+        "answer        shifts and 0.5 of the early evidence",
+        "view tried  mirror+blur: keeps 96.7% [94.0%, 98.2%] (290/300), tells own mistakes 0.70,"
+        " repairs 30.0% [21.9%, 39.6%] (30/100), moves 0.25\n",
+        "view tried  mirror+rho: keeps 99.7% [98.1%, 99.9%] (299/300), tells own mistakes 0.75,"
+        " repairs none (none made), moves 0.20\n",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("name", "view", "bank"),
+    [
+        ("mirror-median", "mirror+median", "none: the second view adds no inverse perturbation"),
+        ("blur-gain-bits-rho", "blur+gain+bits+rho", "1 inverse perturbations, 784 B (int8)"),
+        ("guarded-1.2", "rho", "1 inverse perturbations, 784 B (int8)"),
+    ],
+)
+def test_inspect_tells_how_the_second_pass_looks(name: str, view: str, bank: str, capsys: Capture) -> None:
+    path = ROOT / "tests" / "goldens" / f"{name}.onnx"
+    assert main(["inspect", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"second view   {view}" in lines
+    assert f"bank          {bank}" in lines
+    assert main(["inspect", str(path), "--json"]) == 0
+    gate = json.loads(capsys.readouterr().out)["manifest"]["gate"]
+    if name.endswith("1.2"):
+        assert gate is None
+    else:
+        assert "+".join([*gate["view"], *(["rho"] if gate["rho"] else [])]) == view
 
 
 def test_inspect_as_json(toy_path: Path, capsys: Capture) -> None:
@@ -185,7 +215,14 @@ def test_inspect_as_json(toy_path: Path, capsys: Capture) -> None:
     assert document["graph_digest"] == document["manifest"]["digests"]["graph"]
     assert document["problem"] is None
     assert document["inputs"] == [{"name": "input", "dtype": "float32", "shape": ["N", 1, 4, 4]}]
-    assert document["operators"]["MatMul"] == 3
+    assert document["operators"]["MatMul"] == 4
+    gate = document["manifest"]["gate"]
+    assert (gate["view"], gate["rho"]) == (["mirror"], True)
+    assert (gate["typicality_layer"], gate["centres"], gate["directions"]) == ("flatten", 3, 16)
+    assert [(tried["view"], tried["repaired"] is None) for tried in gate["views_tried"]] == [
+        (["mirror", "blur"], False),
+        (["mirror"], True),
+    ]
 
 
 def test_inspect_of_a_plain_file_says_so(tmp_path: Path, capsys: Capture) -> None:

@@ -27,8 +27,8 @@ def test_describes_a_model() -> None:
         ("input", "float32", ("N", 1, 4, 4))
     ]
     assert container.outputs[0].name == "logits"
-    assert container.operators["MatMul"] == 3
-    assert container.weights_size_bytes == (16 * 3 * 2 + 3 + 16 + 5) * 4 + 8 + 16
+    assert container.operators["MatMul"] == 4
+    assert container.weights_size_bytes == (16 * 3 * 2 + 3 + 16 + 5) * 4 + 5 * 8 + 16
     assert container.functions == 0
 
 

@@ -18,7 +18,7 @@ from nip_runtime.manifest import (
     Precision,
     read_manifest,
 )
-from nip_runtime.manifest.model import plain
+from nip_runtime.manifest.model import ADDED, plain
 from nip_runtime.rates import Rate
 from tests.runtime.manifests import manifests
 from tests.runtime.toy import graph_bytes, manifest_for
@@ -120,6 +120,26 @@ def test_reader_accepts_nothing_that_the_schema_refuses(path: str, value: object
         ("input.layout", 3, r"\$\.input\.layout: expected one of NCHW, any, got 3"),
         ("output.classes", 2, r"\$\.output\.class_names: expected 2 names"),
         ("output.classes", "3", r'\$\.output\.classes: expected a whole number, got "3"'),
+        (
+            "gate.view",
+            ["mirror", "turn"],
+            r"\$\.gate\.view\[1\]: expected one of mirror, shift, .*, got \"turn\"",
+        ),
+        ("gate.view", ["blur", "blur"], r"\$\.gate\.view: expected every step at most once"),
+        ("gate.rho", 1, r"\$\.gate\.rho: expected true or false, got 1"),
+        ("gate.typicality_layer", "", r"\$\.gate\.typicality_layer: expected a layer"),
+        ("gate.centres", 0, r"\$\.gate\.centres: expected at least 1, got 0"),
+        ("gate.directions", 0, r"\$\.gate\.directions: expected at least 1, got 0"),
+        ("gate.early_weight", -0.5, r"\$\.gate\.early_weight: expected 0 or more"),
+        (
+            "gate.views_tried.0.view",
+            ["bits", "bits"],
+            r"\$\.gate\.views_tried\[0\]\.view: expected every step",
+        ),
+        ("gate.views_tried.1.told", 1.5, r"\$\.gate\.views_tried\[1\]\.told: expected a probability"),
+        ("gate.views_tried.1.strength", -1, r"\$\.gate\.views_tried\[1\]\.strength: expected 0 or more"),
+        ("gate.views_tried.0.repaired", 0.5, r"\$\.gate\.views_tried\[0\]\.repaired: expected an object"),
+        ("gate", [], r"\$\.gate: expected an object, got \[\]"),
         ("defence.taps", [], r"\$\.defence\.taps: expected at least one"),
         ("defence.taps.1.channels", 0, r"\$\.defence\.taps\[1\]\.channels: expected at least 1, got 0"),
         ("defence.eps_pixel", 0, r"\$\.defence\.eps_pixel: expected a positive size"),
@@ -157,37 +177,45 @@ def test_every_field_is_required(path: str) -> None:
     assert not SCHEMA.is_valid(document)
 
 
-def _older() -> Document:
-    """As version 1.0 wrote it: without what 1.1 and 1.2 added."""
-    document: Document = json.loads(GOOD.to_json()) | {"schema_version": "1.0"}
-    for name in ("precision", "conversion", "settings", "flag_rate_all"):
+def _older(minor: int) -> Document:
+    """As an older version wrote it: without what later ones added."""
+    document: Document = json.loads(GOOD.to_json()) | {"schema_version": f"1.{minor}"}
+    for name in (name for added, names in ADDED.items() if added > minor for name in names):
         del document[name]
     return document
 
 
-def test_files_before_version_1_2_have_no_flag_rate_of_all_images() -> None:
-    document = json.loads(GOOD.to_json()) | {"schema_version": "1.1"}
-    del document["flag_rate_all"]
-    assert read_manifest(json.dumps(document)) == replace(GOOD, schema_version="1.1", flag_rate_all=None)
-    SCHEMA.validate(document)
-    document["schema_version"] = "1.2"
-    with pytest.raises(ArtifactError, match=r"^\$\.flag_rate_all: expected this field"):
-        read_manifest(json.dumps(document))
-    assert not SCHEMA.is_valid(document)
-
-
-def test_files_of_version_1_0_compute_in_fp32_with_unknown_settings() -> None:
-    read = read_manifest(json.dumps(_older()))
-    assert read == replace(GOOD, schema_version="1.0", settings=None)
+@pytest.mark.parametrize(("minor", "field"), [(0, "flag_rate_all"), (1, "flag_rate_all"), (2, "gate")])
+def test_older_files_lack_what_later_versions_added(minor: int, field: str) -> None:
+    read = read_manifest(json.dumps(_older(minor)))
+    absent = (
+        {"gate": None}
+        | ({"flag_rate_all": None} if minor < 2 else {})
+        | ({"settings": None} if minor < 1 else {})
+    )
+    assert read == replace(GOOD, schema_version=f"1.{minor}", **absent)  # type: ignore[arg-type]
     assert read.precision is Precision.FP32
-    SCHEMA.validate(_older())
+    assert getattr(read, field) is None
+    SCHEMA.validate(_older(minor))
 
 
-def test_only_files_of_version_1_0_may_lack_what_1_1_added() -> None:
-    document = _older() | {"schema_version": "1.1"}
-    with pytest.raises(ArtifactError, match=r"^\$\.precision: expected this field"):
+@pytest.mark.parametrize(("minor", "field"), [(1, "precision"), (2, "flag_rate_all"), (3, "gate")])
+def test_only_older_files_may_lack_what_a_version_added(minor: int, field: str) -> None:
+    document = _older(minor - 1) | {"schema_version": f"1.{minor}"}
+    with pytest.raises(ArtifactError, match=rf"^\$\.{field}: expected this field"):
         read_manifest(json.dumps(document))
     assert not SCHEMA.is_valid(document)
+
+
+def test_a_second_pass_looks_at_something_else_than_the_first() -> None:
+    document = json.loads(GOOD.to_json())
+    document["gate"] |= {"view": [], "rho": False}
+    with pytest.raises(ArtifactError, match=r"^\$\.gate\.rho: expected true where the view has no step"):
+        read_manifest(json.dumps(document))
+    assert not SCHEMA.is_valid(document)
+    document["gate"]["rho"] = True
+    assert read_manifest(json.dumps(document)).gate is not None
+    SCHEMA.validate(document)
 
 
 @pytest.mark.parametrize(

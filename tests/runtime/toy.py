@@ -18,6 +18,7 @@ from nip_runtime.manifest import (
     CalibrationInfo,
     DefenceInfo,
     Digests,
+    GateInfo,
     InputSpec,
     Layout,
     Manifest,
@@ -29,6 +30,8 @@ from nip_runtime.manifest import (
     SettingsInfo,
     TapInfo,
     VerificationInfo,
+    ViewInfo,
+    ViewStep,
 )
 from nip_runtime.names import (
     CANDIDATE,
@@ -37,6 +40,7 @@ from nip_runtime.names import (
     MANIFEST_KEY,
     PERTURBED,
     RAW_LOGITS,
+    SECOND_LOGITS,
     SUSPICION,
 )
 from nip_runtime.rates import Rate
@@ -54,6 +58,7 @@ BIAS: Final = np.array([0.25, 0, -0.25], np.float32)
 EVIDENCE: Final = np.concatenate([WEIGHTS[:10], np.roll(WEIGHTS[10:], 1, axis=1)])  # agrees often, not always
 MEAN: Final = np.full(16, 1 / 16, np.float32)
 EPS: Final = 8 / 255
+_MIRROR: Final = {"mirror_start": -1, "mirror_stop": -5, "mirror_axis": 3, "mirror_step": -1}
 STEPS: Final = np.where(_RNG.random(16) < 0.5, -127, 127).astype(np.int8)
 
 
@@ -102,8 +107,10 @@ def graph_bytes(
 ) -> bytes:
     """The model without a manifest; parts may be replaced to make wrong ones.
 
-    It perturbs its input as a defended file must, and does not look at what comes of it.
+    Its second pass looks at mirrored images, or vectors as they are, under the inverse perturbation, as a
+    defended file's must; nothing looks at what comes of it.
     """
+    view = () if len(shape) == 1 else (encode_node("Slice", ["input", *_MIRROR], ["seen"]),)
     last = {
         Policy.GUARDED: encode_node("Where", ["flagged_column", "evidence", RAW_LOGITS], ["logits"]),
         Policy.ALWAYS: encode_node("Identity", ["evidence"], ["logits"]),
@@ -126,8 +133,12 @@ def graph_bytes(
             last,
             encode_node("Cast", ["nip/bank"], ["bank"]) + to_float,
             encode_node("Mul", ["bank", "nip/bank_step_size"], ["perturbation"]),
-            encode_node("Add", ["input", "perturbation"], ["moved"]),
+            *view,
+            encode_node("Add", ["seen" if view else "input", "perturbation"], ["moved"]),
             encode_node("Clip", ["moved", "lowest", "one_level"], [PERTURBED]),
+            encode_node("Flatten", [PERTURBED], ["flat_again"]),
+            encode_node("MatMul", ["flat_again", "weights"], ["product_again"]),
+            encode_node("Add", ["product_again", "bias"], [SECOND_LOGITS]),
             *(extra_nodes or []),
         ],
         inputs=[input_value or encode_value("input", "float32", ["N", *shape])],
@@ -142,6 +153,7 @@ def graph_bytes(
             encode_tensor("one_level", np.array(1, np.float32)),
             encode_tensor("lowest", np.array(lowest, np.float32)),
             encode_tensor(FLAG_THRESHOLD, np.array(THRESHOLD, np.float32)),
+            *(encode_tensor(name, np.array([number], np.int64)) for name, number in _MIRROR.items()),
             encode_tensor("nip/bank", steps.reshape(1, *shape)),
             encode_tensor("nip/bank_step_size", np.array(EPS / 127, np.float32)),
         ],
@@ -185,7 +197,7 @@ def manifest_for(model: bytes, policy: Policy = Policy.GUARDED) -> Manifest:
             eps_pixel=EPS,
             bank=BankInfo(rows=1, shape=SHAPE, storage=BankStorage.INT8, size_bytes=16),
             readout_size_bytes=192,
-            tests=("shift", "early_evidence"),
+            tests=("disagreement", "typicality", "response", "change"),
             screen_threshold=None,
             flag_threshold=THRESHOLD,
         ),
@@ -196,6 +208,32 @@ def manifest_for(model: bytes, policy: Policy = Policy.GUARDED) -> Manifest:
             pass2_rate=Rate(1500, 1500),
             accuracy_raw=Rate(1400, 1500),
             accuracy_defended=Rate(1390, 1500),
+        ),
+        gate=GateInfo(
+            view=(ViewStep.MIRROR,),
+            rho=True,
+            typicality_layer="flatten",
+            centres=3,
+            directions=16,
+            early_weight=0.5,
+            views_tried=(
+                ViewInfo(
+                    view=(ViewStep.MIRROR, ViewStep.BLUR),
+                    rho=False,
+                    kept=Rate(290, 300),
+                    told=0.7,
+                    repaired=Rate(30, 100),
+                    strength=0.25,
+                ),
+                ViewInfo(
+                    view=(ViewStep.MIRROR,),
+                    rho=True,
+                    kept=Rate(299, 300),
+                    told=0.75,
+                    repaired=None,
+                    strength=0.2,
+                ),
+            ),
         ),
         verification=VerificationInfo(
             images=64, batches=(1, 3, 17), max_abs_logit_error=1e-5, argmax_agreement=1.0
@@ -237,12 +275,13 @@ def vector_model() -> bytes:
     """The toy graph for an input of rank 2: (N, 16), within [-1, 1], no image."""
     model = graph_bytes(shape=(16,), lowest=-1)
     manifest = manifest_for(model)
-    bank = replace(manifest.defence.bank, shape=(16,))
+    assert manifest.gate is not None
+    bank, gate = replace(manifest.defence.bank, shape=(16,)), replace(manifest.gate, view=(), views_tried=())
     spec = replace(
         manifest.input, shape=(16,), layout=Layout.ANY, bounds=(-1.0, 1.0), mean=None, std=None, resize=None
     )
     defence = replace(manifest.defence, bank=bank)
-    return with_manifest(model, replace(manifest, input=spec, defence=defence))
+    return with_manifest(model, replace(manifest, input=spec, defence=defence, gate=gate))
 
 
 def pixels(session: DefendedSession, count: int, seed: int = 3) -> NDArray[np.uint8]:

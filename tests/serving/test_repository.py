@@ -121,15 +121,18 @@ def test_versions_with_other_tensors_do_not_share_a_folder(
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Path]:
-    """A defended file for larger images: a golden one whose shapes and manifest were changed together."""
+    """A defended file for larger images: a golden one whose shapes and manifest were changed together.
+
+    Of policy always, for its second pass looks by no view, whose numbers fit one size.
+    """
     onnx = pytest.importorskip("onnx")
     from nip_runtime.container import parse_container
 
-    model = onnx.load(GOLDENS / "detect.onnx")
+    model = onnx.load(GOLDENS / "always.onnx")
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 32
     (entry,) = (each for each in model.metadata_props if each.key == "nip.manifest")
     graph = parse_container(model.SerializeToString()).graph_digest
-    old = parse_container((GOLDENS / "detect.onnx").read_bytes()).graph_digest
+    old = parse_container((GOLDENS / "always.onnx").read_bytes()).graph_digest
     entry.value = entry.value.replace(old, graph).replace('"shape": [1, 28, 28]', '"shape": [1, 32, 28]', 1)
     path = tmp_path / "other.nip.onnx"
     path.write_bytes(model.SerializeToString())
