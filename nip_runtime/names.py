@@ -76,5 +76,8 @@ SCREEN_THRESHOLD: Final = "nip/screen_threshold"
 FLAG_THRESHOLD: Final = "nip/flag_threshold"
 """The gate's cut on the combined score, a float32 scalar."""
 
+BANK: Final = "nip/bank"
+"""(rows, *coarse) int8: inverse perturbations in steps. Only in files that add them."""
+
 DEFENCE: Final = "nip/"
 """Start of the name of every constant of the defence."""

@@ -2,7 +2,7 @@
 
 The second pass's input is followed back: whatever the values are called, what is added to a view of an input
 is a stored int8 bank times its step, what comes of it is cut at the input's bounds, and the view is made of
-the input by the steps that the manifest names, with operators that pick, compare and average.
+the input by the steps that the manifest names. Of the input, the second pass sees nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from nip_runtime.container.reader import printable
 from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError
 from nip_runtime.manifest import Manifest, Policy
-from nip_runtime.names import DEFENCE, FLAG_THRESHOLD, PERTURBED, RAW_LOGITS, SCREEN_THRESHOLD
+from nip_runtime.names import (
+    BANK,
+    DEFENCE,
+    FLAG_THRESHOLD,
+    PERTURBED,
+    RAW_LOGITS,
+    SCREEN_THRESHOLD,
+    SECOND_LOGITS,
+)
 
 _FLOAT32_CODE: Final = 1
 _ROUNDING: Final = 1e-6
@@ -42,6 +50,7 @@ def check_defence(container: Container, content: Buffer, manifest: Manifest) -> 
     _check_threshold(graph, FLAG_THRESHOLD, "flag_threshold", manifest.defence.flag_threshold)
     _check_threshold(graph, SCREEN_THRESHOLD, "screen_threshold", manifest.defence.screen_threshold)
     _check_perturbation(graph, manifest)
+    _check_second_pass(graph, manifest)
     _check_policy(graph, manifest)
 
 
@@ -149,8 +158,8 @@ def _check_perturbation(graph: _Constants, manifest: Manifest) -> None:
                 got=f"{value:.9g}",
                 fix=AGAIN,
             )
-    adds = manifest.gate is None or manifest.gate.rho
-    if not adds:
+    if manifest.gate is not None and not manifest.gate.rho:
+        _check_no_bank(graph, manifest)
         check_view(clip.inputs[0], graph.producers, graph.stored, graph.content, manifest)
         return
     moved = graph.node(clip.inputs[0], "Add")
@@ -166,6 +175,37 @@ def _check_perturbation(graph: _Constants, manifest: Manifest) -> None:
     _check_bank(graph, graph.behind(steps, "Gather", axis=0), scaled.inputs[1], manifest)
 
 
+def _check_no_bank(graph: _Constants, manifest: Manifest) -> None:
+    stated = manifest.defence.bank.size_bytes
+    if stated or BANK in graph.stored:
+        raise ArtifactError.mismatch(
+            expected="no bank, as the manifest's view adds no inverse perturbation",
+            got=f"{stated} bytes in the manifest" if stated else f"{BANK} in the graph",
+            fix=AGAIN,
+        )
+
+
+def _check_second_pass(graph: _Constants, manifest: Manifest) -> None:
+    """Of the input, the second pass must see what :func:`_check_perturbation` saw, and nothing else."""
+    if (
+        manifest.gate is None and SECOND_LOGITS not in graph.producers
+    ):  # earlier versions called them otherwise
+        return
+    seen, waiting = set[str](), [SECOND_LOGITS]
+    while waiting:
+        name = waiting.pop()
+        node = graph.producers.get(name)
+        if name not in seen and name != PERTURBED and node is not None:
+            waiting += node.inputs
+        seen.add(name)
+    if PERTURBED not in seen or manifest.input.name in seen:
+        raise ArtifactError.mismatch(
+            expected=f"a second pass that computes {SECOND_LOGITS} from {PERTURBED} alone",
+            got="one that sees the input too" if manifest.input.name in seen else "one that does not",
+            fix=AGAIN,
+        )
+
+
 def _check_bank(graph: _Constants, bank: str, step: str, manifest: Manifest) -> None:
     tensor, stated, eps = graph.stored.get(bank), manifest.defence.bank, manifest.defence.eps_pixel
     if tensor is None or tensor.dtype != "int8":
@@ -174,6 +214,12 @@ def _check_bank(graph: _Constants, bank: str, step: str, manifest: Manifest) -> 
         raise ArtifactError.mismatch(
             expected=f"a bank of {stated.rows} rows of {stated.shape}, as in the manifest",
             got=str(tensor.shape),
+            fix=AGAIN,
+        )
+    if stated.size_bytes != tensor.size_bytes:
+        raise ArtifactError.mismatch(
+            expected=f"a bank of {stated.size_bytes} bytes, as in the manifest",
+            got=str(tensor.size_bytes),
             fix=AGAIN,
         )
     size = abs(graph.scalar(step, "the bank's step"))

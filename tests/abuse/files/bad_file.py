@@ -38,11 +38,11 @@ def of_bytes(name: str, says: str, make: Callable[[], bytes], *, shown: bool = F
     return BadFile(name, says, place, shown)
 
 
-def of_graph(name: str, says: str, edit: Edit, *, policy: str = "guarded") -> BadFile:
+def of_graph(name: str, says: str, edit: Edit, *, of: str = "guarded") -> BadFile:
     """A golden file with its graph changed, the digest made to fit."""
-    return of_bytes(name, says, lambda: resealed(edit, policy=policy))
+    return of_bytes(name, says, lambda: resealed(edit, name=of))
 
 
-def of_manifest(name: str, says: str, edit: ManifestEdit, *, policy: str = "guarded") -> BadFile:
+def of_manifest(name: str, says: str, edit: ManifestEdit, *, of: str = "guarded") -> BadFile:
     """A golden file with its manifest changed."""
-    return of_bytes(name, says, lambda: restated(edit, policy=policy))
+    return of_bytes(name, says, lambda: restated(edit, name=of))

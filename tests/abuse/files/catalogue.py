@@ -12,6 +12,7 @@ from tests.abuse.files.operators import operator_files
 from tests.abuse.files.places import place_files
 from tests.abuse.files.sizes import size_files
 from tests.abuse.files.values import value_files
+from tests.abuse.files.views import view_files
 
 BAD_FILES: Final[tuple[BadFile, ...]] = (
     *damaged_files(),
@@ -19,6 +20,7 @@ BAD_FILES: Final[tuple[BadFile, ...]] = (
     *value_files(),
     *size_files(),
     *defence_files(),
+    *view_files(),
     *manifest_files(),
     *place_files(),
 )

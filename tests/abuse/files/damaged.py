@@ -92,7 +92,7 @@ def _weight(name: str) -> int:
 
 _PLACES = {
     "backbone-weight": lambda: _weight("classifier.weight"),
-    "bank": lambda: _weight("nip/bank"),
+    "early-weight": lambda: _weight("nip/early_weight"),
     "threshold": lambda: _weight("nip/flag_threshold"),
     "operator-name": lambda: golden().index(b"LogSoftmax"),
     "output-name": lambda: golden().rindex(b"nip_flagged"),

@@ -5,21 +5,28 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from nip_runtime.container.encoder import encode_tensor
+import numpy as np
+
 from tests.abuse.files.bad_file import BadFile, of_graph, of_manifest
-from tests.abuse.files.edits import set_field
-from tests.abuse.files.tree import INITIALIZER, NODE, Edit, Message, Model, node
+from tests.abuse.files.edits import add_weight, both, insert_node, rewire, set_field
+from tests.abuse.files.tree import NODE, Edit, Model
 
 _FLOATS = (
     "readout/features.2/weight",
     "readout/features.2/bias",
     "disagreement_mean",
+    "typicality_weight",
+    "typicality_centres",
+    "change_inverse_std",
+    "early_weight",
     "response_inverse_std",
     "suspicion_knots",
     "response_tail_slopes",
     "nothing",
 )
 NAN, INF = float("nan"), float("inf")
+WITH_BANK = "blur-gain-bits-rho"
+"""The golden file of policy guarded that adds inverse perturbations."""
 
 
 def defence_files() -> Iterator[BadFile]:
@@ -45,41 +52,39 @@ def float32(name: str, value: float) -> Edit:
     return edit
 
 
-def _rewire(output: str, place: int, name: str) -> Edit:
-    """An edit that gives a node another input."""
-
-    def edit(model: Model) -> None:
-        model.node(output).parts(1)[place].value = name.encode()
-
-    return edit
-
-
-def _both(*edits: Edit) -> Edit:
-    def edit(model: Model) -> None:
-        for one in edits:
-            one(model)
-
-    return edit
-
-
 def _banks() -> Iterator[BadFile]:
     beyond = "expected a bank within ±0.0313725.*, the manifest's ε, got .* which reach"
     no_bank = "expected a second pass on inputs moved by a stored bank"
-    yield of_graph("bank-step-doubled", beyond, float32("nip/bank_step_size", 2 * 8 / 255 / 127))
-    yield of_graph("bank-step-negative", beyond, float32("nip/bank_step_size", -2 * 8 / 255 / 127))
-    yield of_graph("bank-step-a-percent-more", beyond, float32("nip/bank_step_size", 1.01 * 8 / 255 / 127))
-    yield of_graph("bank-of-minus-128", beyond, raw("nip/bank", b"\x80" * 784))
     yield of_graph(
-        "bank-step-nan", "finite numbers in nip/bank_step_size", float32("nip/bank_step_size", NAN)
+        "bank-step-doubled", beyond, float32("nip/bank_step_size", 2 * 8 / 255 / 127), of=WITH_BANK
     )
     yield of_graph(
-        "bank-step-inf", "finite numbers in nip/bank_step_size", float32("nip/bank_step_size", INF)
+        "bank-step-negative", beyond, float32("nip/bank_step_size", -2 * 8 / 255 / 127), of=WITH_BANK
+    )
+    yield of_graph(
+        "bank-step-a-percent-more", beyond, float32("nip/bank_step_size", 1.01 * 8 / 255 / 127), of=WITH_BANK
+    )
+    yield of_graph("bank-of-minus-128", beyond, raw("nip/bank", b"\x80" * 784), of=WITH_BANK)
+    yield of_graph(
+        "bank-step-nan",
+        "finite numbers in nip/bank_step_size",
+        float32("nip/bank_step_size", NAN),
+        of=WITH_BANK,
+    )
+    yield of_graph(
+        "bank-step-inf",
+        "finite numbers in nip/bank_step_size",
+        float32("nip/bank_step_size", INF),
+        of=WITH_BANK,
     )
     yield of_manifest(
-        "manifest-of-smaller-eps", "expected a bank within ±0.01", set_field("defence.eps_pixel", 0.01)
+        "manifest-of-smaller-eps",
+        "expected a bank within ±0.01",
+        set_field("defence.eps_pixel", 0.01),
+        of=WITH_BANK,
     )
     yield of_manifest(
-        "manifest-of-other-bank", "expected a bank of 2 rows", set_field("defence.bank.rows", 2)
+        "manifest-of-other-bank", "expected a bank of 2 rows", set_field("defence.bank.rows", 2), of=WITH_BANK
     )
     yield of_graph("no-clip", no_bank, lambda model: model.node("nip/perturbed").put(4, "Identity"))
     yield of_graph("clip-without-bounds", no_bank, _without_highest)
@@ -91,10 +96,13 @@ def _banks() -> Iterator[BadFile]:
     yield of_graph(
         "float-bank",
         "stored int8 steps|raw bytes",
-        _both(lambda model: model.weight("nip/bank").put(2, 1), raw("nip/bank", bytes(4 * 784))),
+        both(lambda model: model.weight("nip/bank").put(2, 1), raw("nip/bank", bytes(4 * 784))),
+        of=WITH_BANK,
     )
-    yield of_graph("another-perturbation", no_bank, _rewire("nip/perturbed", 0, "nip/taken/input"))
-    yield of_graph("perturbation-scaled-again", no_bank, _scaled_again)
+    yield of_graph(
+        "another-perturbation", no_bank, rewire("nip/perturbed", 0, "nip/taken/input"), of=WITH_BANK
+    )
+    yield of_graph("perturbation-scaled-again", no_bank, _scaled_again(), of=WITH_BANK)
     yield of_graph("bank-behind-another-name", no_bank, _renamed_perturbed)
 
 
@@ -103,15 +111,11 @@ def _without_highest(model: Model) -> None:
     clip.fields.remove(clip.parts(1)[2])
 
 
-def _scaled_again(model: Model) -> None:
+def _scaled_again() -> Edit:
     """Multiplies what the bank gave once more, past ε."""
-    _insert(
-        model,
-        "nip/response/add_4",
-        [encode_tensor_of("hundred", 100.0)],
-        node("Mul", ["nip/response/mul_3", "hundred"], ["more"]),
-    )
-    _rewire("nip/response/add_4", 1, "more")(model)
+    added, moved = "nip/response/add_18", "nip/response/mul_17"
+    hundred = add_weight("hundred", np.array(100, np.float32))
+    return both(hundred, insert_node(added, "Mul", [moved, "hundred"], "more"), rewire(added, 1, "more"))
 
 
 def _renamed_perturbed(model: Model) -> None:
@@ -121,22 +125,6 @@ def _renamed_perturbed(model: Model) -> None:
         for part in consumer.parts(1):
             if part.value == b"nip/perturbed":
                 part.value = b"decoy"
-
-
-def encode_tensor_of(name: str, value: float) -> bytes:
-    """A float32 scalar."""
-    import numpy as np
-
-    return encode_tensor(name, np.array(value, np.float32))
-
-
-def _insert(model: Model, before: str, weights: list[bytes], added: Message) -> None:
-    for weight in weights:
-        model.graph.add(INITIALIZER, weight)
-    model.graph.add(NODE, added)
-    part = model.graph.fields.pop()
-    place = next(i for i, p in enumerate(model.graph.fields) if p.value is model.node(before))
-    model.graph.fields.insert(place, part)
 
 
 def _thresholds() -> Iterator[BadFile]:
@@ -161,7 +149,7 @@ def _thresholds() -> Iterator[BadFile]:
         "manifest-with-screen",
         "as nip/screen_threshold, got none",
         set_field("defence.screen_threshold", 1.0),
-        policy="always",
+        of="always",
     )
     yield of_graph("threshold-unused", "a gate that compares with nip/flag_threshold", _unused)
     for weight in _FLOATS:
@@ -180,13 +168,13 @@ def _thresholds() -> Iterator[BadFile]:
         "detect-as-guarded",
         "expected a graph of policy guarded, got detect",
         set_field("policy", "guarded"),
-        policy="detect",
+        of="detect",
     )
 
 
 def _unused(model: Model) -> None:
     """The gate compares with another constant of the same value."""
-    model.graph.add(INITIALIZER, encode_tensor_of("other", 1e9))
+    add_weight("other", np.array(1e9, np.float32))(model)
     for consumer in model.graph.messages(NODE):
         for part in consumer.parts(1):
             if part.value == b"nip/flag_threshold":

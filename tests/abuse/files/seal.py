@@ -20,21 +20,21 @@ ManifestEdit = Callable[[Document], None]
 
 
 @cache
-def golden(policy: str = "guarded") -> bytes:
+def golden(name: str = "guarded") -> bytes:
     """A golden file."""
-    return (GOLDENS / f"{policy}.onnx").read_bytes()
+    return (GOLDENS / f"{name}.onnx").read_bytes()
 
 
 @cache
-def manifest_text(policy: str = "guarded") -> str:
+def manifest_text(name: str = "guarded") -> str:
     """Its manifest."""
-    return parse_container(golden(policy)).metadata[MANIFEST_KEY]
+    return parse_container(golden(name)).metadata[MANIFEST_KEY]
 
 
 @cache
-def bare(policy: str = "guarded") -> bytes:
+def bare(name: str = "guarded") -> bytes:
     """The golden file without its manifest."""
-    root = take_apart(golden(policy))
+    root = take_apart(golden(name))
     root.drop(METADATA)
     return root.encode()
 
@@ -44,23 +44,23 @@ def with_text(model: bytes, text: str) -> bytes:
     return model + encode_metadata_entry(MANIFEST_KEY, text)
 
 
-def sealed(model: bytes, edit: ManifestEdit | None = None, *, policy: str = "guarded") -> bytes:
+def sealed(model: bytes, edit: ManifestEdit | None = None, *, name: str = "guarded") -> bytes:
     """A model under the golden file's manifest, its digest made to fit, then changed by ``edit``."""
-    document: Document = json.loads(manifest_text(policy))
+    document: Document = json.loads(manifest_text(name))
     document["digests"]["graph"] = _digest(model)
     if edit is not None:
         edit(document)
     return with_text(model, json.dumps(document))
 
 
-def resealed(edit: Edit, *, policy: str = "guarded") -> bytes:
+def resealed(edit: Edit, *, name: str = "guarded") -> bytes:
     """The golden file with its graph changed and the digest made to fit."""
-    return sealed(edited(bare(policy), edit), policy=policy)
+    return sealed(edited(bare(name), edit), name=name)
 
 
-def restated(edit: ManifestEdit, *, policy: str = "guarded") -> bytes:
+def restated(edit: ManifestEdit, *, name: str = "guarded") -> bytes:
     """The golden file with its manifest changed."""
-    return sealed(bare(policy), edit, policy=policy)
+    return sealed(bare(name), edit, name=name)
 
 
 def _digest(model: bytes) -> str:
