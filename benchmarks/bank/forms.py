@@ -95,16 +95,22 @@ def make_readouts(bench: Bench, readouts: Sequence[ReadOut], form: Form) -> tupl
 
 
 def make_variant(prepared: Prepared, policy: Policy, form: Form, bank: Bank) -> Variant:
-    """The whole defence with tables stored in a form, its gate calibrated anew at the same benign budget."""
+    """The whole defence with tables stored in a form, its gate calibrated anew at the same benign budget.
+
+    It adds the bank, also where the export would have added nothing to the view.
+    """
     bench = replace(prepared.bench, config=replace(prepared.bench.config, policy=policy))
-    readouts = make_readouts(bench, prepared.readouts, form)
-    calibration = calibrate_gate(bench, readouts, second_pass(bench, readouts, bank))
+    known = replace(prepared.known, readouts=make_readouts(bench, prepared.known.readouts, form))
+    view = () if policy is Policy.ALWAYS else prepared.view
+    calibration = calibrate_gate(bench, known, second_pass(bench, known, view, bank))
     spec = DefenceSpec(
         policy=policy,
         classes=bench.classes,
         bounds=bench.bounds,
-        readouts=readouts,
+        readouts=known.readouts,
+        typicality=known.typicality,
         gate=calibration.gate,
+        view=view,
         bank=bank,
     )
     return Variant(

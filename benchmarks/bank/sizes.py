@@ -30,7 +30,11 @@ from nip_export.network import TapCells
 from nip_export.pipeline import Prepared, write_defended
 from nip_export.progress import Progress, progress_bars
 
-TABLES = {"bank": ("bank",), "readouts": ("readout/",), "scales": ("disagreement_", "response_")}
+TABLES = {
+    "bank": ("bank",),
+    "readouts": ("readout/",),
+    "scales": ("disagreement_", "typicality_", "response_", "change_"),
+}
 """Starts of the constants' names by part."""
 
 
@@ -77,7 +81,9 @@ def measure(network: Network, folder: Path, progress: Progress) -> list[Sizes]:
         for grid in grids:
             readout = seeded_readout(grid, prepared.bench, np.random.default_rng(1))
             path, plain = folder / f"{network.name}.onnx", folder / f"{network.name}.plain.onnx"
-            write_defended(replace(prepared, readouts=(readout,)), path, plain_path=plain)
+            write_defended(
+                replace(prepared, known=replace(prepared.known, readouts=(readout,))), path, plain_path=plain
+            )
             width = grid.tap.width(cells=grid.cells)
             rows.append(
                 sizes_of(

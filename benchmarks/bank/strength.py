@@ -22,8 +22,8 @@ from torch import Tensor
 
 from benchmarks.bank.forms import FORMS, READOUT_FORM, Form, find_perturbations, make_bank, make_variant
 from benchmarks.bank.results import RESULTS, AttackLine, FormResult, Number, Strength, write
-from benchmarks.robustness.run import ATTACKED, CAPS, commit, material_of, prepare
-from benchmarks.robustness.splits import Splits, load_splits
+from benchmarks.robustness.networks import kind_of
+from benchmarks.robustness.run import ATTACKED, CAPS, Folders, commit, material_of, prepare
 from nip_export.benign import at_the_door
 from nip_export.demo.build_assets import DATA_DIR
 from nip_export.evaluate.answers import Answers, Defence
@@ -75,17 +75,21 @@ class Answered:
     outcomes: tuple[Outcome, ...]
 
 
-def open_subject(work: Path, name: str, splits: Splits, progress: Progress) -> Subject:
+def open_subject(folders: Folders, name: str, progress: Progress) -> Subject:
     """Profiles and read-outs of a network, and the attacks on it."""
-    material = material_of(work, name, splits)
-    prepared = prepare(material, progress)
+    material = material_of(folders, name)
+    prepared = prepare(material, kind_of(name), progress)
     config, test = prepared.bench.config, at_the_door(material.test)
     example = torch.from_numpy(test.inputs[:2].copy())
     # As an evaluation opens it, so that attacks are found again.
     frozen = material.model.eval().requires_grad_(False)
     network = Undefended(tapped_network(frozen, example, [], mean=config.mean, std=config.std).eval()).eval()
     crafter = Crafter(
-        AttackStore(work / "attacks"), test.inputs[:ATTACKED], test.labels[:ATTACKED], PLAN.seed, progress
+        AttackStore(folders.work / "attacks"),
+        test.inputs[:ATTACKED],
+        test.labels[:ATTACKED],
+        PLAN.seed,
+        progress,
     )
     cases = [PLAN.capped(case) for case in select(PLAN.attacks, catalogue())]
     return Subject(name, prepared, test.inputs, test.labels, crafter.craft(cases, network))
@@ -183,10 +187,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    splits = load_splits(options.data)
+    folders = Folders(options.work, options.data, None)
     for name in options.networks:
         with progress_bars() as progress:
-            subject = open_subject(options.work, name, splits, progress)
+            subject = open_subject(folders, name, progress)
             for policy in POLICIES:
                 path = RESULTS / f"strength-{name}-{policy}.json"
                 write(path, measure(subject, policy, progress))

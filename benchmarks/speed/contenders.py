@@ -134,7 +134,8 @@ def lean_network(files: SpeedFiles, taps: tuple[str, ...]) -> TappedNetwork:
 def twin(files: SpeedFiles, policy: Policy) -> DefendedTwin:
     """The whole defence in PyTorch; its second pass runs on every row."""
     spec = files.spec(policy)
-    return DefendedTwin(lean_network(files, tuple(r.tap for r in spec.readouts)), spec).eval()
+    taps = dict.fromkeys((*(readout.tap for readout in spec.readouts), spec.typicality.tap))
+    return DefendedTwin(lean_network(files, tuple(taps)), spec).eval()
 
 
 def eager(network: DefendedTwin) -> Answer:

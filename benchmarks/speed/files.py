@@ -1,9 +1,10 @@
 """Defended files of networks that nobody trained: what is timed is the surgery, not what the network knows.
 
 The exporter rightly refuses a network that classifies no better than by guessing. Here its stages are called
-one by one with the network's own answers as labels, seeded read-outs and seeded perturbations in the place of
-fitted ones, and everything else as in a real export: taps, pooling, gate, quantised bank, the graph,
-comparison with oracle and twin, manifest. The trained networks of the embedded example take the real export.
+one by one with the network's own answers as labels, seeded read-outs, class centres and perturbations in the
+place of fitted ones, a view that is set, and everything else as in a real export: taps, pooling, gate,
+quantised bank, the graph, comparison with oracle and twin, manifest. The trained networks of the embedded
+example take the real export.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from benchmarks.speed.sessions import open_plain
 from nip_export.attach.trace import TappedNetwork
 from nip_export.bench import Bench
 from nip_export.benign import Benign, at_the_door
+from nip_export.calibrate import Known
+from nip_export.calibrate.typicality import MOST_DIRECTIONS
 from nip_export.capture import find_taps
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet
@@ -34,12 +37,13 @@ from nip_export.pipeline import Prepared, prepare_defence, second_pass, write_de
 from nip_export.profiles import InfluenceProfile, as_stored
 from nip_export.progress import silent
 from nip_export.report import ExportReport
-from nip_export.spec import Bank, DefenceSpec, ReadOut
+from nip_export.spec import Bank, DefenceSpec, ReadOut, Typicality
 from nip_export.verify.oracle import Expected, oracle
+from nip_export.views import View
 from nip_runtime.bench.shares import Mixture
 from nip_runtime.engine.cut import Sliceable
-from nip_runtime.manifest import Policy
-from nip_runtime.names import DISAGREEMENT
+from nip_runtime.engine.parts import screen_statistic
+from nip_runtime.manifest import Policy, ViewStep
 
 POLICIES: Final = (Policy.GUARDED, Policy.ALWAYS)
 IMAGES: Final = 56
@@ -50,7 +54,10 @@ BATCH: Final = 8
 ASCENT_STEPS: Final = 6
 """Of the example's exports: a perturbation's values do not change what adding it costs."""
 MARGIN: Final = 0.01
-"""Rows whose disagreement lies this close to the screen are in no batch: rounding might push them over."""
+"""Rows whose free score lies this close to the screen are in no batch: rounding might push them over."""
+VIEW: Final[View] = (ViewStep.SHIFT, ViewStep.MEDIAN)
+"""Of the seeded defences of policy guarded, with ρ: what a network on natural images has chosen, and the
+dearest form of it. There are no mistakes to choose by where the network's own answers are the labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,18 +132,25 @@ def seeded_defence(network: Network) -> Iterator[Prepared]:
     random = np.random.default_rng(1)
     # At 1000 classes no early layer's linear read-out is expected to come near the network's accuracy; the
     # export then takes the most accurate one, which is the deepest.
-    readouts = (seeded_readout(bench.early_grids[-1], bench, random),)
+    known = Known(
+        readouts=(seeded_readout(bench.early_grids[-1], bench, random),),
+        typicality=seeded_typicality(bench, random),
+        present=np.ones(bench.classes, np.bool_),
+    )
     for policy in POLICIES:
         policed = replace(bench, config=replace(config, policy=policy))
-        bank = seeded_bank(policed, random)
+        view, bank = () if policy is Policy.ALWAYS else VIEW, seeded_bank(policed, random)
         yield Prepared(
             model=model,
             bench=policed,
-            readouts=readouts,
+            known=known,
             layers=(),
             profiles={bench.plan.features: seeded_profile(bench, random)},
+            view=view,
+            trials=(),
+            rho=bank,
             bank=bank,
-            perturbed=second_pass(policed, readouts, bank),
+            second=second_pass(policed, known, view, bank),
             seconds=0.0,
         )
 
@@ -183,6 +197,22 @@ def seeded_readout(grid: TapCells, bench: Bench, random: np.random.Generator) ->
     return as_stored(readout, pooled.mean(0))
 
 
+def seeded_typicality(bench: Bench, random: np.random.Generator) -> Typicality:
+    """A centre per class in as many directions as an export keeps, all drawn by lot."""
+    tap = bench.plan.tap(bench.plan.features)
+    features = bench.calibration_pass.pooled[tap.name]
+    spread = features.std(0) + 1e-6 * (1 + np.abs(features).max())
+    weight = random.standard_normal((features.shape[1], min(MOST_DIRECTIONS, features.shape[1])))
+    weight /= spread[:, None] * np.sqrt(features.shape[1])
+    return Typicality(
+        tap=tap.name,
+        kind=tap.kind,
+        weight=weight.astype(np.float32),
+        bias=(-features.mean(0) @ weight).astype(np.float32),
+        centres=random.standard_normal((bench.classes, weight.shape[1])).astype(np.float32),
+    )
+
+
 def seeded_bank(bench: Bench, random: np.random.Generator) -> Bank:
     """Perturbations on the export's grid, quantised as the export does: per class for ``always``."""
     rows = bench.classes if bench.config.policy is Policy.ALWAYS else 1
@@ -203,6 +233,7 @@ def expected(files: SpeedFiles, policy: Policy, images: Images) -> Expected:
     """What a policy's file must answer, by the oracle in numpy around the backbone in torch."""
     report, spec = files.reports[policy], files.spec(policy)
     grids = [TapCells(report.plan.tap(readout.tap), readout.cells) for readout in spec.readouts]
+    grids.append(TapCells(report.plan.tap(spec.typicality.tap), 1))
 
     def forward(inputs: Images) -> Passed:
         return run_network(report.network, inputs, grids, batch_size=BATCH, device=torch.device("cpu"))
@@ -217,7 +248,7 @@ def pool_of(path: Path, spec: DefenceSpec, images: Images) -> Mixture:
         ValueError: all images fall on one side.
     """
     content = Sliceable(path.read_bytes())
-    part = open_plain(content.part(["input"], [DISAGREEMENT]), threads=None)
+    part = open_plain(content.part(["input"], [screen_statistic(content)]), threads=None)
     found = [part.run(None, {"input": images[at : at + BATCH]})[0] for at in range(0, len(images), BATCH)]
     threshold = np.float32(spec.gate.screen_threshold or 0.0)
     above = np.concatenate(found).reshape(-1) - threshold

@@ -99,8 +99,19 @@ def test_profiles_part_the_time_of_a_whole_answer(vit_files: SpeedFiles) -> None
     assert calm.ms(Section.HEADS) > 0 and calm.ms(Section.PASS_2) == 0
     assert every.ms(Section.PASS_2) > 0
     count = {
-        name: sum(part.nodes for part in found.parts if part.section is Section.PASS_1)
+        name: sum(
+            part.nodes
+            for part in found.parts
+            # Transpositions become onnxruntime's own, by name, where it moves them: around the features' tap.
+            if part.section is Section.PASS_1 and part.operator != "Transpose"
+        )
         for name, found in profiles.items()
     }
     # The same operators in pass 1, whoever runs it: nothing of the backbone is counted among the heads.
-    assert len(set(count.values())) == 1, count
+    assert len(set(count.values())) == 1 and count["plain"] > 100, count
+    once = {
+        name: sum(part.nodes for part in found.parts if part.section in (Section.PASS_1, Section.INSERTED))
+        for name, found in profiles.items()
+        if name in ("plain", "gated calm")
+    }
+    assert once["plain"] == once["gated calm"]
