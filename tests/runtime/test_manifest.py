@@ -165,6 +165,33 @@ def test_names_the_path_of_a_bad_field(path: str, value: object, message: str) -
         read_manifest(json.dumps(document))
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("view", ["blur", "blur"]),
+        ("view", ["turn"]),
+        ("rho", None),
+        ("typicality_layer", ""),
+        ("centres", 0),
+        ("directions", 1.5),
+        ("early_weight", -0.1),
+        ("views_tried", None),
+        ("views_tried.0.view", ["bits", "bits"]),
+        ("views_tried.0.kept", None),
+        ("views_tried.0.told", 1.1),
+        ("views_tried.0.repaired", 0.5),
+        ("views_tried.0.strength", -1),
+    ],
+)
+def test_the_schema_refuses_the_gates_that_the_reader_refuses(path: str, value: object) -> None:
+    document = json.loads(GOOD.to_json())
+    holder, key = _at(document["gate"], path)
+    holder[key] = value
+    with pytest.raises(ArtifactError, match=r"^\$\.gate\."):
+        read_manifest(json.dumps(document))
+    assert not SCHEMA.is_valid(document)
+
+
 @pytest.mark.parametrize("path", [leaf for leaf in LEAVES if not leaf[-1].isdigit()])
 def test_every_field_is_required(path: str) -> None:
     document = json.loads(GOOD.to_json())
