@@ -21,6 +21,7 @@ from nip_export.demo.example import Example
 from nip_export.demo.paths import DemoPaths
 from nip_export.demo.run import PLAN, run_demo
 from nip_export.demo.summary import summarise
+from nip_export.evaluate.adaptive.cases import RECIPES
 from nip_export.evaluate.report_json import load
 from nip_export.evaluate.results import Evaluation
 from nip_export.evaluate.summary import print_summary
@@ -102,7 +103,7 @@ def test_it_leaves_its_files_and_finished_attacks(demo: Demo) -> None:
     assert set(paths.folder.iterdir()) == files
     kept = Counter(path.name[:2] for path in paths.attacks.iterdir())
     # The third of T1 is PGD with more steps, which tells whether it was run long enough.
-    assert kept == {"T1": 3, "T4": 5}
+    assert kept == {"T1": 3, "T4": len(RECIPES)}
 
 
 def test_summary_and_numbers_are_the_evaluation(demo: Demo) -> None:
@@ -117,7 +118,7 @@ def test_summary_and_numbers_are_the_evaluation(demo: Demo) -> None:
     for row in rows:
         defended = by_name[row["name"]]["defended"]
         assert (defended["n"], defended["value"]) == (row["n"], row["defended"])
-    assert [row["n"] for row in rows] == [30, TEST_IMAGES, *[ADAPTIVE_IMAGES] * 5]
+    assert [row["n"] for row in rows] == [30, TEST_IMAGES, *[ADAPTIVE_IMAGES] * len(RECIPES)]
     assert report["subject"]["seed"] == summary["seed"] == SEED
 
 
@@ -167,7 +168,7 @@ def test_the_adaptive_worst_case_is_that_of_the_kept_images(demo: Demo) -> None:
             assert np.abs(moved - inputs).max() <= 8 / 255 + 1e-6
             right &= session.predict(moved).labels == truth
     (worst,) = demo.summary["adaptive_worst"]
-    assert (worst["epsilon"], worst["attacks"], worst["n"]) == (8 / 255, 5, ADAPTIVE_IMAGES)
+    assert (worst["epsilon"], worst["attacks"], worst["n"]) == (8 / 255, 6, ADAPTIVE_IMAGES)
     assert worst["defended"] == right.mean()
     singles = [row["defended"] for row in demo.summary["adaptive"]]
     assert worst["defended"] <= min(singles)
@@ -187,7 +188,7 @@ def test_the_attacks_work_and_the_defence_answers(demo: Demo) -> None:
 
 def test_a_second_run_attacks_nothing_and_finds_the_same(demo: Demo) -> None:
     made = [stage for stage in demo.first_stages.totals if stage.startswith("attack:")]
-    assert len(made) == 8
+    assert len(made) == 3 + len(RECIPES) == 9
     assert not [stage for stage in demo.second_stages.totals if stage.startswith("attack:")]
     # Wall times of what was made before are kept; only latency and date are measured anew.
     first, second = (

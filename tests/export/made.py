@@ -61,7 +61,9 @@ class Made:
     def kinds(self) -> dict[str, TapKind]:
         """How the activation of every layer that the defence reads is to be read."""
         spec = self.report.spec
-        return {part.tap: part.kind for part in (*spec.readouts, spec.typicality)}
+        return {readout.tap: readout.kind for readout in spec.readouts} | {
+            spec.typicality.tap: spec.typicality.kind
+        }
 
     @cached_property
     def labels(self) -> Labels:

@@ -25,7 +25,9 @@ from nip_runtime.manifest import ViewStep
 from nip_runtime.rates import Rate
 from tests.maths.benign_like import known_of
 
-MIRROR, SHIFT, MEDIAN = (ViewStep.MIRROR,), (ViewStep.SHIFT,), (ViewStep.MEDIAN,)
+MIRROR: View = (ViewStep.MIRROR,)
+SHIFT: View = (ViewStep.SHIFT,)
+MEDIAN: View = (ViewStep.MEDIAN,)
 CLASSES = 4
 Rows = NDArray[np.int64]
 

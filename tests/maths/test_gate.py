@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from nip_export import statistics
 from nip_export.calibrate import fit_scale, fit_tail, weighted
 from nip_export.calibrate.gate import allowed_flags, cut
 from nip_export.calibrate.scales import silent, with_rows
+from nip_export.evaluate.baselines.variants import SILENCED, VariantKind
 from nip_export.spec import ClassScale
 from tests.maths.benign_like import EARLY_WEIGHT, Statistics, benign_statistics, statistics_of
 
@@ -55,7 +58,7 @@ def test_flagged_rows_are_the_highest_scores_among_the_screened() -> None:
 
 
 def one(
-    early: list[float], raw: list[float], second: list[float], features: NDArray[np.float32]
+    early: list[float], raw: list[float], second: list[float], features: Sequence[float] | NDArray[np.float32]
 ) -> Statistics:
     return Statistics(*(np.array(values, np.float64)[None] for values in (early, raw, second, features)))
 
@@ -75,7 +78,12 @@ def test_each_test_alone_raises_the_score(test: str) -> None:
     rows = statistics_of(2, rows=500)
     gate = rows.fit(budget=0.02, screen_rate=None)
     centre = rows.known.typicality.centres[0]
-    calm: tuple[list[float], ...] = ([-0.1, -9, -9, -9], [6, 0, 0, 0], [8, 0, 0, 0], centre.tolist())
+    calm: tuple[list[float], list[float], list[float], list[float]] = (
+        [-0.1, -9, -9, -9],
+        [6, 0, 0, 0],
+        [8, 0, 0, 0],
+        centre.tolist(),
+    )
     early, raw, second, features = calm
     if test == "disagreement":
         early = [-9, -0.1, -9, -9]
@@ -89,9 +97,39 @@ def test_each_test_alone_raises_the_score(test: str) -> None:
     assert after.score[0] > before.score[0] + 0.5
     free = test in ("disagreement", "typicality")
     assert (after.free[0] > before.free[0]) == free
-    silenced = replace(gate, **{f"{test}_tail": weighted(getattr(gate, f"{test}_tail"), 0)})
+    tail: dict[str, Any] = {f"{test}_tail": weighted(getattr(gate, f"{test}_tail"), 0)}
+    silenced = replace(gate, **tail)
     quiet = [one(*values).read(silenced).score[0] for values in (calm, (early, raw, second, features))]
     assert quiet[1] <= quiet[0] + 1e-9, "nothing else saw it"
+
+
+TAILS = ("disagreement_tail", "typicality_tail", "response_tail", "change_tail")
+
+
+@pytest.mark.parametrize("kind", VariantKind)
+def test_a_variant_silences_the_tests_that_it_leaves_out_and_nothing_else(kind: VariantKind) -> None:
+    gate = statistics_of(3, rows=200).fit(budget=0.05, screen_rate=0.4)
+    changed, silenced = kind.change(gate), SILENCED.get(kind, ())
+    assert {f"{test}_tail" for test in silenced} <= set(TAILS)
+    probes = np.linspace(-5, 5, 41)
+    for name in TAILS:
+        before, after = (statistics.apply_curve(getattr(each, name), probes) for each in (gate, changed))
+        assert before.max() > 0
+        expected = 0 * before if name.removesuffix("_tail") in silenced else before
+        np.testing.assert_array_equal(after, expected, err_msg=name)
+    for field in fields(gate):
+        if field.name not in TAILS:
+            assert getattr(changed, field.name) is getattr(gate, field.name), field.name
+    names = {
+        VariantKind.NO_DISAGREEMENT: {"disagreement"},
+        VariantKind.NO_TYPICALITY: {"typicality"},
+        VariantKind.NO_RESPONSE: {"response", "change"},
+        VariantKind.NO_CHANGE: {"change"},
+        VariantKind.EARLY_ALONE: {"typicality", "response", "change"},
+        VariantKind.TYPICALITY_ALONE: {"disagreement", "response", "change"},
+        VariantKind.RESPONSE_ALONE: {"disagreement", "typicality"},
+    }
+    assert set(silenced) == names.get(kind, set()), "as the variant's name says"
 
 
 def test_the_tests_count_what_their_weights_say() -> None:

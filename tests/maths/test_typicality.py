@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nip_export import statistics
-from nip_export.calibrate import Known, fit_scale, fit_tests, fit_typicality
+from nip_export.calibrate import fit_scale, fit_tests, fit_typicality
 from nip_export.calibrate.gate import EARLY_WEIGHT, early_weight
 from nip_export.calibrate.typicality import MOST_DIRECTIONS, PSEUDO_ROWS, SHRINKAGE
 from nip_export.capture import TapKind
@@ -168,45 +168,41 @@ def test_distances_are_never_nan_nor_negative(
 )
 def test_centres_of_another_form_are_refused(centres: Doubles) -> None:
     with pytest.raises(ExportError, match="typicality of layer: expected at least one centre of 3 values"):
-        Typicality("layer", TapKind.VECTOR, np.eye(3, dtype=np.float32), np.zeros(3, np.float32), centres)
-
-
-def look_of(drawn: statistics.Doubles, known: Known, features: Doubles, early: Doubles) -> FirstLook:
-    return FirstLook(drawn, early, statistics.distances(known.typicality, features))
+        Typicality(
+            "layer",
+            TapKind.VECTOR,
+            np.eye(3, dtype=np.float32),
+            np.zeros(3, np.float32),
+            centres.astype(np.float32),
+        )
 
 
 @pytest.mark.parametrize("absent", [(2,), (0, 3), (1, 2, 3)])
-def test_of_a_class_without_images_nothing_is_said_and_strangers_set_the_scale(
-    absent: tuple[int, ...],
-) -> None:
+def test_of_a_class_without_images_the_free_tests_say_nothing(absent: tuple[int, ...]) -> None:
     drawn, known = statistics_of(6, rows=300), known_of(4, absent=absent)
-    centre_of = {label: place for place, label in enumerate(np.flatnonzero(known.present).tolist())}
-    look = look_of(drawn.raw, known, drawn.features, drawn.early)
+    apart = statistics.distances(known.typicality, drawn.features)
+    look = FirstLook(drawn.raw, drawn.early, apart)
     gate = fit_tests(look, drawn.second, known, early_weight=0.2)
-    predicted = look.predicted
-    # By the definition: how far an input lies from all centres but that of its predicted class.
-    strange = []
-    for row, label in enumerate(predicted.tolist()):
-        others = [d for place, d in enumerate(look.apart[row].tolist()) if place != centre_of.get(label)]
-        strange.append(min(others or look.apart[row].tolist()))
-    scale = fit_scale(np.array(strange)[:, None], np.zeros_like(predicted), classes=1)
+    unknown = np.isin(look.predicted, absent)
+    wanted = fit_scale(look.distance, look.predicted, classes=4)
     for label in range(4):
-        found = gate.typicality_scale.mean[label, 0], gate.typicality_scale.inverse_std[label, 0]
         if label in absent:
-            assert found == (scale.mean[0, 0], scale.inverse_std[0, 0])
             assert gate.disagreement_scale.inverse_std[label, 0] == 0
+            assert gate.typicality_scale.inverse_std[label, 0] == 0
         else:
-            assert gate.disagreement_scale.inverse_std[label, 0] > 0
-    disagreement, distance = free_statistics(gate, look)
-    unknown = np.isin(predicted, absent)
-    assert unknown.any()
-    assert (disagreement[unknown] == 0).all()
-    assert np.isfinite(distance).all()
-    if not unknown.all() and len(absent) < 3:  # a stranger is no further off than strangers are
-        assert distance[unknown].mean() < 3
+            assert gate.typicality_scale.mean[label, 0] == wanted.mean[label, 0]
+            assert gate.typicality_scale.inverse_std[label, 0] == wanted.inverse_std[label, 0]
+    # Whatever their features and early evidence are, far off ones included.
+    far = FirstLook(drawn.raw, drawn.early - 1000 * np.eye(4)[absent[0]], 100 * apart)
+    for seen in (look, far):
+        disagreement, distance = free_statistics(gate, seen)
+        assert unknown.any() and (disagreement[unknown] == 0).all() and (distance[unknown] == 0).all()
+        assert np.isfinite(disagreement).all() and np.isfinite(distance).all()
+        assert (distance[~unknown] != 0).all()
+    assert (gate.response_scale.inverse_std > 0).all(), "pass 2 still tells them by what all classes share"
 
 
-def test_classes_that_are_all_present_take_no_scale_of_strangers() -> None:
+def test_classes_that_are_all_present_are_all_heard() -> None:
     drawn = statistics_of(7, rows=200)
     gate = fit_tests(drawn.look, drawn.second, drawn.known, early_weight=0.2)
     wanted = fit_scale(drawn.look.distance, drawn.look.predicted, classes=4)

@@ -141,12 +141,11 @@ def fit_tests(
 
     distance = statistics.disagreement(look.early, predicted)
     disagreement_scale = fit_scale(distance, predicted, classes=classes)
-    # Of a class without images the read-outs know nothing, and its features have no centre to be near to.
+    # Of a class without images the read-outs know nothing, and how far its features lie from the centres of
+    # the others, these do not tell: the free tests are silent, or most of its images would be flagged.
     disagreement_scale = with_rows(disagreement_scale, silent(classes), absent)
     typicality_scale = fit_scale(look.distance, predicted, classes=classes)
-    if absent.any():
-        strange = fit_scale(_strangers(look, known), np.zeros_like(predicted), classes=1)
-        typicality_scale = with_rows(typicality_scale, strange, absent)
+    typicality_scale = with_rows(typicality_scale, silent(classes), absent)
     moved = statistics.shift(look.raw, second, predicted)
     response_scale = fit_scale(moved, predicted, classes=classes)
     shifts = statistics.standardise(moved, response_scale, predicted)
@@ -170,17 +169,6 @@ def fit_tests(
         flag_threshold=np.inf,
         suspicion=fit_suspicion(np.zeros(1)),
     )
-
-
-def _strangers(look: FirstLook, known: Known) -> NDArray[np.float64]:
-    """Distances (N, 1) as they would be if each input's predicted class had no centre."""
-    others = look.apart.copy()
-    if others.shape[1] > 1:
-        own = np.cumsum(known.present) - 1
-        rows = np.flatnonzero(known.present[look.predicted])
-        others[rows, own[look.predicted[rows]]] = np.inf
-    nearest: NDArray[np.float64] = others.min(1, keepdims=True)
-    return nearest
 
 
 def set_screen(gate: Gate, look: FirstLook, *, screen_rate: float | None) -> Gate:

@@ -175,7 +175,7 @@ def test_the_sixth_attack_shows_both_passes_a_wrong_class_of_typical_features(
         fooled = found.raw.argmax(1) != guarded.labels
         assert fooled.sum() > COUNT / 4
         agree, by_chance = (
-            (passes.raw.argmax(1) == passes.second.argmax(1))[fooled].float().mean()
+            float((passes.raw.argmax(1) == passes.second.argmax(1))[fooled].float().mean())
             for passes in (found, plain)
         )
         assert agree > max(0.6, by_chance + 0.2), (agree, by_chance)

@@ -1,0 +1,103 @@
+"""Networks of which the exporter sees images of two classes alone: nothing is known of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from torch import nn
+
+from nip_export import ExportReport, export_defended
+from nip_runtime.rates import Rate
+from nip_runtime.result import Prediction
+from nip_runtime.session import DefendedSession
+from tests.export.drawn import BUDGET, Drawn, blobs, digits, quick, trained
+
+CASES = [("blobs", (0, 1)), ("blobs", (8, 9)), ("digits", (3, 7)), ("digits", (2, 8))]
+
+
+@dataclass(frozen=True, eq=False)
+class FewClasses:
+    """An export from images of some classes, and what the file says of images of all."""
+
+    classes: tuple[int, ...]
+    report: ExportReport
+    test: Drawn
+    answers: Prediction
+
+    @cached_property
+    def strange(self) -> NDArray[np.bool_]:
+        """Images of the classes that the export never saw."""
+        return ~np.isin(self.test.labels, self.classes)
+
+    @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Images that the network alone answers rightly."""
+        right: NDArray[np.bool_] = self.answers.raw_labels == self.test.labels
+        return right
+
+    def flagged(self, rows: NDArray[np.bool_]) -> Rate:
+        return Rate(int(self.answers.flagged[rows].sum()), int(rows.sum()))
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, nn.Module]:
+    return {
+        "blobs": trained(blobs(4000, seed=1), 10, steps=250),
+        "digits": trained(digits().take(slice(0, 700)), 10, steps=250),
+    }
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+def few(
+    request: pytest.FixtureRequest,
+    networks: dict[str, nn.Module],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> FewClasses:
+    name, classes = request.param
+    test = blobs(4000, seed=2) if name == "blobs" else digits().take(slice(700, None))
+    own = (blobs(4000, seed=3) if name == "blobs" else test).of(classes)
+    half = len(own.labels) // 2
+    path: Path = tmp_path_factory.mktemp("few") / "model.onnx"
+    report = export_defended(
+        networks[name],
+        own.images[:half],
+        own.labels[:half],
+        path,
+        calibration=(own.images[half:], own.labels[half:]),
+        config=quick(),
+    )
+    with DefendedSession(path, device="cpu", threads=1) as session:
+        return FewClasses(classes, report, test, session.predict(test.inputs))
+
+
+def test_images_of_the_other_classes_are_not_flagged_for_being_strange(few: FewClasses) -> None:
+    rows = few.strange & few.right
+    assert rows.sum() > 300 and len(set(few.test.labels[rows].tolist())) == 8
+    allowed = Rate(round(2 * BUDGET * int(rows.sum())), int(rows.sum()))
+    assert few.flagged(rows).value <= allowed.interval[1], few.flagged(rows)
+
+
+def test_their_answers_are_kept(few: FewClasses) -> None:
+    strange = few.strange
+    raw, defended = (few.answers.raw_labels == few.test.labels), (few.answers.labels == few.test.labels)
+    assert raw[strange].mean() > 0.6
+    assert defended[strange].mean() >= raw[strange].mean() - 2 * BUDGET
+    kept = ~few.answers.flagged
+    assert np.array_equal(few.answers.logits[kept], few.answers.raw_logits[kept])
+
+
+def test_those_of_its_own_classes_keep_the_budget(few: FewClasses) -> None:
+    rate = few.flagged(~few.strange & few.right)
+    assert rate.interval[0] <= BUDGET, rate
+
+
+def test_of_the_others_there_is_no_centre_and_nothing_is_said(few: FewClasses) -> None:
+    spec, gate = few.report.spec, few.report.manifest.gate
+    assert gate is not None and gate.centres == len(spec.typicality.centres) == 2
+    for scale in (spec.gate.disagreement_scale, spec.gate.typicality_scale):
+        assert np.flatnonzero(scale.inverse_std[:, 0]).tolist() == list(few.classes)
