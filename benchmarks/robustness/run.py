@@ -7,9 +7,9 @@
 For every network: benign budgets are chosen on calibration images so that at most 0.5, 1.5 and 3.5 points of
 accuracy are given up with 90 % confidence; a file is exported for each; the one of 1.5 points faces
 T1, T2 and T4, the others the gray-box attacks that count; baselines and ablations get the same budget.
-Attacks are kept in WORK and not made twice. --full adds all other gray-box attacks and the queries to the
-file; --lean takes fewer images for the costly attacks and leaves out variants whose perturbations have to be
-found anew. --attacks-only makes the gray-box attacks and stops.
+Attacks are kept in WORK and not made twice. --full adds the queries, and variants whose perturbations have to
+be found anew, to the file of 1.5 points; --lean takes fewer images. --attacks-only makes the gray-box attacks
+and stops.
 DATA holds the CIFAR-10 files and the third-party weights (see cifar_splits.py); names of the networks trained
 here end in their seed. Writes benchmarks/results/robustness/NETWORK.json.
 """
@@ -78,7 +78,7 @@ SURROGATES = {
     Kind.CIFAR_VIT: "cifar-resnet20",
 }
 REMADE = (VariantKind.ALWAYS, VariantKind.SHUFFLED_PROFILES)
-"""Variants whose perturbations are found anew: what a lean run leaves out."""
+"""Variants whose perturbations are found anew: only a full run has them."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def material_of(folders: Folders, name: str) -> Material:
 
 def plan_of(limit: float, kind: Kind, *, full: bool, lean: bool = False) -> EvaluationPlan:
     """Which attacks a file faces."""
-    without = tuple(map(str, REMADE)) if lean or limit != MAIN else ()
+    without = () if full and limit == MAIN else tuple(map(str, REMADE))
     if kind.is_cifar:  # seventeen passes for every image
         without = (*without, odds_name(16))
     caps = LEAN_CAPS if lean else CAPS
@@ -278,8 +278,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--work", type=Path, required=True, help="folder with the trained weights")
     parser.add_argument("--networks", nargs="+", required=True, metavar="NAME")
-    parser.add_argument("--full", action="store_true", help="T3 too")
-    parser.add_argument("--lean", action="store_true", help="fewer images, without variants found anew")
+    parser.add_argument("--full", action="store_true", help="T3, and variants found anew")
+    parser.add_argument("--lean", action="store_true", help="fewer images")
     parser.add_argument("--attacks-only", action="store_true", help="make gray-box attacks and stop")
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")
