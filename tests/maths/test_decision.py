@@ -202,7 +202,7 @@ def test_disagreement_and_shift_by_hand() -> None:
 def test_change_by_hand() -> None:
     # Probabilities ¾ and ¼ become ½ and ½: each moves by ¼.
     raw, second = np.log(np.array([[3.0, 1], [1, 1]])), np.log(np.array([[5.0, 5], [1, 1]]))
-    np.testing.assert_allclose(statistics.change(raw, second), [[0.5], [0]], atol=1e-12)
+    np.testing.assert_allclose(statistics.change(raw, second), [[0.5], [0.0]], atol=1e-12)
     certain = np.array([[1000.0, 0, 0]])
     turned = np.array([[0.0, 1000, 0]])
     assert statistics.change(certain, turned).tolist() == [[2]], "as far as it goes"
