@@ -199,7 +199,7 @@ def one_pass(networks: Sequence[Network]) -> list[str]:
                 if found is None:
                     continue
                 detected = {attack.name: attack.detected for attack in found.attacks}
-                shares = [detected[name].value for name in names if detected.get(name) is not None]
+                shares = [rate.value for name in names if (rate := detected.get(name)) is not None]
                 average = f"{100 * mean(shares):.1f}" if shares else "–"
                 rows.append([network.name, test, average, *(share(detected.get(name)) for name in names)])
         lines += table(["network", "tests", "mean", *names], rows) if rows else []

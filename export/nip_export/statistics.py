@@ -17,6 +17,11 @@ Doubles = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
+LEAST_CHANGE = 2.0**-10
+"""Smaller changes of the class probabilities count as this one: where a softmax is saturated they are
+rounding, which standardising would magnify. A power of two, so that float32 has it exactly."""
+
+
 def log_softmax(values: NDArray[np.floating]) -> Doubles:
     """Log-probabilities over the last axis."""
     shifted = values.astype(np.float64) - values.max(-1, keepdims=True)
@@ -47,8 +52,9 @@ def change(raw: NDArray[np.floating], second: NDArray[np.floating]) -> Doubles:
 
     Source: Xu et al., "Feature Squeezing", NDSS 2018, which thresholds it as it is; here it is standardised.
     """
-    moved: Doubles = np.abs(np.exp(log_softmax(second)) - np.exp(log_softmax(raw))).sum(1, keepdims=True)
-    return moved
+    moved = np.abs(np.exp(log_softmax(second)) - np.exp(log_softmax(raw))).sum(1, keepdims=True)
+    enough: Doubles = np.maximum(moved, LEAST_CHANGE)
+    return enough
 
 
 def own(values: NDArray[np.floating], predicted: Labels) -> Doubles:

@@ -12,6 +12,7 @@ from nip_export.attach.editor import PLENTY, GraphEditor
 from nip_export.attach.names import NOT_FLAGGED, ROW_FLAG, ROW_SUSPICION, SHIFTS
 from nip_export.decision import DISBELIEF
 from nip_export.spec import DefenceSpec
+from nip_export.statistics import LEAST_CHANGE
 from nip_runtime import names
 from nip_runtime.manifest import Policy
 from nip_runtime.names import BATCH_AXIS
@@ -65,6 +66,7 @@ class GatePass(ir.passes.InPlacePass):
         # Not Abs and ReduceSum: what onnxruntime's sum rounds to hangs on where in the batch a row stands.
         moved = editor.op("Sub", [after, before])
         change = editor.op("ReduceL1", [moved], {"axes": [1], "keepdims": 1})
+        change = editor.op("Max", [change, editor.constant("least_change", LEAST_CHANGE)])
         return editor.standardise(
             change, self.spec.gate.change_scale, editor.taken(names.PREDICTED), label="change"
         )

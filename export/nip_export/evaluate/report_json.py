@@ -21,9 +21,9 @@ from nip_runtime.errors import InputError
 from nip_runtime.manifest import Precision
 from nip_runtime.rates import Rate
 
-SCHEMA_VERSION: Final = "1.1"
-"""1.1 added the subject's precision, which is fp32 in older reports."""
-_READABLE: Final = ("1.0", SCHEMA_VERSION)
+SCHEMA_VERSION: Final = "1.2"
+"""1.1 added the subject's precision, which is fp32 in older reports; 1.2 what baselines detect."""
+_READABLE: Final = ("1.0", "1.1", SCHEMA_VERSION)
 _TOLERANCE: Final = 1e-9
 _FIX: Final = "evaluate the file again"
 _KINDS: Final = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
@@ -73,8 +73,18 @@ def load(text: str) -> Evaluation:
     subject = document.get("subject")
     if version != SCHEMA_VERSION and isinstance(subject, dict):
         document["subject"] = {"precision": str(Precision.FP32)} | subject
+        _complete_baselines(document.get("baselines"))
     evaluation: Evaluation = _decode(Evaluation, document, "$")
     return evaluation
+
+
+def _complete_baselines(baselines: object) -> None:
+    """Give what baselines were measured by before 1.2 the field that is missing there."""
+    for baseline in baselines if isinstance(baselines, list) else ():
+        attacks = baseline.get("attacks") if isinstance(baseline, dict) else None
+        for attack in attacks if isinstance(attacks, list) else ():
+            if isinstance(attack, dict):
+                attack.setdefault("detected", None)
 
 
 def _plain(value: object) -> Any:

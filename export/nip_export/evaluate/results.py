@@ -117,11 +117,12 @@ class WorstCase:
 @dataclass(frozen=True, kw_only=True)
 class BaselineAttack:
     """One attack against one baseline; `against_file` compares file (first) and baseline (second) on the
-    same successes."""
+    same successes; `detected` is the share of successes that it flags, None if it flags nothing at all."""
 
     name: str
     defended: Rate
     dsr: Rate | None
+    detected: Rate | None
     against_file: PairedTest | None
 
 

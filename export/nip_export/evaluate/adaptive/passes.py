@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nip_export.capture import pool_activation
 from nip_export.decision import DISBELIEF
 from nip_export.verify import DefendedTwin
+from nip_export.verify.twin import probability_change
 from nip_runtime.manifest import Policy
 
 
@@ -105,7 +106,7 @@ def read_gate(twin: DefendedTwin, passes: Passes, predicted: Tensor) -> GateRead
     )
     shifts = twin.response_scale(relative(passes.second) - relative(passes.raw), predicted)
     response = twin.response_tail(shifts.masked_fill(is_predicted, -torch.inf).amax(1))
-    change = (passes.second.softmax(1) - passes.raw.softmax(1)).abs().sum(1, keepdim=True)
+    change = probability_change(passes.raw, passes.second)
     response = response + twin.change_tail(twin.change_scale(change, predicted)[:, 0])
     return GateReading(free, free + response, shifts)
 

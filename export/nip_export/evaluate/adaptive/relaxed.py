@@ -9,7 +9,7 @@ from torch.nn import functional
 from nip_export.evaluate.adaptive.objectives import WIDE_ENOUGH, Goal, Objective
 from nip_export.evaluate.adaptive.passes import Passes, margin
 from nip_export.verify import DefendedTwin
-from nip_export.verify.twin import TorchScale
+from nip_export.verify.twin import TorchScale, probability_change
 from nip_runtime.manifest import Policy
 
 LEAST_DOUBT = 1e-4
@@ -54,7 +54,7 @@ def soft_gate(twin: DefendedTwin, passes: Passes, temperature: float) -> tuple[T
     disagreement = soft_scale(twin.disagreement_scale, distance[:, None], chosen)[:, 0]
     apart = soft_scale(twin.typicality_scale, twin.distance(passes.features), chosen)[:, 0]
     free = twin.disagreement_tail(disagreement) + twin.typicality_tail(apart)
-    change = (passes.second.softmax(1) - passes.raw.softmax(1)).abs().sum(1, keepdim=True)
+    change = probability_change(passes.raw, passes.second)
     moved = twin.change_tail(soft_scale(twin.change_scale, change, chosen)[:, 0])
     shifts = soft_scale(twin.response_scale, relative(passes.second) - relative(passes.raw), chosen)
     score = free + twin.response_tail(largest(shifts)) + moved

@@ -47,10 +47,12 @@ def score_baseline(
 
 
 def _attack(baseline: Outcome, file: Outcome | None) -> BaselineAttack:
+    flagged = baseline.answers.flagged
     return BaselineAttack(
         name=baseline.case.name,
         defended=share(baseline.right),
         dsr=share_or_none(baseline.right[baseline.successful]),
+        detected=None if flagged is None else share_or_none(flagged[baseline.successful]),
         against_file=None if file is None else _against(file, baseline),
     )
 
