@@ -33,7 +33,7 @@ from nip_export.config import ExportConfig
 from nip_export.demo.example import load_example
 from nip_export.pipeline import Prepared, in_precision, prepare_defence, second_pass, write_defended
 from nip_export.precision.stage import convert
-from nip_runtime.bench.shares import Mixture
+from nip_export.report import ExportReport
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Precision
 from nip_runtime.session import DefendedSession
@@ -172,13 +172,12 @@ def write_file(
         ExportError: the exporter refuses.
         ValueError: no image, or every one, takes the second pass.
     """
-    converted = prepared
-    if precision != FP32:
-        converted = seeded_in(prepared, precision) if seeded else in_precision(prepared, precision)
-    report = write_defended(converted, folder / f"{precision}.onnx")
+    report = export(prepared, precision, folder / f"{precision}.onnx", seeded=seeded)
     pool = pool_of(report.path, report.spec, inputs[chosen])
     place_of = {inputs[row].tobytes(): int(row) for row in chosen}
-    calm, screened = (np.array([place_of[image.tobytes()] for image in side]) for side in sides(pool))
+    calm, screened = (
+        np.array([place_of[image.tobytes()] for image in side]) for side in (pool.calm, pool.screened)
+    )
     # Half and half as far as they go, so that both passes are compared.
     rows = np.concatenate([calm[: compared // 2], screened[: compared - compared // 2]])
     with DefendedSession(report.path, device="cpu") as session:
@@ -195,9 +194,25 @@ def write_file(
         )
 
 
+def export(prepared: Prepared, precision: Precision, path: Path, *, seeded: bool) -> ExportReport:
+    """Write the file. Of an untrained network, read-outs that are fitted anew to what the converted one says
+    may be of no use, and so may those that were drawn by lot: the exporter takes one or the other.
+
+    Raises:
+        ExportError: the exporter refuses.
+    """
+    if precision == FP32:
+        return write_defended(prepared, path)
+    try:
+        return write_defended(in_precision(prepared, precision), path)
+    except ExportError:
+        if not seeded:
+            raise
+        return write_defended(seeded_in(prepared, precision), path)
+
+
 def seeded_in(prepared: Prepared, precision: Precision) -> Prepared:
-    """A seeded defence in another precision, its read-outs as they are: fitted to so few images of an
-    untrained network, they would answer all of these alike.
+    """A seeded defence in another precision with the read-outs that it has.
 
     Raises:
         ExportError: the conversion changes too many answers.
@@ -206,8 +221,3 @@ def seeded_in(prepared: Prepared, precision: Precision) -> Prepared:
     bench, conversion = convert(bench, prepared.model, prepared.bank)
     perturbed = second_pass(bench, prepared.readouts, prepared.bank)
     return replace(prepared, bench=bench, conversion=conversion, perturbed=perturbed)
-
-
-def sides(pool: Mixture) -> tuple[Floats, Floats]:
-    """Inputs that do not take the second pass, and those that do."""
-    return pool.calm, pool.screened
