@@ -13,8 +13,10 @@ SOURCES: Final = 2
 """Batches come from the host's memory, or lie on the card already."""
 PART_LIMIT_BYTES: Final = 60 * 2**20
 """What a part must stay below."""
-PART_BYTES: Final = 48 * 2**20
-"""How large parts are made: with the checkout beside it, one still travels within 64 MiB."""
+PART_BYTES: Final = 52 * 2**20
+"""How large parts are made: with the checkout beside it, one still travels within :data:`PIECE_BYTES`."""
+PIECE_BYTES: Final = 64 * 2**20
+"""What may travel at once."""
 
 
 class Step(StrEnum):
@@ -116,7 +118,7 @@ class PlanName(StrEnum):
 PLANS: Final = {
     PlanName.FULL: Plan(
         limits_s={
-            Step.INSTALL: 40,
+            Step.INSTALL: 44,
             Step.ANSWERS: 75,
             Step.TESTS: 40,
             Step.RIVALS: 60,

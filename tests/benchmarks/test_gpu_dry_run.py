@@ -14,7 +14,8 @@ import pytest
 from benchmarks.gpu import receive
 from benchmarks.gpu.material import SITE_FOLDER, read_all
 from benchmarks.gpu.parts import MANIFEST, read_manifest, unpack
-from benchmarks.gpu.plan import PLANS, PlanName, Step, Turn
+from benchmarks.gpu.plan import PART_BYTES as PART_BYTES_SENT
+from benchmarks.gpu.plan import PIECE_BYTES, PLANS, PlanName, Step, Turn
 from benchmarks.gpu.prepare import prepare
 from benchmarks.gpu.results import (
     FILES,
@@ -208,6 +209,14 @@ def test_the_tests_marked_gpu_are_all_in_the_files_that_run_there() -> None:
         if path != own and any(mark in path.read_text(encoding="utf-8") for mark in marks)
     }
     assert found == set(HOLDING)
+
+
+def test_a_part_and_the_checkout_travel_together() -> None:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("no checkout")
+    files = [ROOT / name for name in done.stdout.split("\0") if name]
+    assert PART_BYTES_SENT + sum(path.stat().st_size for path in files if path.exists()) < PIECE_BYTES
 
 
 def test_prepare_refuses_parts_too_large_to_travel(tmp_path: Path) -> None:
