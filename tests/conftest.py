@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 NETWORKS = ("vgg", "resnet", "preact", "mobilenet", "vit", "vit_builtin", "audio", "mlp")
 """Networks that several tests of one folder look at, as they stand in the tests' names."""
 WHOLE = (
+    "tests/benchmarks/test_gpu_dry_run.py",
     "tests/benchmarks/test_speed_",
     "tests/demo/test_run.py",
     "tests/environments/",

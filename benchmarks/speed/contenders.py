@@ -25,7 +25,6 @@ from benchmarks.speed.networks import Images
 from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import pool_activation
 from nip_export.config import PUBLISHED_SCALE
-from nip_export.evaluate.baselines.transforms import jpeg, median
 from nip_export.verify import DefendedTwin
 from nip_runtime.manifest import Policy
 
@@ -117,8 +116,12 @@ def build(kind: Kind, files: SpeedFiles, policy: Policy, session: Any) -> Answer
         case Kind.ONE_IMAGE:
             return one_image_gradient(files)
         case Kind.JPEG:
+            from nip_export.evaluate.baselines.transforms import jpeg  # only these two need ART
+
             return behind(jpeg(JPEG_QUALITY).apply, session)
         case Kind.MEDIAN:
+            from nip_export.evaluate.baselines.transforms import median
+
             return behind(median(MEDIAN_WINDOW).apply, session)
         case Kind.SMOOTHING:
             return smoothing(session, seed=0)

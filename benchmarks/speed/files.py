@@ -124,11 +124,12 @@ def example_images() -> Images:
     return at_the_door(load_example().test).inputs
 
 
-def seeded_defence(network: Network) -> Iterator[Prepared]:
-    """Defences of the shapes that real exports have, around one network with seeded weights."""
+def seeded_defence(network: Network, images: Images | None = None) -> Iterator[Prepared]:
+    """Defences of the shapes that real exports have, around one network with seeded weights; `images` give
+    the thresholds, by default :data:`IMAGES` seeded ones."""
     config = ExportConfig(mean=network.mean, std=network.std, benign_budget=BUDGET, batch_size=BATCH)
     model = make(network)
-    bench = seeded_bench(model, images_of(network, IMAGES, seed=0), config)
+    bench = seeded_bench(model, images_of(network, IMAGES, seed=0) if images is None else images, config)
     random = np.random.default_rng(1)
     # At 1000 classes no early layer's linear read-out is expected to come near the network's accuracy; the
     # export then takes the most accurate one, which is the deepest.

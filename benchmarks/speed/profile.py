@@ -34,6 +34,8 @@ from nip_runtime.writing import write_whole
 
 RUNS: Final = 5
 WARM_UP: Final = 1
+Provider = str | tuple[str, dict[str, str]]
+ON_CPU: Final = ("CPUExecutionProvider",)
 _SUFFIX: Final = "_kernel_time"
 _OPENING: Final = frozenset({"model_loading_array", "model_loading_uri", "session_initialization"})
 
@@ -115,8 +117,10 @@ def section_of(node: str, operator: str, outputs: frozenset[str]) -> Section:
 class Profiled:
     """Opens sessions that profile themselves, and collects what they found."""
 
-    def __init__(self, folder: Path, *, outputs: frozenset[str]) -> None:
-        self._folder, self._outputs = folder, outputs
+    def __init__(
+        self, folder: Path, *, outputs: frozenset[str], providers: Sequence[Provider] = ON_CPU
+    ) -> None:
+        self._folder, self._outputs, self._providers = folder, outputs, list(providers)
         self._sessions: list[Session] = []
         self.opening_us = 0.0
 
@@ -126,13 +130,13 @@ class Profiled:
         return len(self._sessions)
 
     def open(self, model: bytes) -> Session:
-        """An onnxruntime session on one CPU thread, profiling."""
+        """An onnxruntime session, profiling; on one thread where it computes on the CPU."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1
         options.enable_profiling = True
         options.profile_file_prefix = str(self._folder / f"session{len(self._sessions)}")
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=self._providers)
         self._sessions.append(session)
         return session
 
@@ -174,6 +178,8 @@ def profile(
     rows: int,
     make_run: Callable[[Callable[[bytes], Session]], Callable[[], object]],
     outputs: frozenset[str],
+    *,
+    providers: Sequence[Provider] = ON_CPU,
 ) -> Profile:
     """Profile one way to answer.
 
@@ -183,9 +189,10 @@ def profile(
         rows: of them, in the second pass.
         make_run: given what opens sessions, gives what answers the batch once.
         outputs: names of the graph's outputs: nodes that compute them carry their names.
+        providers: of onnxruntime, in its words.
     """
     with tempfile.TemporaryDirectory(prefix="nip-profile-") as folder:
-        profiled = Profiled(Path(folder), outputs=outputs)
+        profiled = Profiled(Path(folder), outputs=outputs, providers=providers)
         run = make_run(profiled.open)
         for _ in range(WARM_UP + RUNS):
             run()
