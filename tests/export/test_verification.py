@@ -33,6 +33,7 @@ THRESHOLDS = {
     "nip/response_tail_widths",
     "nip/disagreement_tail_base",
     "nip/typicality_tail_base",
+    "nip/least_change",
     "nip/change_mean",
     "nip/change_inverse_std",
     "nip/change_tail_base",
@@ -45,6 +46,7 @@ enough off to turn a row over."""
 
 ROUGH = {
     "nip/screen_threshold",  # can be far off before one of the 17 rows verified lies between
+    "nip/least_change",  # a thousandth of a probability
     "nip/change_tail_base",  # 0.02, half of what nine of ten benign rows exceed
     "nip/response_tail_widths",  # raises only scores that are among the highest already
 }

@@ -73,8 +73,8 @@ def softmax(row: Row) -> Row:
 
 
 def change(raw: Row, second: Row) -> float:
-    """How far class probabilities move, all in all."""
-    return math.fsum(abs(q - p) for p, q in zip(softmax(raw), softmax(second), strict=True))
+    """How far class probabilities move, all in all; less than a 1024th counts as that."""
+    return max(math.fsum(abs(q - p) for p, q in zip(softmax(raw), softmax(second), strict=True)), 1 / 1024)
 
 
 def standardise(value: float, scale: ClassScale, predicted: int, column: int) -> float:

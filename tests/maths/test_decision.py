@@ -200,12 +200,14 @@ def test_disagreement_and_shift_by_hand() -> None:
 
 
 def test_change_by_hand() -> None:
-    # Probabilities ¾ and ¼ become ½ and ½: each moves by ¼.
+    # Probabilities ¾ and ¼ become ½ and ½: each moves by ¼. What moves by nothing counts as a 1024th.
     raw, second = np.log(np.array([[3.0, 1], [1, 1]])), np.log(np.array([[5.0, 5], [1, 1]]))
-    np.testing.assert_allclose(statistics.change(raw, second), [[0.5], [0.0]], atol=1e-12)
+    np.testing.assert_allclose(statistics.change(raw, second), [[0.5], [1 / 1024]], atol=1e-12)
     certain = np.array([[1000.0, 0, 0]])
     turned = np.array([[0.0, 1000, 0]])
     assert statistics.change(certain, turned).tolist() == [[2]], "as far as it goes"
+    saturated = np.array([[30.0, 0, 0], [20, 0, 0]])
+    assert statistics.change(saturated, saturated[::-1]).tolist() == [[1 / 1024]] * 2, "rounding is no change"
     random = np.random.default_rng(0)
     before, after = random.normal(size=(20, 6)), 5 * random.normal(size=(20, 6))
     for i, (moved,) in enumerate(statistics.change(before, after)):
