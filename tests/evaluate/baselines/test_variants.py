@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from nip_export.benign import Benign
 from nip_export.evaluate.answers import twin_view
 from nip_export.evaluate.baselines import Laboratory, VariantKind, variant_view
-from nip_export.evaluate.baselines.variants import shuffled
+from nip_export.evaluate.baselines.variants import BANKS, ONE_PASS, SILENCED, VIEWS, shuffled
 from nip_export.evaluate.threats import Images
 from nip_export.layers import choose_readouts
-from nip_export.pipeline import calibrate_gate, inverse_bank, second_pass
+from nip_export.pipeline import calibrate_gate, chosen_view, inverse_bank, known_of, second_pass
 from nip_export.profiles import InfluenceProfile
 from nip_export.spec import DefenceSpec, Gate
 from nip_runtime.errors import ExportError
@@ -36,16 +36,33 @@ def exported(laboratory: Laboratory) -> DefenceSpec:
         bench.calibration.labels,
         count=bench.config.early_readouts,
     )
-    bank = inverse_bank(bench, bench.influence_profiles()[bench.plan.features])
-    calibration = calibrate_gate(bench, readouts, second_pass(bench, readouts, bank))
-    return DefenceSpec(Policy.GUARDED, bench.classes, bench.bounds, readouts, calibration.gate, bank)
+    rho = inverse_bank(bench, bench.influence_profiles()[bench.plan.features])
+    known = known_of(bench, readouts)
+    view, bank, _ = chosen_view(bench, known, rho)
+    calibration = calibrate_gate(bench, known, second_pass(bench, known, view, bank))
+    return DefenceSpec(
+        policy=Policy.GUARDED,
+        classes=bench.classes,
+        bounds=bench.bounds,
+        readouts=readouts,
+        typicality=known.typicality,
+        gate=calibration.gate,
+        view=view,
+        bank=bank,
+    )
 
 
 def numbers(gate: Gate) -> list[NDArray[Any]]:
-    curves = (gate.disagreement_tail, gate.response_tail, gate.suspicion)
-    scales = (gate.disagreement_scale, gate.response_scale)
+    curves = (
+        gate.disagreement_tail,
+        gate.typicality_tail,
+        gate.response_tail,
+        gate.change_tail,
+        gate.suspicion,
+    )
+    scales = (gate.disagreement_scale, gate.typicality_scale, gate.response_scale, gate.change_scale)
     return [
-        np.array([gate.flag_threshold, gate.screen_threshold or np.nan]),
+        np.array([gate.flag_threshold, gate.screen_threshold or np.nan, gate.early_weight]),
         *(array for curve in curves for array in (curve.knots, curve.slopes, np.array(curve.base))),
         *(array for scale in scales for array in (scale.mean, scale.inverse_std)),
     ]
@@ -60,6 +77,7 @@ def test_the_file_itself_is_what_the_pipeline_makes(laboratory: Laboratory, expo
     spec = laboratory.variant(VariantKind.FILE, BUDGET).spec
     assert same(spec.gate, exported.gate)
     np.testing.assert_array_equal(spec.bank.steps, exported.bank.steps)
+    assert spec.view == exported.view
     for mine, theirs in zip(spec.readouts, exported.readouts, strict=True):
         assert mine.tap == theirs.tap
         np.testing.assert_array_equal(mine.weight, theirs.weight)
@@ -81,8 +99,12 @@ def test_a_given_file_keeps_its_parts_at_any_budget(stand: Stand, exported: Defe
 
 
 def test_the_random_pattern_is_as_long_in_every_norm(laboratory: Laboratory) -> None:
-    own = laboratory.variant(VariantKind.FILE, BUDGET).spec.bank
+    own = laboratory.variant(VariantKind.WITH_RHO, BUDGET).spec.bank
     other = laboratory.variant(VariantKind.RANDOM_PATTERN, BUDGET).spec.bank
+    against = laboratory.variant(VariantKind.MINUS_RHO, BUDGET).spec.bank
+    assert own.adds
+    np.testing.assert_array_equal(against.dense(), -own.dense())
+    assert not laboratory.variant(VariantKind.WITHOUT_RHO, BUDGET).spec.bank.adds
     np.testing.assert_array_equal(np.abs(own.dense()), np.abs(other.dense()))
     assert 0.4 < (own.steps == other.steps)[own.steps != 0].mean() < 0.6
     again = laboratory.reseeded(1).variant(VariantKind.RANDOM_PATTERN, BUDGET).spec.bank
@@ -100,7 +122,7 @@ def test_shuffled_profiles_have_the_same_influences_on_other_neurons() -> None:
 
 
 def test_shuffled_profiles_give_another_perturbation(laboratory: Laboratory) -> None:
-    own = laboratory.variant(VariantKind.FILE, BUDGET)
+    own = laboratory.variant(VariantKind.WITH_RHO, BUDGET)
     other = laboratory.variant(VariantKind.SHUFFLED_PROFILES, BUDGET)
     assert (own.spec.bank.steps != other.spec.bank.steps).mean() > 0.2
     largest = np.abs(own.spec.bank.dense()).max()  # of so few steps, below ε
@@ -145,7 +167,52 @@ def test_thresholds_keep_the_budget_on_calibration_images(
     np.testing.assert_array_equal(view.labels(variant.spec.gate.flag_threshold), answers.labels)
 
 
-@pytest.mark.parametrize("kind", [VariantKind.FILE, VariantKind.RANDOM_PATTERN, VariantKind.EARLY_ALONE])
+TESTS = ("disagreement", "typicality", "response", "change")
+
+
+@pytest.mark.parametrize("kind", list(VariantKind))
+def test_a_variant_silences_the_tests_that_it_leaves_out_and_no_others(
+    kind: VariantKind, exported: DefenceSpec
+) -> None:
+    changed = kind.change(exported.gate)
+    for test in TESTS:
+        before, after = (getattr(gate, f"{test}_tail") for gate in (exported.gate, changed))
+        if test in SILENCED.get(kind, ()):
+            assert after.base == 0 and not after.slopes.any()
+        else:
+            np.testing.assert_array_equal(after.slopes, before.slopes)
+            assert after.base == before.base and before.slopes.any()
+    assert set(SILENCED.get(kind, ())) < set(TESTS)
+
+
+@pytest.mark.parametrize("kind", sorted(set(GUARDED) - {VariantKind.FILE}))
+def test_a_variant_differs_from_the_file_where_it_says(laboratory: Laboratory, kind: VariantKind) -> None:
+    own, other = (laboratory.variant(each, BUDGET).spec for each in (VariantKind.FILE, kind))
+    shown = (other.view, other.bank.steps.tobytes())
+    assert other.readouts == own.readouts and other.typicality is own.typicality
+    if kind in VIEWS:
+        assert other.view == VIEWS[kind]
+    elif kind in ONE_PASS:
+        assert other.view == () and not other.bank.adds
+    elif kind in BANKS:
+        assert other.view == own.view
+    else:
+        assert shown == (own.view, own.bank.steps.tobytes())
+    screened = other.gate.screen_threshold is not None
+    assert screened != (kind in (*ONE_PASS, VariantKind.EVERY_ROW, VariantKind.RESPONSE_ALONE))
+
+
+def test_passes_made_once_answer_as_the_twin_does(laboratory: Laboratory, stand: Stand) -> None:
+    for kind in (VariantKind.FILE, VariantKind.MEDIAN, VariantKind.TYPICALITY_ALONE):
+        variant = laboratory.variant(kind, 0.1)
+        ours, twins = laboratory.view(variant, stand.images), variant_view(variant, stand.images)
+        np.testing.assert_allclose(ours.score, twins.score, rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(ours.raw_labels, twins.raw_labels)
+        np.testing.assert_array_equal(ours.flaggable, twins.flaggable)
+        np.testing.assert_array_equal(ours.corrected_labels, twins.corrected_labels)
+
+
+@pytest.mark.parametrize("kind", [VariantKind.FILE, VariantKind.MIRROR, VariantKind.NO_TYPICALITY])
 def test_pgd_is_found_and_corrected(
     laboratory: Laboratory, stand: Stand, attacked: Images, kind: VariantKind
 ) -> None:
@@ -193,6 +260,7 @@ def test_a_budget_costs_no_further_pass(laboratory: Laboratory, monkeypatch: pyt
 
     monkeypatch.setattr("nip_export.evaluate.baselines.laboratory.inverse_bank", refused)
     monkeypatch.setattr("nip_export.bench.run_network", refused)
+    monkeypatch.setattr("nip_export.evaluate.baselines.laboratory.second_pass", refused)
     assert laboratory.variant(VariantKind.FILE, 0.07).budget == 0.07
 
 
