@@ -8,8 +8,8 @@ For every network: benign budgets are chosen on calibration images so that at mo
 accuracy are given up with 90 % confidence; a file is exported for each; the one of 1.5 points faces
 T1, T2 and T4, the others the gray-box attacks that count; baselines and ablations get the same budget.
 Attacks are kept in WORK and not made twice. --full adds the queries, and variants whose perturbations have to
-be found anew, to the file of 1.5 points; --lean takes fewer images. --attacks-only makes the gray-box attacks
-and stops.
+be found anew, to the file of 1.5 points; --lean takes fewer images. --brief makes gray-box attacks alone
+and compares with the defence's own variants alone. --attacks-only makes the gray-box attacks and stops.
 DATA holds the CIFAR-10 files and the third-party weights (see cifar_splits.py); names of the networks trained
 here end in their seed. Writes benchmarks/results/robustness/NETWORK.json.
 """
@@ -43,6 +43,8 @@ from nip_export.demo.build_assets import CLASS_NAMES, DATA_DIR, Labelled
 from nip_export.demo.model import MEAN, STD
 from nip_export.evaluate.attackers import planned_cases
 from nip_export.evaluate.baselines import Laboratory, VariantKind, odds_name
+from nip_export.evaluate.baselines.transforms import transformations
+from nip_export.evaluate.contenders import ODDS_SAMPLES
 from nip_export.evaluate.craft import Crafter
 from nip_export.evaluate.material import Material
 from nip_export.evaluate.memory import Memory
@@ -153,7 +155,9 @@ def material_of(folders: Folders, name: str) -> Material:
     )
 
 
-def plan_of(limit: float, kind: Kind, *, full: bool, lean: bool = False) -> EvaluationPlan:
+def plan_of(
+    limit: float, kind: Kind, *, full: bool, lean: bool = False, brief: bool = False
+) -> EvaluationPlan:
     """Which attacks a file faces."""
     without = () if full and limit == MAIN else tuple(map(str, REMADE))
     if kind.is_cifar:  # seventeen passes for every image
@@ -161,7 +165,10 @@ def plan_of(limit: float, kind: Kind, *, full: bool, lean: bool = False) -> Eval
     caps = LEAN_CAPS if lean else CAPS
     counted = ("natural", "PGD 16/255") if kind.is_cifar else ("core", *CURVE)
     threats: tuple[Threat, ...] = (Threat.GRAY_BOX,)
-    if limit == MAIN:
+    if brief:
+        others = (transformation.name for transformation in transformations())
+        without = (*without, *others, *map(odds_name, ODDS_SAMPLES))
+    elif limit == MAIN:
         threats = tuple(Threat) if full else (Threat.GRAY_BOX, Threat.TRANSFER, Threat.ADAPTIVE)
     return EvaluationPlan(
         threats=threats,
@@ -213,7 +220,7 @@ def commit() -> str:
     return described.stdout.strip()
 
 
-def evaluate(folders: Folders, name: str, *, full: bool, lean: bool, progress: Progress) -> None:
+def evaluate(folders: Folders, name: str, *, full: bool, lean: bool, brief: bool, progress: Progress) -> None:
     """Export and evaluate one network at all limits."""
     kind, work = kind_of(name), folders.work
     material = material_of(folders, name)
@@ -240,7 +247,7 @@ def evaluate(folders: Folders, name: str, *, full: bool, lean: bool, progress: P
             path,
             material,
             work / f"{name}-{limit:g}",
-            plan=plan_of(limit, kind, full=full, lean=lean),
+            plan=plan_of(limit, kind, full=full, lean=lean, brief=brief),
             laboratory=laboratory,
             store=AttackStore(work / "attacks"),
             memory=memory,
@@ -249,7 +256,7 @@ def evaluate(folders: Folders, name: str, *, full: bool, lean: bool, progress: P
         print(f"{name} at {limit:g}: mean DSR {evaluation.mean_dsr}", flush=True)
         rows.append(row_of(limit, budget, evaluation))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    content = {"network": name, "commit": commit(), "full": full, "lean": lean, "rows": rows}
+    content = {"network": name, "commit": commit(), "full": full, "lean": lean, "brief": brief, "rows": rows}
     write_whole(
         RESULTS / f"{name}.json",
         (json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n").encode(),
@@ -280,6 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--networks", nargs="+", required=True, metavar="NAME")
     parser.add_argument("--full", action="store_true", help="T3, and variants found anew")
     parser.add_argument("--lean", action="store_true", help="fewer images")
+    parser.add_argument("--brief", action="store_true", help="gray-box attacks and variants alone")
     parser.add_argument("--attacks-only", action="store_true", help="make gray-box attacks and stop")
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")
@@ -292,7 +300,14 @@ def main(arguments: list[str] | None = None) -> int:
             if options.attacks_only:
                 attack(folders, name, lean=options.lean, progress=progress)
                 continue
-            evaluate(folders, name, full=options.full, lean=options.lean, progress=progress)
+            evaluate(
+                folders,
+                name,
+                full=options.full,
+                lean=options.lean,
+                brief=options.brief,
+                progress=progress,
+            )
         print(f"{name}: {RESULTS / name}.json", flush=True)
     return 0
 
