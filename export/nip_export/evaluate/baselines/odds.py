@@ -20,7 +20,6 @@ Source: Roth, Kilcher and Hofmann, "The Odds are Odd", ICML 2019. No library shi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -28,20 +27,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_export import statistics
-from nip_export.calibrate.gate import DOUBT, FOLDS, LEAST_CORRECT, allowed_flags, cut
 from nip_export.calibrate.scales import fit_scale
-from nip_export.evaluate.answers import Answers, Defence, GateView
-from nip_export.evaluate.baselines.budgets import BUDGETS, BenignCost, budget_for_cost
+from nip_export.evaluate.answers import Defence, GateView
+from nip_export.evaluate.baselines.budgets import BUDGETS, budget_for_cost
+from nip_export.evaluate.baselines.held_out import Doubles, HeldOut, Rows, every_row, gated
 from nip_export.evaluate.baselines.network import Forward, Logits
 from nip_export.evaluate.baselines.noise import choose_sigma, noise_patterns
 from nip_export.evaluate.threats import Images, Labels
 from nip_export.progress import Advance, Progress, silent
 from nip_export.spec import ClassScale
-from nip_runtime.errors import ExportError
-from nip_runtime.rates import Rate
-
-Doubles = NDArray[np.float64]
-Rows = NDArray[np.bool_]
 
 
 def odds_shift(
@@ -79,82 +73,31 @@ class OddsTest:
         noise: patterns (samples, *shape) float32, in input units.
         sigma: their standard deviation.
         scale: benign mean and deviation of g per predicted class.
-        labels: (N,) true classes of the calibration images.
-        predicted: (N,) the network's.
-        fold: (N,) which fifth a calibration image belongs to.
-        held_out_score: (N,) score of each calibration image by a scale fitted without its fifth.
-        held_out_answer: (N,) likewise, the class that it would be corrected to.
+        held_out: what it says of the calibration images, each by a scale fitted without its fifth.
     """
 
     forward: Forward = field(repr=False)
     noise: NDArray[np.float32] = field(repr=False)
     sigma: float
     scale: ClassScale = field(repr=False)
-    labels: Labels = field(repr=False)
-    predicted: Labels = field(repr=False)
-    fold: NDArray[np.int64] = field(repr=False)
-    held_out_score: Doubles = field(repr=False)
-    held_out_answer: Labels = field(repr=False)
+    held_out: HeldOut = field(repr=False)
 
     @property
     def name(self) -> str:
         """As tables print it."""
         return odds_name(len(self.noise))
 
-    @property
-    def correct(self) -> Rows:
-        """(N,) calibration images that the network labels rightly."""
-        right: Rows = self.predicted == self.labels
-        return right
-
-    def threshold(self, budget: float, rows: Rows | None = None) -> float:
-        """The cut on the score at a benign budget, set on calibration images.
-
-        Args:
-            budget: share of rightly labelled benign images that may be flagged.
-            rows: (N,) calibration images to set it on; None: all.
+    def threshold(self, budget: float) -> float:
+        """The cut on the score at a benign budget.
 
         Raises:
-            ExportError: too few images to keep the budget.
+            ExportError: too few calibration images to keep the budget.
         """
-        chosen = self.correct if rows is None else self.correct & rows
-        count = int(chosen.sum())
-        allowed = allowed_flags(count, budget)
-        if allowed < 0:
-            needed = math.ceil(math.log(DOUBT) / math.log1p(-budget))
-            raise ExportError(
-                f"benign_budget: {count} correctly classified calibration images cannot show that at most "
-                f"{budget:.2%} are flagged; give at least {needed}, or a larger budget"
-            )
-        return cut(self.held_out_score[chosen], allowed)
-
-    def cost(self, budget: float) -> BenignCost:
-        """Cross-validated cost of a benign budget; every image is judged by what was fitted without it.
-
-        Raises:
-            ExportError: too few images to keep the budget.
-        """
-        self.threshold(budget)
-        flagged = np.empty(len(self.labels), bool)
-        for left_out in range(FOLDS):
-            rows = self.fold == left_out
-            allowed = allowed_flags(int((self.correct & ~rows).sum()), budget)
-            flagged[rows] = self.held_out_score[rows] > cut(
-                self.held_out_score[self.correct & ~rows], allowed
-            )
-        answers = np.where(flagged, self.held_out_answer, self.predicted)
-        benign, n = int(self.correct.sum()), len(self.labels)
-        return BenignCost(
-            budget=budget,
-            flag_rate=Rate(int(flagged[self.correct].sum()), benign),
-            pass2_rate=Rate(benign, benign),
-            accuracy_raw=Rate(benign, n),
-            accuracy_defended=Rate(int((answers == self.labels).sum()), n),
-        )
+        return self.held_out.threshold(budget)
 
     def budget_for_cost(self, limit: float, grid: Sequence[float] = BUDGETS) -> float:
         """See :func:`nip_export.evaluate.baselines.budgets.budget_for_cost`."""
-        return budget_for_cost(self.cost, limit, grid)
+        return budget_for_cost(self.held_out.cost, limit, grid)
 
     def view(self, images: Images) -> GateView:
         """Answers to images (N, *shape) at every threshold."""
@@ -162,7 +105,7 @@ class OddsTest:
         predicted = raw.argmax(1).astype(np.int64)
         shifts = odds_shift(self.forward, images, raw, self.noise)
         score, corrected = odds_scores(shifts, predicted, self.scale)
-        return GateView(score, np.ones(len(score), bool), predicted, corrected)
+        return every_row(score, predicted, corrected)
 
     def defence(self, budget: float) -> Defence:
         """The test at a benign budget.
@@ -170,23 +113,13 @@ class OddsTest:
         Raises:
             ExportError: too few calibration images to keep the budget.
         """
-        threshold = self.threshold(budget)
-
-        def answer(images: Images) -> Answers:
-            seen = self.view(images)
-            return Answers(
-                seen.labels(threshold),
-                seen.raw_labels,
-                seen.flagged(threshold),
-                seen.score.astype(np.float32),
-            )
-
-        return Defence(
-            name=self.name,
-            description=f"Roth et al. 2019, Gaussian noise of σ = {self.sigma * 255:g}/255 chosen on benign "
-            f"images, benign budget {budget:.2%}; every image takes all passes",
-            passes=1 + len(self.noise),
-            answer=answer,
+        return gated(
+            self.name,
+            f"Roth et al. 2019, Gaussian noise of σ = {self.sigma * 255:g}/255 chosen on benign images, "
+            f"benign budget {budget:.2%}; every image takes all passes",
+            1 + len(self.noise),
+            self.view,
+            self.threshold(budget),
         )
 
 
@@ -221,12 +154,6 @@ def fit_odds(
     """
     raw = forward(images)
     predicted = raw.argmax(1).astype(np.int64)
-    correct = predicted == labels
-    if correct.sum() < LEAST_CORRECT:
-        raise ExportError(
-            f"expected at least {LEAST_CORRECT} correctly classified calibration images, got "
-            f"{int(correct.sum())} of {len(labels)}; give more"
-        )
     patterns = noise_patterns(samples, images.shape[1:], seed)
     if sigma is None:
         sigma = choose_sigma(forward, images, labels, seed)
@@ -236,11 +163,7 @@ def fit_odds(
     def fit(rows: Rows) -> ClassScale:
         return fit_scale(shifts[rows], predicted[rows], classes=raw.shape[1])
 
-    random, fold = np.random.default_rng(seed), np.empty(len(labels), np.int64)
-    for part in (correct, ~correct):  # as in the gate's own calibration
-        fold[part] = random.permutation(int(part.sum())) % FOLDS
-    score, corrected = np.empty(len(labels)), np.empty(len(labels), np.int64)
-    for left_out in range(FOLDS):
-        rows = fold == left_out
-        score[rows], corrected[rows] = odds_scores(shifts[rows], predicted[rows], fit(correct & ~rows))
-    return OddsTest(forward, noise, sigma, fit(correct), labels, predicted, fold, score, corrected)
+    held_out = HeldOut.of(
+        labels, predicted, lambda rows: odds_scores(shifts, predicted, fit(rows)), seed=seed
+    )
+    return OddsTest(forward, noise, sigma, fit(held_out.correct), held_out)

@@ -16,7 +16,7 @@ from nip_export.capture import evaluation_mode
 from nip_export.evaluate.answers import Answers, Defence, GateView, twin_view
 from nip_export.evaluate.threats import Images
 from nip_export.profiles import InfluenceProfile
-from nip_export.spec import Bank, DefenceSpec, Gate
+from nip_export.spec import Bank, ClassScale, DefenceSpec, Gate
 from nip_export.verify import DefendedTwin
 from nip_export.views import View
 from nip_runtime.errors import ExportError
@@ -61,6 +61,11 @@ class VariantKind(StrEnum):
         silenced: dict[str, Any] = {
             f"{test}_tail": weighted(getattr(gate, f"{test}_tail"), 0) for test in SILENCED.get(self, ())
         }
+        if self in ONE_PASS:  # what there is no second pass of must not name the answer either
+            scale = gate.response_scale
+            silenced["response_scale"] = ClassScale(
+                np.zeros_like(scale.mean), np.zeros_like(scale.inverse_std)
+            )
         return replace(gate, **silenced)
 
 
