@@ -33,6 +33,7 @@ class Network:
     name: str
     commit: str
     full: bool
+    brief: bool
     rows: tuple[Row, ...]
 
     @property
@@ -60,7 +61,11 @@ def read_networks(folder: Path = RESULTS) -> tuple[Network, ...]:
                 Row(row["limit"], row["benign_budget"], load(json.dumps(row["report"])))
                 for row in content["rows"]
             )
-            found.append(Network(content["network"], content["commit"], content["full"], rows))
+            found.append(
+                Network(
+                    content["network"], content["commit"], content["full"], content.get("brief", False), rows
+                )
+            )
     order = list(Kind)
     return tuple(sorted(found, key=lambda network: (order.index(kind_of(network.name)), network.name)))
 

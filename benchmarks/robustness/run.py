@@ -8,8 +8,9 @@ For every network: benign budgets are chosen on calibration images so that at mo
 accuracy are given up with 90 % confidence; a file is exported for each; the one of 1.5 points faces
 T1, T2 and T4, the others the gray-box attacks that count; baselines and ablations get the same budget.
 Attacks are kept in WORK and not made twice. --full adds the queries, and variants whose perturbations have to
-be found anew, to the file of 1.5 points; --lean takes fewer images. --brief makes gray-box attacks alone
-and compares with the defence's own variants alone. --attacks-only makes the gray-box attacks and stops.
+be found anew, to the file of 1.5 points; --lean takes fewer images; --brief makes gray-box and a few adaptive
+attacks, and compares with the defence's own variants alone. --attacks-only makes the gray-box attacks and
+stops.
 DATA holds the CIFAR-10 files and the third-party weights (see cifar_splits.py); names of the networks trained
 here end in their seed. Writes benchmarks/results/robustness/NETWORK.json.
 """
@@ -67,6 +68,7 @@ MAIN = 0.015
 ATTACKED, LEAN_ATTACKED = 500, 300
 CAPS = {"C&W": 200, "APGD-DLR": 300, "T4": 60, "HopSkipJump": 50, "Boundary": 50, "Square": 100}
 """Attacks that cost most get fewer images."""
+BRIEF_T4 = 24
 LEAN_CAPS = CAPS | {"C&W": 150, "APGD-DLR": 150, "T4": 40}
 EPS = {False: (8 / 255, 25 / 255), True: (2 / 255, 8 / 255)}
 """ε of the adaptive attacks on Fashion-MNIST and on CIFAR-10."""
@@ -168,6 +170,8 @@ def plan_of(
     if brief:
         others = (transformation.name for transformation in transformations())
         without = (*without, *others, *map(odds_name, ODDS_SAMPLES))
+        caps = caps | {"T4": BRIEF_T4}
+        threats = (Threat.GRAY_BOX, Threat.ADAPTIVE) if limit == MAIN else threats
     elif limit == MAIN:
         threats = tuple(Threat) if full else (Threat.GRAY_BOX, Threat.TRANSFER, Threat.ADAPTIVE)
     return EvaluationPlan(
@@ -287,7 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--networks", nargs="+", required=True, metavar="NAME")
     parser.add_argument("--full", action="store_true", help="T3, and variants found anew")
     parser.add_argument("--lean", action="store_true", help="fewer images")
-    parser.add_argument("--brief", action="store_true", help="gray-box attacks and variants alone")
+    parser.add_argument("--brief", action="store_true", help="few adaptive attacks, variants alone")
     parser.add_argument("--attacks-only", action="store_true", help="make gray-box attacks and stop")
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")

@@ -247,6 +247,8 @@ def baselines(
                 ],
             )
         )
+    if not found_rows:
+        return ["Not measured yet.", ""]
     rows += [row for _, row in sorted(found_rows, key=lambda pair: -pair[0])][:most]
     head = [
         "defence",
