@@ -1,7 +1,10 @@
-"""What the defence is compared with: input transformations, the noise odds test, and itself with one part
-exchanged. Thresholds of all of them come from benign data alone."""
+"""What the defence is compared with: input transformations, other people's detectors, and itself with one
+part exchanged. Thresholds of all of them come from benign data alone."""
 
+from nip_export.evaluate.baselines.agreement import label_agreement
 from nip_export.evaluate.baselines.budgets import BUDGETS, BenignCost, budget_for_cost
+from nip_export.evaluate.baselines.detectors import detector_fits
+from nip_export.evaluate.baselines.held_out import Detector
 from nip_export.evaluate.baselines.laboratory import Laboratory
 from nip_export.evaluate.baselines.network import logits_of, network_labels
 from nip_export.evaluate.baselines.odds import OddsTest, fit_odds, odds_name
@@ -11,12 +14,15 @@ from nip_export.evaluate.baselines.variants import Variant, VariantKind, variant
 __all__ = [
     "BUDGETS",
     "BenignCost",
+    "Detector",
     "Laboratory",
     "OddsTest",
     "Variant",
     "VariantKind",
     "budget_for_cost",
+    "detector_fits",
     "fit_odds",
+    "label_agreement",
     "logits_of",
     "network_labels",
     "odds_name",

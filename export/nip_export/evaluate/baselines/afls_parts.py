@@ -69,9 +69,22 @@ class Regressors(nn.Module):
 
 
 def train_regressors(
-    deepest: Floats, earlier: Sequence[Floats], *, seed: int, device: torch.device, progress: Progress = silent
+    deepest: Floats,
+    earlier: Sequence[Floats],
+    *,
+    seed: int,
+    device: torch.device,
+    progress: Progress = silent,
 ) -> Regressors:
-    """Fit regressors to benign images (N, …), N ≥ 2, by their mean squared error."""
+    """Fit regressors by their mean squared error.
+
+    Args:
+        deepest: (N, D) float32 of benign images, N ≥ 2.
+        earlier: per layer (N, Dₗ) float32 of the same images.
+        seed: of first weights and batches.
+        device: where they are trained.
+        progress: told of every epoch.
+    """
     advance = progress("AFLS-AED: recovery", EPOCHS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -86,13 +99,12 @@ def train_regressors(
     for _ in range(EPOCHS):
         for rows in np.array_split(random.permutation(len(inputs)), max(1, len(inputs) // BATCH)):
             estimates = model.standard(inputs[rows])
-            loss = sum(
-                ((estimate - target[rows]) ** 2).mean()
+            losses = [
+                (estimate - target[rows]).square().mean()
                 for estimate, target in zip(estimates, targets, strict=True)
-            )
+            ]
             optimiser.zero_grad()
-            assert isinstance(loss, Tensor)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
             optimiser.step()
         advance(1)
     return model.eval()
@@ -140,9 +152,7 @@ def train_masks(
     return found
 
 
-def inconsistency(
-    raw: Tensor, layers: Sequence[Tensor], masked: Tensor, moved: Sequence[Tensor]
-) -> Tensor:
+def inconsistency(raw: Tensor, layers: Sequence[Tensor], masked: Tensor, moved: Sequence[Tensor]) -> Tensor:
     """How much the answer moves for what the layers move: (N,), of one mask.
 
     Args:

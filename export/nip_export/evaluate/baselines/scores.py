@@ -9,10 +9,9 @@
 
 The papers flag inputs with *little* evidence. Attacks within a budget overdrive the logits instead, and
 minimum-norm attacks underdrive them, so energy and largest logit are cut on both sides: what is thresholded
-is how rare a value is on its side of the benign median's, −log₁₀ of the benign share beyond it
-(:func:`nip_export.calibrate.fit_tail`), the larger of both sides. The margin is cut from below. Thresholds are
-cut on benign images exactly as the defence's own gate is. None of them knows another answer: flagged images
-are answered as they would be without.
+is how rare a value is, −log₁₀ of the benign share beyond it (:func:`nip_export.calibrate.fit_tail`), on the
+rarer side. The margin is cut from below. Thresholds are cut on benign images exactly as the defence's own
+gate is. None of them knows another answer: flagged images are answered as they would be without.
 """
 
 from __future__ import annotations

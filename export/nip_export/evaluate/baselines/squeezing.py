@@ -106,7 +106,7 @@ def fit_squeezing(forward: Forward, images: Images, labels: Labels) -> Detector:
     bits = COLOUR_BITS if channels == 3 else GREY_BITS
     return Detector(
         name=JOINT,
-        description=f"Xu et al. 2018, {bits} bits, median 2×2 and non-local means {SEARCH}-{PATCH}-{STRENGTH}: "
+        description=f"Xu et al. 2018, {bits} bits, median 2×2, non-local means {SEARCH}-{PATCH}-{STRENGTH}: "
         "largest L1 distance of softmaxes; flagged images answered with the label of the version farthest "
         "away; every image takes all passes",
         passes=1 + len(squeezers(channels)),
