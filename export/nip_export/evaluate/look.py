@@ -18,6 +18,8 @@ from nip_export.evaluate.target import Target
 from nip_export.evaluate.threats import Attacked, Images, Labels
 from nip_export.network import tapped_network
 from nip_export.progress import Progress
+from nip_export.verify.oracle import look_again
+from nip_runtime.manifest import Policy
 
 SHOWN = "PGD 8/255"
 """The attack whose images are shown, if it was run."""
@@ -95,7 +97,7 @@ class Views:
                     profile,
                     self.images[rows],
                     made.images[rows],
-                    self.perturbed(made.images[rows]),
+                    self.seen(made.images[rows]),
                     self.labels[rows],
                 )
             )
@@ -110,7 +112,7 @@ class Views:
         index = names.index(SHOWN) if SHOWN in names else 0
         made, outcome = self.attacked[index], self.outcomes[index]
         count = len(outcome)
-        forward = logits_of(self.target.undefended)
+        forward, seen = logits_of(self.target.undefended), self.seen(made.images)
         return make_gallery(
             made.case.name,
             epsilon=made.case.epsilon,
@@ -120,22 +122,21 @@ class Views:
             benign=outcome.benign,
             answers=outcome.answers,
             rho=self.rho(made.images),
-            perturbed_labels=forward(self.perturbed(made.images)).argmax(1).astype(np.int64),
+            seen=seen,
+            seen_labels=forward(seen).argmax(1).astype(np.int64),
             class_names=self.target.classes(),
             eps_pixel=self.target.manifest.defence.eps_pixel,
         )
 
     def rho(self, images: Images) -> Images:
-        """The inverse perturbation (n, *shape) that each image meets in the second pass."""
-        bank = self.target.spec.bank.dense()
-        rows = np.zeros(len(images), np.int64) if len(bank) == 1 else self._hypotheses(images)
-        return bank[rows]
+        """The inverse perturbation (n, *shape) added to each image in the second pass; 0 where none is."""
+        rows = self._hypotheses(images)
+        return self.target.spec.bank.dense()[np.zeros(len(images), np.int64) if rows is None else rows]
 
-    def perturbed(self, images: Images) -> Images:
+    def seen(self, images: Images) -> Images:
         """The images (n, *shape) as the second pass sees them."""
-        low, high = self.target.spec.bounds
-        moved: Images = np.clip(images + self.rho(images), low, high)
-        return moved
+        spec = self.target.spec
+        return look_again(images, spec.view, spec.bank, spec.bounds, hypothesis=self._hypotheses(images))
 
     def latency(self) -> tuple[Latency, ...]:
         """The file against its own backbone, exported in the same way, on benign images."""
@@ -148,7 +149,10 @@ class Views:
                 stage(1)
         return tuple(found)
 
-    def _hypotheses(self, images: Images) -> NDArray[np.int64]:
+    def _hypotheses(self, images: Images) -> NDArray[np.int64] | None:
+        """Whose row of the bank each image meets (n,); None: there is but one."""
+        if self.target.spec.policy is not Policy.ALWAYS:
+            return None
         parts = []
         with torch.no_grad():
             for start in range(0, len(images), 250):

@@ -71,8 +71,9 @@ def load(text: str) -> Evaluation:
     if version not in _READABLE:
         raise _wrong("$.schema_version", f'"{SCHEMA_VERSION}"', version)
     subject = document.get("subject")
-    if version != SCHEMA_VERSION and isinstance(subject, dict):
+    if version == "1.0" and isinstance(subject, dict):
         document["subject"] = {"precision": str(Precision.FP32)} | subject
+    if version != SCHEMA_VERSION:
         _complete_baselines(document.get("baselines"))
     evaluation: Evaluation = _decode(Evaluation, document, "$")
     return evaluation

@@ -239,7 +239,8 @@ def gallery() -> Gallery:
         benign=Answers(truth, truth, np.zeros(8, bool), None),
         answers=Answers(np.where(truth < 4, truth, wrong), wrong, truth < 5, None),
         rho=rng.uniform(-8 / 255, 8 / 255, clean.shape).astype(np.float32),
-        perturbed_labels=np.where(truth < 2, truth, wrong),
+        seen=clean[..., ::-1],
+        seen_labels=np.where(truth < 2, truth, wrong),
         class_names=CLASSES,
         eps_pixel=8 / 255,
     )

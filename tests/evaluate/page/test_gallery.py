@@ -27,6 +27,7 @@ def decode(uri: str) -> npt.NDArray[np.uint8]:
 def arguments(fgsm: Fgsm) -> dict[str, Any]:
     rho = np.full_like(fgsm.clean, -4 / 255)
     rho[:, :, :14] = 4 / 255
+    seen = np.clip(fgsm.attacked[..., ::-1] + rho, 0, 1).astype(np.float32)
     flagged = np.arange(len(fgsm.clean)) % 2 == 0
     return {
         "epsilon": EPSILON,
@@ -36,7 +37,8 @@ def arguments(fgsm: Fgsm) -> dict[str, Any]:
         "benign": Answers(fgsm.before, fgsm.before, np.zeros_like(flagged), None),
         "answers": Answers(np.where(flagged, fgsm.truth, fgsm.after), fgsm.after, flagged, None),
         "rho": rho,
-        "perturbed_labels": fgsm.labels(np.clip(fgsm.attacked + rho, 0, 1).astype(np.float32)),
+        "seen": seen,
+        "seen_labels": fgsm.labels(seen),
         "class_names": fgsm.example.class_names,
         "eps_pixel": 8 / 255,
     }
@@ -71,8 +73,8 @@ def test_difference_rho_and_defended_image_are_drawn_to_scale(fgsm: Fgsm) -> Non
     assert np.abs(difference - 127.5 * (1 + change / EPSILON)).max() <= 1
     assert set(np.unique(decode(panel.perturbation_uri)).tolist()) == {64, 191}
     rho = np.where(np.arange(28)[:, None] < 14, 4, -4)
-    expected = np.clip(np.round(fgsm.attacked[row, 0] * 255) + rho, 0, 255)
-    assert np.abs(decode(panel.perturbed_uri)[:, :, 0] - expected).max() <= 1
+    expected = np.clip(np.round(fgsm.attacked[row, 0, :, ::-1] * 255) + rho, 0, 255)
+    assert np.abs(decode(panel.seen_uri)[:, :, 0] - expected).max() <= 1
 
 
 def test_colours_stay_colours(fgsm: Fgsm) -> None:
@@ -80,7 +82,7 @@ def test_colours_stay_colours(fgsm: Fgsm) -> None:
         return np.concatenate([values, values * np.float32(0.5), values * np.float32(0)], axis=1)
 
     given = arguments(fgsm)
-    shown = make(fgsm, clean=rgb(given["clean"]), attacked=rgb(given["attacked"]), rho=rgb(given["rho"]))
+    shown = make(fgsm, **{name: rgb(given[name]) for name in ("clean", "attacked", "rho", "seen")})
     assert shown is not None
     pixels = decode(shown.panels[0].benign_uri).astype(int)
     assert pixels[:, :, 0].max() > 100
@@ -90,7 +92,7 @@ def test_colours_stay_colours(fgsm: Fgsm) -> None:
 
 def test_inputs_that_are_no_images_have_no_gallery(fgsm: Fgsm) -> None:
     flat = fgsm.clean.reshape(len(fgsm.clean), -1)
-    assert make(fgsm, clean=flat, attacked=flat, rho=flat) is None
+    assert make(fgsm, clean=flat, attacked=flat, rho=flat, seen=flat) is None
     assert make(fgsm, clean=np.repeat(fgsm.clean, 2, axis=1)) is None
 
 

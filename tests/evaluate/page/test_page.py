@@ -119,6 +119,28 @@ def test_baselines_that_win_or_tie_say_so(full: Evaluation, full_page: str) -> N
             assert f"{attack.dsr.value:.1%}" in text
 
 
+def test_what_defences_detect_stands_beside_what_they_answer(full: Evaluation) -> None:
+    quick = replace(full.baselines[-1], name="the free tests alone", passes=1.0)
+    page = render_page(replace(full, baselines=(*full.baselines, quick)), None)
+    _, _, after = section(page, "baselines").partition("Detected at one pass, gray-box only")
+    one_pass, _, every = after.partition("All numbers, defence by attack")
+    # Here those of one pass that flag, there all that flag; JPEG flags nothing and takes no part.
+    flagging = [baseline.name for baseline in full.baselines if baseline.variant]
+    assert len(flagging) == 3
+    assert not any(name in one_pass for name in [*flagging, "JPEG 75"])
+    assert all(every.count(name) == 2 for name in flagging)
+    assert every.count("JPEG 75") == 1
+    shown = [quick.benign.flagged_correct, *(attack.detected for attack in quick.attacks)]
+    cells = []
+    for rate in shown:
+        assert rate is not None
+        low, high = rate.interval
+        cells.append(f"{rate.value:.1%} {100 * low:.1f} – {100 * high:.1f}%")
+    row = f"{quick.name} {' '.join(cells)}"
+    assert row in one_pass and row in every
+    assert "Detected at one pass" not in section(render_page(full, None), "baselines")
+
+
 def test_the_size_tables_tell_where_it_stops(full_page: str) -> None:
     text = section(full_page, "size")
     assert "PGD: helps up to ε = 16/255; no longer at ε = 25/255." in text
@@ -141,7 +163,7 @@ def test_the_gallery_shows_what_became_of_each_image(full_page: str) -> None:
     assert full_page.count("<img ") == 6 * 5
     assert text.count("not flagged") == 1
     assert "Rank by rank under PGD 8/255" in section(full_page, "influence")
-    assert "attacked image with ρ added and clipped to [0, 1], as the second pass sees it" in section(
+    assert "attacked image as the second pass sees it: through the file's view" in section(
         full_page, "influence"
     )
 

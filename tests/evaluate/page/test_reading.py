@@ -134,8 +134,11 @@ def test_the_findings_say_what_happened_whichever_way_it_went() -> None:
     )
     front, middle, tail = influence_findings(shift)
     assert front.startswith("front neurons: suppressed by the attack, mean influence +3.000 → +1.000; ")
-    assert front.endswith("ρ closed 50% of the gap (→ +2.000).")
+    assert front.endswith("the second look closed 50% of the gap (→ +2.000).")
     assert "left as they were" in middle
     (still, *_) = influence_findings(replace(shift, defended=three(1.002, 0.5, -4)))
-    assert "ρ did not move it (→ +1.002)" in still
-    assert "enhanced by the attack, mean influence −1.000 → −3.000; ρ widened the gap by 50%" in tail
+    assert "the second look did not move it (→ +1.002)" in still
+    assert (
+        "enhanced by the attack, mean influence −1.000 → −3.000; the second look widened the gap by 50%"
+        in tail
+    )

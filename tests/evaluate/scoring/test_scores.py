@@ -169,6 +169,19 @@ def test_a_baseline_is_compared_on_the_attacks_and_images_it_faced() -> None:
     (attack,) = score.attacks
     assert (attack.defended, attack.dsr) == (Rate(1, 3), Rate(1, 3))
     assert attack.against_file == PairedTest(only_first=1, only_second=0, p_value=1.0)
+    assert attack.detected is None
+
+
+def test_what_a_baseline_detects_counts_successes_alone() -> None:
+    benign = score_benign(BENIGN, TRUTH, second_pass=None)
+    detector = Defence(name="energy", description="", passes=1, answer=lambda images: UNDER_ATTACK)
+    one = Outcome.of(case(), truth=TRUTH, benign=BENIGN, answers=UNDER_ATTACK)
+    apart = case("FGSM 8/255", core=False)
+    all_flagged = answers([0, 0, 1, 1, 1], [0, 0, 1, 1, 1], flagged=[1, 1, 1, 1, 1])
+    withstood = Outcome.of(apart, truth=TRUTH, benign=BENIGN, answers=all_flagged)
+    score = score_baseline(detector, variant=False, benign=benign, file=[one], baseline=[one, withstood])
+    # Rows 0, 1 and 2 are fooled, 0 and 2 of them flagged; rows 3 and 4 are flagged too.
+    assert [attack.detected for attack in score.attacks] == [Rate(2, 3), None]
 
 
 def test_resamples_draw_every_image_alike() -> None:

@@ -26,14 +26,14 @@ class Panel:
 
     true_class: str
     attacked_class: str
-    perturbed_class: str
+    seen_class: str
     defended_class: str
     flagged: bool | None
     benign_uri: str
     attacked_uri: str
     difference_uri: str
     perturbation_uri: str
-    perturbed_uri: str
+    seen_uri: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,8 @@ def make_gallery(
     benign: Answers,
     answers: Answers,
     rho: Images,
-    perturbed_labels: Labels,
+    seen: Images,
+    seen_labels: Labels,
     class_names: Sequence[str],
     eps_pixel: float,
 ) -> Gallery | None:
@@ -81,7 +82,8 @@ def make_gallery(
         answers: the file's answers to `attacked`.
         rho: (n, *shape) float32, the row of the ρ bank that each attacked image meets in the second pass;
             drawn for every image, also for those that the gate let pass.
-        perturbed_labels: (n,) int64, the undefended network's answers to clip(attacked + ρ).
+        seen: (n, *shape) float32, the attacked images as the second pass sees them.
+        seen_labels: (n,) int64, the undefended network's answers to these.
         class_names: C names.
         eps_pixel: bound of |ρ|.
 
@@ -93,7 +95,7 @@ def make_gallery(
     """
     if clean.ndim != 4 or clean.shape[1] not in (1, 3):
         return None
-    _check_lengths(clean, attacked, rho, truth, perturbed_labels, benign.labels, answers.labels)
+    _check_lengths(clean, attacked, rho, seen, truth, seen_labels, benign.labels, answers.labels)
     rows = np.flatnonzero((benign.raw_labels == truth) & (answers.raw_labels != truth))
     scale = FREE_SCALE if epsilon is None else max(1, round(epsilon * 255))
     rho_scale = max(1, math.ceil(eps_pixel * 255 - 1e-6))
@@ -101,14 +103,14 @@ def make_gallery(
         Panel(
             true_class=class_names[truth[row]],
             attacked_class=class_names[answers.raw_labels[row]],
-            perturbed_class=class_names[perturbed_labels[row]],
+            seen_class=class_names[seen_labels[row]],
             defended_class=class_names[answers.labels[row]],
             flagged=None if answers.flagged is None else bool(answers.flagged[row]),
             benign_uri=png_uri(clean[row]),
             attacked_uri=png_uri(attacked[row]),
             difference_uri=signed_png_uri(attacked[row] - clean[row], scale=scale / 255),
             perturbation_uri=signed_png_uri(rho[row], scale=rho_scale / 255),
-            perturbed_uri=png_uri(attacked[row] + rho[row]),
+            seen_uri=png_uri(seen[row]),
         )
         for row in rows[:PANELS]
     )

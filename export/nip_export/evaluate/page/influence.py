@@ -46,7 +46,7 @@ def influence_groups(
         profile: benign mean influence per class, which orders the neurons.
         clean: (n, *shape) float32 in [0, 1], the turned images before the attack.
         attacked: (n, *shape) after it.
-        defended: (n, *shape) as the second pass sees them: clip(attacked + ρ).
+        defended: (n, *shape) as the second pass sees them.
         labels: (n,) int64 true classes.
 
     Raises:

@@ -198,11 +198,11 @@ def influence_findings(groups: InfluenceGroups) -> tuple[str, ...]:
         moved = "enhanced" if abs(after.value) > abs(before.value) else "suppressed"
         closed = 1 - abs(restored.value - before.value) / gap
         if abs(closed) < NOTICEABLE:
-            answer = "ρ did not move it"
+            answer = "the second look did not move it"
         elif closed > 0:
-            answer = f"ρ closed {closed:.0%} of the gap"
+            answer = f"the second look closed {closed:.0%} of the gap"
         else:
-            answer = f"ρ widened the gap by {-closed:.0%}"
+            answer = f"the second look widened the gap by {-closed:.0%}"
         lines.append(
             f"{name} neurons: {moved} by the attack, {values}; {answer} (→ {_signed(restored.value)})."
         )

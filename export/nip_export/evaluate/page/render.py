@@ -97,6 +97,7 @@ def render_page(evaluation: Evaluation, gallery: Gallery | None) -> str:
         bytes=_kilobytes,
     )
     shown = _shown_influence(evaluation, gallery)
+    flagging = _flagging(evaluation)
     return environment.get_template("report.html.j2").render(
         e=evaluation,
         head=headline(evaluation),
@@ -115,6 +116,8 @@ def render_page(evaluation: Evaluation, gallery: Gallery | None) -> str:
         ],
         baselines=_baselines(evaluation, variant=False),
         variants=_baselines(evaluation, variant=True),
+        flagging=flagging,
+        one_pass=[row for row in flagging if row.result.passes == 1],
         not_better=_not_better(evaluation),
         head_to_head=_head_to_head,
         compared=_compared(evaluation),
@@ -150,6 +153,16 @@ def _baselines(evaluation: Evaluation, *, variant: bool) -> tuple[BaselineRow, .
     cost = evaluation.benign.cost.value
     rows = [baseline for baseline in evaluation.baselines if baseline.variant is variant]
     return tuple(BaselineRow(baseline, verdict(baseline, file_cost=cost)) for baseline in rows)
+
+
+def _flagging(evaluation: Evaluation) -> list[BaselineRow]:
+    """Baselines, then variants, that flagged or could have flagged a success."""
+    return [
+        row
+        for variant in (False, True)
+        for row in _baselines(evaluation, variant=variant)
+        if any(attack.detected is not None for attack in row.result.attacks)
+    ]
 
 
 def _not_better(evaluation: Evaluation) -> tuple[str, ...]:

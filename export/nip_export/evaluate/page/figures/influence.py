@@ -56,7 +56,7 @@ def rank_figure(groups: InfluenceGroups) -> str:
         figure = Figure(figsize=(7.2, 3.2), layout="constrained")
         axes = figure.subplots()
         for curve, (name, _, colour) in zip(curves, _conditions(groups), strict=True):
-            # The attacked curve is wider: it shows from below where ρ changes nothing.
+            # The attacked curve is wider: it shows from below where the second look changes nothing.
             thickness = 3.0 if colour == VERMILION else 1.4
             axes.plot(np.arange(1, width + 1), curve, color=colour, lw=thickness, label=name)
         for start, stop in ((0.5, groups.top_k + 0.5), (width - groups.top_k + 0.5, width + 0.5)):
@@ -73,5 +73,5 @@ def _conditions(groups: InfluenceGroups) -> tuple[tuple[str, Groups, str], ...]:
     return (
         ("benign", groups.benign, BLUE),
         ("attacked", groups.attacked, VERMILION),
-        ("attacked + ρ", groups.defended, GREEN),
+        ("second look", groups.defended, GREEN),
     )
