@@ -17,6 +17,7 @@ from rich.console import Console
 
 from nip_export.evaluate import summary
 from nip_export.evaluate.attackers import planned_cases
+from nip_export.evaluate.baselines import VariantKind
 from nip_export.evaluate.paths import EvaluationPaths
 from nip_export.evaluate.report_json import load, schema_text
 from nip_export.evaluate.results import AttackResult, Check, NotMeasured
@@ -79,7 +80,7 @@ def test_every_threat_was_run_on_as_many_images_as_the_plan_allows(finished: Run
     assert counts[Threat.GRAY_BOX] == {"FGSM 8/255": TEST, "PGD 8/255": TEST, "C&W κ=0": 8}
     assert counts[Threat.TRANSFER] == {"transfer: FGSM 8/255": TEST, "transfer: PGD 8/255": TEST}
     assert set(counts[Threat.QUERY].values()) == {3}
-    assert len(counts[Threat.ADAPTIVE]) == 5
+    assert len(counts[Threat.ADAPTIVE]) == 6
     assert set(counts[Threat.ADAPTIVE].values()) == {4}
 
 
@@ -150,7 +151,7 @@ def test_baselines_face_the_gray_box_attacks_alone(finished: Run) -> None:
     baselines = finished.evaluation.baselines
     assert {baseline.name for baseline in baselines} >= {
         "JPEG quality 75",
-        "random pattern",
+        str(VariantKind.RANDOM_PATTERN),
         "noise odds, 1 sample",
     }
     # What takes longest is left out of a quick run, and named.
@@ -160,7 +161,7 @@ def test_baselines_face_the_gray_box_attacks_alone(finished: Run) -> None:
         assert {attack.name for attack in baseline.attacks} <= names, baseline.name
         assert baseline.benign.defended.n == TEST
     drawn = {curve.name for curve in finished.evaluation.trade_offs}
-    assert drawn >= {"this file", "random pattern", "early read-out alone"}
+    assert drawn >= {"this file", *map(str, (VariantKind.RANDOM_PATTERN, VariantKind.EARLY_ALONE))}
     (file,) = (curve for curve in finished.evaluation.trade_offs if curve.name == "this file")
     assert file.chosen is not None
     assert finished.evaluation.benign.flagged is not None

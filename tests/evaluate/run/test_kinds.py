@@ -95,7 +95,7 @@ def test_always_has_neither_flags_nor_a_gate(quick: Quick, tmp_path: Path) -> No
     assert evaluation.benign.flagged is None
     assert evaluation.benign.second_pass is None
     assert {result.detected for result in evaluation.attacks} == {None}
-    assert len(names(evaluation, Threat.ADAPTIVE)) == 5
+    assert len(names(evaluation, Threat.ADAPTIVE)) == 6
 
 
 @pytest.mark.usefixtures("no_timing")
@@ -118,7 +118,7 @@ def test_what_takes_no_images_names_what_needs_them(quick: Quick, kind: str, tmp
     evaluation = evaluated(kind_of(quick, kind), tmp_path)
     assert names(evaluation, Threat.GRAY_BOX) == ["FGSM 25/255", "PGD 25/255"]
     assert names(evaluation, Threat.QUERY) == ["HopSkipJump L2 1.5"]
-    assert len(names(evaluation, Threat.ADAPTIVE)) == 5
+    assert len(names(evaluation, Threat.ADAPTIVE)) == 6
     why = left_out(evaluation)
     assert "expected images (N, C, H, W)" in why["Square 8/255"]
     assert "needs images" in why["JPEG compression"]
