@@ -47,9 +47,9 @@ PLAN = EvaluationPlan(
 Labels = NDArray[np.int64]
 
 
-def budget_of(name: str) -> float:
+def budget_of(name: str, folder: Path = RESULTS) -> float:
     """The benign budget of a network's main file."""
-    (network,) = (network for network in read_networks() if network.name == name)
+    (network,) = (network for network in read_networks(folder) if network.name == name)
     return next(row.benign_budget for row in network.rows if row.limit == MAIN)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.robustness.precision import budget_of
 from benchmarks.robustness.precision_table import attacks, benign, main, read, section
+from benchmarks.robustness.results import FIRST_RELEASE
 from benchmarks.robustness.tables import share
 from nip_runtime.rates import Rate
 
@@ -14,7 +15,7 @@ def test_every_network_was_measured_in_every_precision_at_one_budget() -> None:
     assert [network.name for network in NETWORKS] == ["vgg-1", "resnet-1"]
     for network in NETWORKS:
         assert [row["precision"] for row in network.rows] == ["fp32", "fp16", "int8"]
-        assert network.benign_budget == budget_of(network.name)
+        assert network.benign_budget == budget_of(network.name, FIRST_RELEASE)
         assert not network.commit.endswith("-dirty")
         names = [[attack["name"] for attack in row["attacks"]] for row in network.rows]
         assert names[0] == names[1] == names[2]

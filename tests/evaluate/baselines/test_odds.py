@@ -47,10 +47,10 @@ def test_rows_do_not_depend_on_their_batch(stand: Stand, odds: OddsTest) -> None
 
 def test_threshold_keeps_the_budget_on_calibration_images(odds: OddsTest) -> None:
     for budget in (0.02, 0.05, 0.2):
-        flagged = (odds.held_out_score > odds.threshold(budget))[odds.correct]
+        flagged = (odds.held_out.score > odds.threshold(budget))[odds.held_out.correct]
         assert flagged.mean() <= budget
-        cost = odds.cost(budget)
-        assert cost.flag_rate.n == odds.correct.sum() and cost.flag_rate.value <= 1.3 * budget
+        cost = odds.held_out.cost(budget)
+        assert cost.flag_rate.n == odds.held_out.correct.sum() and cost.flag_rate.value <= 1.3 * budget
         assert cost.accuracy_defended.count >= cost.accuracy_raw.count - cost.flag_rate.count
     assert flagged.sum() > 0
 
