@@ -22,7 +22,7 @@ def image(left: float, right: float) -> Images:
 
 
 def softmax(*logits: float) -> np.typing.NDArray[np.float64]:
-    return np.exp(logits) / np.exp(logits).sum()
+    return np.asarray(np.exp(logits) / np.exp(logits).sum())
 
 
 def test_distance_and_labels_by_hand() -> None:

@@ -51,7 +51,7 @@ from nip_export.attach.trace import TappedNetwork
 from nip_export.bench import Bench
 from nip_export.capture import Tap
 from nip_export.capture.execution import record_execution
-from nip_export.capture.structure import trunk
+from nip_export.capture.structure import NORMS, trunk
 from nip_export.capture.taps import as_tap, spread
 from nip_export.evaluate.answers import GateView
 from nip_export.evaluate.baselines.afls_parts import (
@@ -187,7 +187,13 @@ def trunk_layers(bench: Bench) -> list[Tap]:
     """
     execution = record_execution(bench.network.model, bench.network.normalise(bench.example))
     features = next(call for call in execution.calls if call.name == bench.plan.features)
-    steps = [step for step in trunk(execution, features.index) if step.result != features.result]
+    # As where this package taps: what the features merely pool or normalise is recovered from them by itself.
+    light = isinstance(features.module, NORMS) or next(features.module.parameters(), None) is None
+    steps = [
+        step
+        for step in trunk(execution, features.index)
+        if step.result != features.result and not (light and step.result == features.source)
+    ]
     if len(steps) < 2:
         raise ExportError(
             f"AFLS-AED: expected at least two layers before the features, got {len(steps)}; leave it out"
