@@ -35,7 +35,7 @@ def test_distance_and_labels_by_hand() -> None:
 
 
 def test_labels_that_differ_are_flagged_whatever_the_distance() -> None:
-    answers = label_agreement(sides).answer(np.concatenate([image(0.26, 0.25), image(0.9, 0.9)]))
+    answers = label_agreement(sides, (1, 4, 4)).answer(np.concatenate([image(0.26, 0.25), image(0.9, 0.9)]))
     assert answers.flagged is not None and answers.flagged.tolist() == [True, False]
     assert answers.labels.tolist() == [1, 0] and answers.raw_labels.tolist() == [0, 0]
     assert answers.suspicion is not None and 0 < answers.suspicion[0] < 0.05
@@ -53,6 +53,6 @@ def test_the_budgeted_form_lets_small_disagreement_pass_and_answers_as_the_mirro
 
 def test_inputs_without_rows_and_columns_are_refused() -> None:
     with pytest.raises(ExportError, match="mirror needs inputs with rows and columns"):
-        label_agreement(sides).answer(np.zeros((2, 5), np.float32))
+        label_agreement(sides, (5,))
     with pytest.raises(ExportError, match="mirror needs inputs with rows and columns"):
         fit_agreement(sides, np.zeros((60, 1, 16), np.float32), np.zeros(60, np.int64))

@@ -1,6 +1,7 @@
 """What the defence is compared with: input transformations, other people's detectors, and itself with one
 part exchanged. Thresholds of all of them come from benign data alone."""
 
+from nip_export.evaluate.baselines.agreement import LABELS as LABEL_AGREEMENT
 from nip_export.evaluate.baselines.agreement import label_agreement
 from nip_export.evaluate.baselines.budgets import BUDGETS, BenignCost, budget_for_cost
 from nip_export.evaluate.baselines.detectors import detector_fits
@@ -13,6 +14,7 @@ from nip_export.evaluate.baselines.variants import Variant, VariantKind, variant
 
 __all__ = [
     "BUDGETS",
+    "LABEL_AGREEMENT",
     "BenignCost",
     "Detector",
     "Laboratory",

@@ -44,8 +44,17 @@ def mirror_view(forward: Forward, images: Images) -> GateView:
     return every_row(apart, raw.argmax(1).astype(np.int64), mirrored.argmax(1).astype(np.int64))
 
 
-def label_agreement(forward: Forward) -> Defence:
-    """The form without a threshold; its suspicion is the L1 distance."""
+def label_agreement(forward: Forward, shape: tuple[int, ...]) -> Defence:
+    """The form without a threshold; its suspicion is the L1 distance.
+
+    Args:
+        forward: the network.
+        shape: of one input.
+
+    Raises:
+        ExportError: the inputs have no rows and columns.
+    """
+    check_view(MIRROR, shape, BOUNDS)
 
     def answer(images: Images) -> Answers:
         seen = mirror_view(forward, images)
