@@ -10,15 +10,20 @@ import numpy as np
 
 from nip_export.evaluate.answers import Answers, Defence, GateView
 from nip_export.evaluate.baselines import (
+    LABEL_AGREEMENT,
+    Detector,
     Laboratory,
     OddsTest,
     VariantKind,
+    detector_fits,
     fit_odds,
+    label_agreement,
     logits_of,
     network_labels,
     odds_name,
     transform_defences,
 )
+from nip_export.evaluate.baselines.network import Logits
 from nip_export.evaluate.memory import Memory
 from nip_export.evaluate.results import NotMeasured
 from nip_export.evaluate.target import Target
@@ -87,11 +92,14 @@ class Contenders:
         missing = list(left_out)
         if self.laboratory is None:
             why = "the images that the file was made from were not given"
-            missing.append(NotMeasured("noise odds test, random pattern, shuffled profiles", why))
+            missing.append(NotMeasured("detectors, variants of the defence", why))
             return found, missing
         makers: list[tuple[str, Callable[[], Contender]]] = [
             (test.name, partial(self._odds_test, test, budget)) for test in self._odds(self.laboratory)
         ]
+        makers.append((LABEL_AGREEMENT, partial(self._label_agreement, shape)))
+        for name, fit in detector_fits(self._logits, self.laboratory.bench, progress=self.progress).items():
+            makers.append((name, partial(self._detector, name, fit, budget)))
         for kind in self.laboratory.kinds:
             if kind is not VariantKind.FILE:
                 makers.append((str(kind), partial(self._variant, self.laboratory, kind, budget)))
@@ -120,7 +128,17 @@ class Contenders:
             if odds_name(samples) not in self.without
         ]
 
-    def _odds_test(self, test: OddsTest, budget: float) -> Contender:
+    def _logits(self, images: Images) -> Logits:
+        """Of the undefended network, remembered: detectors ask about the same images in turn."""
+        return self.memory.recall("logits", images, lambda: logits_of(self.target.undefended)(images))
+
+    def _label_agreement(self, shape: tuple[int, ...]) -> Contender:
+        return Contender(defence=self._remembered(label_agreement(self._logits, shape)), variant=False)
+
+    def _detector(self, name: str, fit: Callable[[], Detector], budget: float) -> Contender:
+        return self._odds_test(self.memory.recall(f"{name}, fit", None, fit), budget)
+
+    def _odds_test(self, test: OddsTest | Detector, budget: float) -> Contender:
         made = test.defence(budget)
         return self._gated(
             made.name, made.description, made.passes, test.view, test.threshold(budget), variant=False
