@@ -54,7 +54,7 @@ class Yardstick:
 
 
 def read_networks(folder: Path = RESULTS) -> tuple[Network, ...]:
-    """All networks in the order of their kind and seed."""
+    """All networks, those of natural images first, in the order of their kind and seed."""
     found = []
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -68,7 +68,7 @@ def read_networks(folder: Path = RESULTS) -> tuple[Network, ...]:
                     content["network"], content["commit"], content["full"], content.get("brief", False), rows
                 )
             )
-    order = list(Kind)
+    order = sorted(Kind, key=lambda kind: not kind.is_cifar)  # natural images first
     return tuple(sorted(found, key=lambda network: (order.index(kind_of(network.name)), network.name)))
 
 
