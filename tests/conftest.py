@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 # Before torch is loaded: with several threads, sums come out in another order from one run to the next.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine draws inputs slowly: no test fails for that. Some environments have no hypothesis.
+with suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("unhurried", suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("unhurried")
 
 NETWORKS = ("vgg", "resnet", "preact", "mobilenet", "vit", "vit_builtin", "audio", "mlp")
 """Networks that several tests of one folder look at, as they stand in the tests' names."""
