@@ -1,6 +1,6 @@
 """Keeps the parts that a transfer brought, outside the checkout, until all are there.
 
-    python -m benchmarks.gpu.receive build/gpu-parts --stash /tmp/nip-gpu-parts
+    python -m benchmarks.gpu.receive build/gpu-parts --stash ../nip-gpu-parts
 
 For a machine to which files travel in pieces of at most 64 MiB, each of which may replace what the last one
 brought. Checks every part that came against manifest.json, which comes with each piece, and says which are
