@@ -1,4 +1,4 @@
-"""Writes the tables of the GPU run into README.md and benchmarks/README.md: no number is typed by hand.
+"""Writes the tables of the GPU run into docs/speed.md and benchmarks/README.md: no number is typed by hand.
 
 python -m benchmarks.gpu.table --take OUT    # keep a run's results first
 python -m benchmarks.gpu.table               # from the kept results
@@ -26,7 +26,7 @@ NOTHING: Final = "**CUDA: not yet measured on a GPU.**"
 
 
 def short(rows: Sequence[Row]) -> list[str]:
-    """The README's block: on what, what holds, how many targets are met."""
+    """The block of docs/speed.md: on what, what holds, how many targets are met."""
     setting = tables.setting_of(rows)
     if setting is None or not tables.on_gpu(rows):
         return [NOTHING, ""]
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         take(told.take)
     rows = read_all(RESULTS)
-    documents = {ROOT / "README.md": short(rows), ROOT / "benchmarks" / "README.md": full(rows)}
+    documents = {ROOT / "docs" / "speed.md": short(rows), ROOT / "benchmarks" / "README.md": full(rows)}
     return update(BLOCK, documents, check=told.check, source="benchmarks/results/gpu")
 
 

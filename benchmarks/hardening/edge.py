@@ -1,4 +1,4 @@
-"""The edge recipe of the README, run as it stands: what it installs, and how long a cold start takes.
+"""The recipe of docs/small-devices.md, run as it stands: what it installs, and how long a cold start takes.
 
     python -m benchmarks.hardening.edge [--model F.onnx] [--starts 15] [--save]
 
@@ -71,17 +71,17 @@ class Installed:
     python_ms: float
 
 
-def recipe(readme: str) -> tuple[str, ...]:
-    """The commands of the README's edge recipe, after the one that makes the virtual environment.
+def recipe(page: str) -> tuple[str, ...]:
+    """The commands of the recipe for small devices, after the one that makes the virtual environment.
 
     Raises:
         ValueError: it is not there.
     """
-    for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL):
+    for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL):
         first, *rest = block.strip().splitlines()
         if first.startswith("python3 -m venv edge") and any(_PLACE in line for line in rest):
             return tuple(rest)
-    raise ValueError("README.md: expected a block that starts with `python3 -m venv edge`")
+    raise ValueError("docs/small-devices.md: expected a block that starts with `python3 -m venv edge`")
 
 
 def measure(folder: Path, commands: Sequence[str], wheel: Path, model: Path, starts: int) -> Installed:
@@ -209,7 +209,7 @@ def main() -> int:
     )
     parser.add_argument("--save", action="store_true", help="write results/hardening/edge.json")
     args = parser.parse_args()
-    installs = _INSTALLS | {"by the recipe": recipe((ROOT / "README.md").read_text(encoding="utf-8"))}
+    installs = _INSTALLS | {"by the recipe": recipe((ROOT / "docs" / "small-devices.md").read_text(encoding="utf-8"))}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = args.model.resolve() if args.model else export_example(folder / "model.nip.onnx")

@@ -1,6 +1,6 @@
 """Writes the tables of what hardening counted, so that no number in them is typed by hand.
 
-python -m benchmarks.hardening.table            # into README.md and benchmarks/hardening/README.md
+python -m benchmarks.hardening.table            # into docs/hardening.md and benchmarks/hardening/README.md
 python -m benchmarks.hardening.table --check    # exit 1 if they differ from the committed results
 """
 
@@ -86,7 +86,7 @@ HEADLINES: Final = {
         "engine gated: batches",
     ),
 }
-"""What stands in the main README, by the beginning of its words."""
+"""What stands in docs/hardening.md, by the beginning of its words."""
 
 
 def number(count: Count) -> str:
@@ -108,7 +108,7 @@ def verdict(count: Count) -> str:
 
 
 def headlines(records: Sequence[Saved]) -> list[str]:
-    """The table of the main README: chosen counts, every missed promise, and how many promises were kept.
+    """The table of docs/hardening.md: chosen counts, every missed promise, and how many promises were kept.
 
     Raises:
         ValueError: a chosen count is not there.
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a table differs")
     check: bool = parser.parse_args(arguments).check
     records = read_all()
-    documents = {ROOT / "README.md": headlines(records), ALL: everything(records)}
+    documents = {ROOT / "docs" / "hardening.md": headlines(records), ALL: everything(records)}
     return update(BLOCK, documents, check=check, source="benchmarks/results/hardening")
 
 

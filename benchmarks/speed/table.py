@@ -1,6 +1,6 @@
 """Writes the tables and plots of the speed benchmark, so that no number in them is typed by hand.
 
-python -m benchmarks.speed.table            # into README.md and benchmarks/README.md; plots beside the results
+python -m benchmarks.speed.table            # into docs/speed.md and benchmarks/README.md; plots beside the results
 python -m benchmarks.speed.table --check    # exit 1 if the tables differ from the committed results
 """
 
@@ -25,7 +25,7 @@ SHORT_BATCH = 1
 
 
 def short(found: Sequence[NetworkResult], pictures: str) -> list[str]:
-    """The README's block: targets, costs, contenders."""
+    """The block of docs/speed.md: targets, costs, contenders."""
     if not found:
         return ["Not measured yet.", ""]
     auto, fused, gated = (
@@ -94,7 +94,7 @@ def measured_on(found: Sequence[NetworkResult]) -> str:
 def documents(found: Sequence[NetworkResult]) -> dict[Path, list[str]]:
     """The lines of each document, for documents that have the markers."""
     every = {
-        ROOT / "README.md": short(found, "benchmarks/results/speed"),
+        ROOT / "docs" / "speed.md": short(found, "../benchmarks/results/speed"),
         ROOT / "benchmarks" / "README.md": full(found, "results/speed", results.RESULTS),
     }
     return {path: lines for path, lines in every.items() if BLOCK.begin in path.read_text(encoding="utf-8")}

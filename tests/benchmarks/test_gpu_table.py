@@ -104,8 +104,8 @@ ROWS: tuple[Row, ...] = (
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "benchmarks").mkdir()
-    for name in ("README.md", "benchmarks/README.md"):
+    for name in ("docs/speed.md", "benchmarks/README.md"):
+        (tmp_path / name).parent.mkdir()
         shutil.copy(table.ROOT / name, tmp_path / name)
     monkeypatch.setattr(table, "ROOT", tmp_path)
     monkeypatch.setattr(table, "RESULTS", tmp_path / "results")
@@ -127,7 +127,7 @@ def test_rows_survive_writing_and_reading(tmp_path: Path) -> None:
 def test_without_results_it_says_not_yet_measured(root: Path) -> None:
     assert table.short(()) == ["**CUDA: not yet measured on a GPU.**", ""]
     assert table.main([]) == 0
-    assert "**CUDA: not yet measured on a GPU.**\n" in (root / "README.md").read_text(encoding="utf-8")
+    assert "**CUDA: not yet measured on a GPU.**\n" in (root / "docs" / "speed.md").read_text(encoding="utf-8")
 
 
 def test_a_runs_results_are_taken_and_written(root: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_runs_results_are_taken_and_written(root: Path) -> None:
     out.mkdir()
     Book(out, "answers").add(*ROWS)
     assert table.main(["--take", str(out)]) == 0
-    readme = (root / "README.md").read_text(encoding="utf-8")
+    readme = (root / "docs" / "speed.md").read_text(encoding="utf-8")
     assert "not yet measured on a GPU.**" not in readme
     assert "Ratios that keep their targets: 1 of 2." in readme
     assert (

@@ -271,14 +271,15 @@ def test_documents_are_written_and_checked(
     folder = tmp_path / "benchmarks" / "results" / "speed"
     results.write(made(), folder)
     profile.write(Name.MOBILENETV2, profiles(), folder)
-    for name in ("README.md", "benchmarks/README.md"):
+    (tmp_path / "docs").mkdir()
+    for name in ("docs/speed.md", "benchmarks/README.md"):
         (tmp_path / name).write_text(f"before\n{table.BLOCK.begin}{table.BLOCK.end}after\n", encoding="utf-8")
     monkeypatch.setattr(table, "ROOT", tmp_path)
     monkeypatch.setattr(results, "RESULTS", folder)
     assert table.main(["--check"]) == 1
-    assert "README.md, README.md: tables differ from benchmarks/results/speed" in capsys.readouterr().err
+    assert "speed.md, README.md: tables differ from benchmarks/results/speed" in capsys.readouterr().err
     assert table.main([]) == 0 and table.main(["--check"]) == 0
-    short, long = ((tmp_path / name).read_text("utf-8") for name in ("README.md", "benchmarks/README.md"))
+    short, long = ((tmp_path / name).read_text("utf-8") for name in ("docs/speed.md", "benchmarks/README.md"))
     assert short.startswith("before\n") and short.endswith("after\n")
     assert "3 of 4 by fused, 0 of 4 by gated" in short
     assert "benchmarks/results/speed/ratios.svg" in short and "commits 0123456789ab" in short

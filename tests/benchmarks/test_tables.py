@@ -20,15 +20,16 @@ def test_a_number_changed_by_hand_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "benchmarks").mkdir()
-    for name in ("README.md", "benchmarks/README.md"):
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs/results.md", "benchmarks/README.md"):
         shutil.copy(table.ROOT / name, tmp_path / name)
-    path = tmp_path / "README.md"
+    path = tmp_path / "docs" / "results.md"
     text = path.read_text(encoding="utf-8")
     start = text.index(table.BEGIN)
     path.write_text(text[:start] + text[start:].replace("0.0 (0.0–", "9.9 (0.0–", 1), encoding="utf-8")
     monkeypatch.setattr(table, "ROOT", tmp_path)
     assert table.main(["--check"]) == 1
-    assert "README.md: tables differ" in capsys.readouterr().err
+    assert "results.md: tables differ" in capsys.readouterr().err
     assert table.main([]) == 0 and table.main(["--check"]) == 0
 
 

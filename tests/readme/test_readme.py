@@ -1,4 +1,4 @@
-"""The README is run: its numbers come from the kept JSON, and its deployment examples work as they stand."""
+"""README and docs are run: numbers come from the kept JSON, examples work as they stand, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat
 
-from benchmarks.readme import table
+from benchmarks.demo_table import table
 from nip_export.demo.summary import summarise
 from tests.evaluate.page import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def examples(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+EXAMPLES = [example for text in (README, *PAGES.values()) for example in examples(text)]
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -28,20 +35,22 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_table_is_written_from_the_kept_numbers() -> None:
-    done = run("benchmarks/readme.py", "--check", cwd=ROOT)
+    done = run("benchmarks/demo_table.py", "--check", cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_number_changed_by_hand_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "benchmarks" / "results").mkdir(parents=True)
-    for name in ("benchmarks/readme.py", "benchmarks/results/demo.json"):
+    for name in ("benchmarks/demo_table.py", "benchmarks/results/demo.json"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    altered = re.sub(r"(\| PGD 8/255 \| \d+ \| )\d+\.\d", r"\g<1>99.9", README)
-    assert altered != README
-    (tmp_path / "README.md").write_text(altered, encoding="utf-8")
-    done = run("benchmarks/readme.py", "--check", cwd=tmp_path)
+    page = PAGES["results.md"]
+    altered = re.sub(r"(\| PGD 8/255 \| \d+ \| )\d+\.\d", r"\g<1>99.9", page)
+    assert altered != page
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "results.md").write_text(altered, encoding="utf-8")
+    done = run("benchmarks/demo_table.py", "--check", cwd=tmp_path)
     assert done.returncode == 1
-    assert "README.md differs" in done.stderr
+    assert "results.md differs" in done.stderr
 
 
 def test_the_worst_case_of_the_adaptive_attacks_heads_their_table() -> None:
@@ -55,6 +64,22 @@ def test_the_worst_case_of_the_adaptive_attacks_heads_their_table() -> None:
     # The summary of a demo with one adaptive attack per ε has no worst case.
     del summary["adaptive_worst"]
     assert table(summary).partition("(T4)")[2].splitlines()[4:] == rows[1:]
+
+
+def test_the_readme_is_read_in_one_sitting() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", *(f"docs/{name}" for name in PAGES)])
+def test_every_link_to_a_file_leads_somewhere(name: str) -> None:
+    path = ROOT / name
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", path.read_text(encoding="utf-8"))
+    missing = [target for target in targets if not (path.parent / target).exists()]
+    assert missing == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    assert [name for name in PAGES if f"docs/{name}" not in README] == []
 
 
 @pytest.mark.parametrize("marker", ["import onnxruntime\n", "import DefendedSession\n"])
@@ -108,7 +133,7 @@ def test_the_production_examples_run(tmp_path: Path) -> None:
     (tmp_path / "key.pem").chmod(0o600)
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "pub.pem").write_bytes(public)
-    signing = next(line for line in README.splitlines() if line.startswith("nip sign "))
+    signing = next(line for line in PAGES["production.md"].splitlines() if line.startswith("nip sign "))
     done = run("-m", "nip_runtime.cli.main", *signing.partition("#")[0].split()[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     refusing = next(text for text in EXAMPLES if 'on_bad_row="skip"' in text)

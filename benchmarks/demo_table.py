@@ -1,8 +1,8 @@
-"""Writes the README's demo table from a committed JSON file, so that no number in it is typed by hand.
+"""Writes the demo table of docs/results.md from a committed JSON file, so that no number in it is typed by hand.
 
-python benchmarks/readme.py --take nip-demo/summary.json    # keep a demo's summary, then write the table
-python benchmarks/readme.py                                 # write it from the kept summary
-python benchmarks/readme.py --check                         # exit 1 if the README differs from it
+python benchmarks/demo_table.py --take nip-demo/summary.json    # keep a demo's summary, then write the table
+python benchmarks/demo_table.py                                 # write it from the kept summary
+python benchmarks/demo_table.py --check                         # exit 1 if the page differs from it
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "demo.json"
-README = ROOT / "README.md"
-BEGIN, END = "<!-- demo table: written by benchmarks/readme.py -->\n", "<!-- end of demo table -->\n"
+PAGE = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- demo table: written by benchmarks/demo_table.py -->\n", "<!-- end of demo table -->\n"
 PACKAGES = ("numpy", "onnxruntime", "torch", "onnx-ir", "onnxscript", "foolbox")
 
 
@@ -42,7 +42,7 @@ def cell(value: float | None, interval: list[float] | None) -> str:
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The README's block: the gray-box table, the adaptive table, cost and machine."""
+    """The block: the gray-box table, the adaptive table, cost and machine."""
     benign = summary["benign"]
     lines = [
         "**Gray-box (T1): attackers know the weights, not the defence**",
@@ -80,12 +80,12 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rewritten(readme: str, block: str) -> str:
-    """The README with its block replaced."""
-    head, _, rest = readme.partition(BEGIN)
+def rewritten(page: str, block: str) -> str:
+    """The page with its block replaced."""
+    head, _, rest = page.partition(BEGIN)
     _, found, tail = rest.partition(END)
     if not found:
-        raise SystemExit(f"expected the lines {BEGIN.strip()!r} and {END.strip()!r} in {README.name}")
+        raise SystemExit(f"expected the lines {BEGIN.strip()!r} and {END.strip()!r} in {PAGE.name}")
     return f"{head}{BEGIN}{block}{END}{tail}"
 
 
@@ -95,21 +95,21 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--take", type=Path, metavar="SUMMARY.json", help="keep this demo's summary first")
-    parser.add_argument("--check", action="store_true", help="only say whether the README is in step")
+    parser.add_argument("--check", action="store_true", help="only say whether the page is in step")
     args = parser.parse_args(arguments)
     if args.take is not None:
         summary = json.loads(args.take.read_text(encoding="utf-8")) | {"machine": machine()}
         RESULT.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    readme = README.read_text(encoding="utf-8")
-    fresh = rewritten(readme, table(json.loads(RESULT.read_text(encoding="utf-8"))))
+    page = PAGE.read_text(encoding="utf-8")
+    fresh = rewritten(page, table(json.loads(RESULT.read_text(encoding="utf-8"))))
     if args.check:
-        if fresh != readme:
+        if fresh != page:
             print(
-                "README.md differs from benchmarks/results/demo.json: run python benchmarks/readme.py",
+                "docs/results.md differs from benchmarks/results/demo.json: run python benchmarks/demo_table.py",
                 file=sys.stderr,
             )
-        return int(fresh != readme)
-    README.write_text(fresh, encoding="utf-8")
+        return int(fresh != page)
+    PAGE.write_text(fresh, encoding="utf-8")
     return 0
 
 
