@@ -1,4 +1,4 @@
-"""Writes the demo table of docs/results.md from a committed JSON file, so that no number in it is typed by hand.
+"""Writes the demo table of docs/results.md from a committed JSON file: no number in it is typed by hand.
 
 python benchmarks/demo_table.py --take nip-demo/summary.json    # keep a demo's summary, then write the table
 python benchmarks/demo_table.py                                 # write it from the kept summary
@@ -105,7 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
     if args.check:
         if fresh != page:
             print(
-                "docs/results.md differs from benchmarks/results/demo.json: run python benchmarks/demo_table.py",
+                "docs/results.md differs from benchmarks/results/demo.json: "
+                "run python benchmarks/demo_table.py",
                 file=sys.stderr,
             )
         return int(fresh != page)

@@ -209,7 +209,8 @@ def main() -> int:
     )
     parser.add_argument("--save", action="store_true", help="write results/hardening/edge.json")
     args = parser.parse_args()
-    installs = _INSTALLS | {"by the recipe": recipe((ROOT / "docs" / "small-devices.md").read_text(encoding="utf-8"))}
+    page = (ROOT / "docs" / "small-devices.md").read_text(encoding="utf-8")
+    installs = _INSTALLS | {"by the recipe": recipe(page)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = args.model.resolve() if args.model else export_example(folder / "model.nip.onnx")

@@ -135,10 +135,11 @@ def front(networks: Sequence[Network]) -> list[str]:
     rows = []
     for group, members in grouped(networks):
         costs = [network.main.benign.cost.value for network in members]
-        seen = [
-            mean([result.detected.value for result in network.main.attacks if result.core and result.detected])
+        found = [
+            [result.detected.value for result in network.main.attacks if result.core and result.detected]
             for network in members
         ]
+        seen = [mean(shares) for shares in found]
         repaired = [network.main.mean_dsr.value for network in members if network.main.mean_dsr]
         left = [
             case.defended
@@ -151,11 +152,12 @@ def front(networks: Sequence[Network]) -> list[str]:
                 f"{100 * mean(costs):.1f} points ({100 * max(costs):.1f})",
                 f"{100 * mean(seen):.0f} ({100 * min(seen):.0f})",
                 f"{100 * mean(repaired):.0f} ({100 * min(repaired):.0f})",
-                f"{sum(rate.count for rate in left)} of {sum(rate.n for rate in left)} images at {255 * group.sizes[0]:g}/255",
+                f"{sum(rate.count for rate in left)} of {sum(rate.n for rate in left)} images "
+                f"at {255 * group.sizes[0]:g}/255",
             ]
         )
-    head = ["networks", "benign accuracy given up", "detected", "answered rightly again (DSR)", "T4 leaves right"]
-    return table(head, rows)
+    head = ["networks", "benign accuracy given up", "detected", "answered rightly again (DSR)"]
+    return table([*head, "T4 leaves right"], rows)
 
 
 def curves(networks: Sequence[Network]) -> list[str]:

@@ -127,7 +127,8 @@ def test_rows_survive_writing_and_reading(tmp_path: Path) -> None:
 def test_without_results_it_says_not_yet_measured(root: Path) -> None:
     assert table.short(()) == ["**CUDA: not yet measured on a GPU.**", ""]
     assert table.main([]) == 0
-    assert "**CUDA: not yet measured on a GPU.**\n" in (root / "docs" / "speed.md").read_text(encoding="utf-8")
+    page = (root / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert "**CUDA: not yet measured on a GPU.**\n" in page
 
 
 def test_a_runs_results_are_taken_and_written(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""README and docs are run: numbers come from the kept JSON, examples work as they stand, links lead somewhere."""
+"""README and docs are run: numbers come from kept JSON, examples work as they stand, links lead somewhere."""
 
 from __future__ import annotations
 
