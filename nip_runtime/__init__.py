@@ -11,6 +11,7 @@ Importing this package is cheap: numpy and onnxruntime come in when the first of
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from nip_runtime.result import Prediction, Reason, RefusedRow
     from nip_runtime.session import DefendedSession
     from nip_runtime.stream import Answer
+
+# From 1.29 on onnxruntime writes a device id into the user's cache and looks up hosts. It reads this when it
+# is first imported, which is later than here. Who wants telemetry sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import nip_runtime  # noqa: F401 (before onnxruntime, whose telemetry it switches off)
+
 if TYPE_CHECKING:
     from nip_export.config import ExportConfig
     from nip_export.pipeline import export_defended

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 from nip_runtime import __version__
 from nip_runtime.cli.commands import Loader, find_commands
-from nip_runtime.cli.printable import printable
+from nip_runtime.cli.printable import degrade, printable
 from nip_runtime.dependencies import missing
 from nip_runtime.errors import InputError, NipError
 
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SystemExit(0), as argparse does.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    degrade(sys.stdout, sys.stderr)  # a pipe of Windows or a plain POSIX locale lacks letters such as ε
     is_traced = any(flag in arguments for flag in ("--traceback", "-v", "--verbose"))
     try:
         code = _run(arguments)
