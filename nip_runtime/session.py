@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from nip_runtime import providers
 from nip_runtime.arguments import check_whole
-from nip_runtime.artifact import opened
+from nip_runtime.artifact import IN_MEMORY, InMemory, opened
 from nip_runtime.engine.answers import Answers, EngineKind
 from nip_runtime.engine.choose import Opened, open_engine
 from nip_runtime.engine.cut import Sliceable
@@ -48,7 +49,8 @@ class DefendedSession:
     threads at once; a pickled one opens its file again where it is unpickled.
 
     Args:
-        path: the ``.onnx`` file.
+        path: the ``.onnx`` file, or its bytes (of a resource, a bucket), which the session
+            then keeps, to pickle.
         device: "auto" (CUDA if it really works, else CPU; logged at INFO), "cpu", "cuda", "cuda:1",
             "tensorrt", or an execution provider by onnxruntime's name.
         engine: "fused" (the whole graph in one onnxruntime session), "gated" (the backbone in memory once,
@@ -62,6 +64,7 @@ class DefendedSession:
             how many a memory ceiling allows.
         require_signature: path of a P-256 public key (PEM). The file's bytes are then verified against the
             bundle beside it, ``<file>.sig``, before they are parsed; see :mod:`nip_runtime.signing`.
+        signature: that bundle's path or bytes, if it is elsewhere, or ``path`` is bytes.
         observer: told of every ``predict``; see :mod:`nip_runtime.observe`. Its failures are logged, and lose
             no answer.
 
@@ -71,13 +74,14 @@ class DefendedSession:
             earlier version wrote the file.
         DeviceError: if the device can't be had; says what is missing.
         DependencyError: if onnxruntime is missing, or for signatures the extra "sign".
-        InputError: if ``engine`` is unknown, ``threads`` or ``max_batch`` no positive whole number,
-            ``require_signature`` no public key, or ``observer`` none.
+        InputError: if ``path`` is neither path nor bytes, ``engine`` is unknown, ``threads`` or ``max_batch``
+            no positive whole number, ``require_signature`` no public key, or ``observer`` none; if bytes are
+            to be verified and ``signature`` is missing, or there is one and no key to verify it by.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | InMemory,
         *,
         device: str = "auto",
         engine: str = EngineKind.AUTO,
@@ -85,8 +89,10 @@ class DefendedSession:
         settings: SessionSettings | None = None,
         max_batch: int = 256,
         require_signature: str | Path | None = None,
+        signature: str | Path | InMemory | None = None,
         observer: Observer | None = None,
     ) -> None:
+        source = _source(path)
         check_whole("max_batch", max_batch)
         if engine not in tuple(EngineKind):
             raise InputError.mismatch(
@@ -95,7 +101,14 @@ class DefendedSession:
         settings = SessionSettings(threads=threads) if settings is None else settings
         self._observer = None if observer is None else _guarded(observer)
         key = None if require_signature is None else Path(require_signature).absolute()
-        with opened(path, require_signature=key) as (artifact, content):
+        if signature is not None and key is None:
+            raise InputError.mismatch(
+                expected="require_signature beside signature",
+                got="no public key",
+                fix="name the signer's, or leave signature out",
+            )
+        bundle = None if signature is None else _absolute(_source(signature))
+        with opened(source, require_signature=key, signature=bundle) as (artifact, content):
             resolved = providers.resolve(device, settings=settings)
             runner = _runner(resolved, settings)
             try:
@@ -106,29 +119,30 @@ class DefendedSession:
                     device=resolved,
                     settings=settings,
                     runner=runner,
-                    open_again=partial(opened, Path(path).absolute(), require_signature=key),
+                    open_again=partial(opened, _absolute(source), require_signature=key, signature=bundle),
                 )
             except NipError:
                 raise
             except Exception as error:  # onnxruntime's errors share no base class of their own
                 raise ArtifactError.mismatch(
-                    expected=f"a model that onnxruntime can run at {path}",
+                    expected=f"a model that onnxruntime can run at {artifact.path}",
                     got=" ".join(str(error).split()),
                     fix="upgrade onnxruntime, or export the model again",
                 ) from error
         trim()
-        self._path = artifact.path.absolute()
+        again = _absolute(source)
+        self._path = again if isinstance(again, Path) else None
         self._manifest = artifact.manifest
         self._device = resolved
         self._runner: Runner[Any] = runner
-        self._reopen = (str(self._path), device, engine, settings, max_batch, key, observer)
+        self._reopen = (again, device, engine, settings, max_batch, key, bundle, observer)
         self._max_batch = max_batch
-        _log.info("opened %s on %s, policy %s", path, resolved, self._manifest.policy)
+        _log.info("opened %s on %s, policy %s", artifact.path, resolved, self._manifest.policy)
         _log.info("engine %s: %s", self.engine, self._opened.why)
 
     @property
-    def path(self) -> Path:
-        """Absolute path of the file."""
+    def path(self) -> Path | None:
+        """Absolute path of the file; None if it was given as its bytes."""
         return self._path
 
     @property
@@ -327,25 +341,48 @@ class DefendedSession:
         return _open, self._reopen
 
     def __repr__(self) -> str:
-        return f"DefendedSession({str(self._path)!r}, device={self.device!r})"
+        return f"DefendedSession({str(self._path or IN_MEMORY)!r}, device={self.device!r})"
+
+
+def _source(given: object) -> Path | bytes:
+    """A file's path, or its bytes.
+
+    Raises:
+        InputError: neither.
+    """
+    if isinstance(given, str | PathLike):
+        return Path(given)
+    if isinstance(given, InMemory):
+        return bytes(given)  # nobody else can change these
+    raise InputError.mismatch(
+        expected="the path of a file, or its bytes",
+        got=type(given).__name__,
+        fix="pass a str, a Path or bytes; read a stream first",
+    )
+
+
+def _absolute(source: Path | bytes) -> Path | bytes:
+    return source.absolute() if isinstance(source, Path) else source
 
 
 def _open(
-    path: str,
+    source: Path | bytes,
     device: str,
     engine: str,
     settings: SessionSettings,
     max_batch: int,
     require_signature: Path | None,
+    signature: Path | bytes | None,
     observer: Observer | None,
 ) -> DefendedSession:
     return DefendedSession(
-        path,
+        source,
         device=device,
         engine=engine,
         settings=settings,
         max_batch=max_batch,
         require_signature=require_signature,
+        signature=signature,
         observer=observer,
     )
 

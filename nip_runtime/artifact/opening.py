@@ -20,19 +20,23 @@ from nip_runtime.artifact.structure import check_structure
 from nip_runtime.container import Container, parse_container
 from nip_runtime.container.wholefile import read_whole
 from nip_runtime.container.wire import Buffer
-from nip_runtime.errors import ArtifactError
+from nip_runtime.errors import ArtifactError, InputError
 from nip_runtime.manifest import Manifest, read_manifest
 from nip_runtime.names import MANIFEST_KEY
 from nip_runtime.profile import LIMITS, Limits
 
 _log = logging.getLogger(__name__)
 
+InMemory = bytes | bytearray | memoryview
+"""A file's bytes, from a resource, a bucket or a decrypted file."""
+IN_MEMORY: Final = Path("<bytes>")
+"""What errors call a file that was given as its bytes."""
 _PLAIN: Final = "make one with `nip export`, or run this one in onnxruntime directly"
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A defended file that agrees with its manifest."""
+    """A defended file that agrees with its manifest; without a path if it was given as its bytes."""
 
     path: Path
     container: Container
@@ -52,29 +56,57 @@ def read_artifact(path: str | Path, *, limits: Limits = LIMITS) -> Artifact:
 
 @contextmanager
 def opened(
-    path: str | Path, *, require_signature: str | Path | None = None, limits: Limits = LIMITS
+    source: str | Path | InMemory,
+    *,
+    require_signature: str | Path | None = None,
+    signature: str | Path | InMemory | None = None,
+    limits: Limits = LIMITS,
 ) -> Iterator[tuple[Artifact, Buffer]]:
-    """The defended file at ``path``, checked, and its bytes: what was checked is run.
+    """A defended file, checked, and its bytes: what was checked is run.
 
     Args:
-        path: the file.
+        source: the file's path, or its bytes.
         require_signature: PEM file of a public key; the file must carry a signature by its owner, which is
             checked before anything else in it is looked at.
+        signature: path or bytes of the bundle that holds it; by default it lies beside the file.
         limits: on sizes and counts.
 
     Raises:
         ArtifactError: as :func:`read_artifact`; or if the signature is missing or wrong.
+        InputError: a signature is required of bytes, and none is given.
         DependencyError: if a signature is required and the extra ``sign`` is missing.
     """
-    path = Path(path)
-    content = read_whole(path, limits.file_bytes)
+    if isinstance(source, InMemory):
+        path, content = IN_MEMORY, _own(source, limits.file_bytes)
+    else:
+        path = Path(source)
+        content = read_whole(path, limits.file_bytes)
     if require_signature is not None:
         from nip_runtime.signing import check_signature
 
-        check_signature(content, origin=path, public_key=Path(require_signature))
+        if path is IN_MEMORY and signature is None:
+            raise InputError.mismatch(
+                expected="the signature of a file that is given as its bytes",
+                got="none",
+                fix="pass it as signature: the path of the bundle, or its bytes",
+            )
+        bundle = bytes(signature) if isinstance(signature, InMemory) else signature
+        check_signature(content, origin=path, public_key=Path(require_signature), bundle=bundle)
     artifact = check_content(content, path, limits=limits)
     _log.debug("%s agrees with its manifest", path)
     yield artifact, content
+
+
+def _own(content: InMemory, most_bytes: int) -> bytes:
+    """Bytes that nobody else can change: ``bytes`` as they are, a copy of anything else."""
+    size = memoryview(content).nbytes
+    if size > most_bytes:
+        raise ArtifactError.mismatch(
+            expected=f"a file of at most {most_bytes} bytes",
+            got=f"{size} bytes",
+            fix="check which file this is",
+        )
+    return bytes(content)
 
 
 def check_content(content: Buffer, path: Path, *, limits: Limits = LIMITS) -> Artifact:

@@ -46,7 +46,7 @@ def bundle_path(path: Path) -> Path:
 
 
 def check_signature(
-    content: Buffer, *, origin: Path, public_key: str | Path, bundle: Path | None = None
+    content: Buffer, *, origin: Path, public_key: str | Path, bundle: str | Path | Buffer | None = None
 ) -> Signature:
     """Verify that the owner of ``public_key`` signed ``content``. Nothing in ``content`` is parsed.
 
@@ -56,7 +56,7 @@ def check_signature(
         content: the bytes of the model file; verified are these, not what the file holds later.
         origin: the file's path, for errors and for the default of ``bundle``.
         public_key: path of a P-256 public key (PEM).
-        bundle: path of the bundle; by default ``bundle_path(origin)``.
+        bundle: path of the bundle, or its bytes; by default ``bundle_path(origin)``.
 
     Raises:
         ArtifactError: if the bundle is missing, damaged or of another kind, another key signed, or other
@@ -65,12 +65,15 @@ def check_signature(
         DependencyError: if the extra "sign" is not installed.
     """
     key = read_public_key(public_key)
-    bundle = bundle_path(origin) if bundle is None else bundle
-    packed = read_bundle(bundle, of=origin)
+    if bundle is None or isinstance(bundle, str | Path):
+        place = bundle_path(origin) if bundle is None else Path(bundle)
+        packed, where = read_bundle(place, of=origin), f"signature {place}"
+    else:
+        packed, where = bytes(bundle), "the signature given"
     try:
         signature = verify(content, packed, key)
     except ArtifactError as error:
-        raise ArtifactError(f"{origin}, signature {bundle}: {error}") from error
+        raise ArtifactError(f"{origin}, {where}: {error}") from error
     _log.info("%s (%s) is signed by the key %s", origin, signature.digest, signature.fingerprint)
     return signature
 

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import io
 import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nip_runtime import InputError, Policy, Prediction, Reason
+from nip_runtime import ArtifactError, InputError, Policy, Prediction, Reason
 from nip_runtime.session import DefendedSession
 from tests.runtime.toy import CLASSES, Expected, oracle, pixels, random_images, vector_model, write_toy
 
@@ -185,6 +187,38 @@ def test_a_pickled_session_reopens(any_path: Path, tmp_path: Path, monkeypatch: 
             assert_same(copy.predict(images), session.predict(images))
             assert (copy.path, copy.device, copy.manifest) == (session.path, "cpu", session.manifest)
             assert copy._max_batch == 5
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_file_opens_from_its_bytes(any_path: Path, kind: Callable[[bytes], Any]) -> None:
+    content = any_path.read_bytes()
+    given = kind(content)
+    with (
+        DefendedSession(given, device="cpu", threads=1) as session,
+        DefendedSession(any_path, device="cpu", threads=1) as filed,
+    ):
+        if isinstance(given, bytearray):
+            given[:] = bytes(len(given))  # what the caller does with it later is no matter
+        images = pixels(session, 5)
+        assert session.path is None
+        assert "<bytes>" in repr(session)
+        assert_same(session.predict(images), filed.predict(images))
+        with pickle.loads(pickle.dumps(session)) as copy:
+            assert_same(copy.predict(images), filed.predict(images))
+
+
+def test_damaged_bytes_are_refused_as_a_damaged_file_is(toy_path: Path) -> None:
+    content = bytearray(toy_path.read_bytes())
+    content[len(content) // 2] ^= 1
+    for broken in (bytes(content), bytes(content[:100]), b""):
+        with pytest.raises(ArtifactError, match="<bytes>"):
+            DefendedSession(broken, device="cpu")
+
+
+@pytest.mark.parametrize("given", [None, 3, ["model.onnx"], io.BytesIO(b"")])
+def test_what_is_neither_path_nor_bytes_is_refused(given: object) -> None:
+    with pytest.raises(InputError, match="expected the path of a file, or its bytes, got "):
+        DefendedSession(given)  # type: ignore[arg-type]
 
 
 def test_a_closed_session_says_so(toy_path: Path) -> None:

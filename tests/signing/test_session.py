@@ -39,6 +39,26 @@ def test_a_signed_file_runs(signed: Signed) -> None:
         assert (session.predict(golden["images"]).labels == golden["labels"]).all()
 
 
+def test_bytes_are_verified_by_a_signature_given_with_them(signed: Signed, tmp_path: Path) -> None:
+    golden = np.load(GOLDEN.with_suffix(".npz"))
+    content, public = signed.path.read_bytes(), signed.owner.public
+    for bundle in (signed.bundle, str(signed.bundle), signed.bundle.read_bytes()):
+        with DefendedSession(
+            content, device="cpu", threads=1, require_signature=public, signature=bundle
+        ) as session:
+            assert (session.predict(golden["images"]).labels == golden["labels"]).all()
+            with pickle.loads(pickle.dumps(session)) as copy:
+                assert (copy.predict(golden["images"]).labels == golden["labels"]).all()
+    elsewhere = shutil.move(signed.bundle, tmp_path / "kept-elsewhere.sig")
+    DefendedSession(signed.path, device="cpu", require_signature=public, signature=elsewhere).close()
+    with pytest.raises(ArtifactError, match="the file was changed"):
+        DefendedSession(content + b"\0", device="cpu", require_signature=public, signature=elsewhere)
+    with pytest.raises(InputError, match="expected the signature of a file that is given as its bytes"):
+        DefendedSession(content, device="cpu", require_signature=public)
+    with pytest.raises(InputError, match="expected require_signature beside signature"):
+        DefendedSession(content, device="cpu", signature=elsewhere)
+
+
 def test_what_is_not_signed_does_not(signed: Signed, stranger: Owner) -> None:
     assert "expected a signature by the key" in refusal(signed, stranger.public)
     signed.bundle.unlink()

@@ -159,6 +159,7 @@ def test_a_predictor_that_answers_another_number_of_rows_is_caught(
 def test_a_closed_session_is_the_first_items_error(
     images: NDArray[np.uint8], session: DefendedSession
 ) -> None:
+    assert session.path is not None
     with DefendedSession(session.path, device="cpu", threads=1) as closed:
         pass
     with pytest.raises(InputError, match=r"^item 0: expected an open session"):

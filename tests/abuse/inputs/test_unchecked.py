@@ -27,6 +27,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[DefendedSession]:
 def test_bad_rows_of_a_tensor_cost_the_others_nothing(
     session: DefendedSession, engine: str, value: float
 ) -> None:
+    assert session.path is not None
     with DefendedSession(session.path, device="cpu", engine=engine, threads=1) as asked:
         images = plain_floats(session.manifest.input, 7)
         good = asked.predict_tensor(images)
