@@ -20,13 +20,18 @@ from benchmarks.gpu.results import (
 )
 from benchmarks.gpu.verdicts import ratio_verdict, rival_verdict
 from benchmarks.markdown import table
-from benchmarks.speed.targets import RATIO_LIMITS, State, Verdict
+from benchmarks.speed.targets import RATIO_LIMITS, SCREEN_RATE, State, Verdict
 
 NONE: Final = "–"
 NOT_YET: Final = "not yet measured"
 WAYS: Final = ("fused", "gated", "graphed")
 WAYS_SHORT: Final = "fused · gated · captured graph"
-LABELS: Final = {State.CALM: "no row", State.FEW: "5 %", State.ALL: "every row"}
+LABELS: Final = {
+    State.BENIGN: f"{SCREEN_RATE:.0%} (ordinary traffic)",
+    State.CALM: "no row",
+    State.FEW: "5 %",
+    State.ALL: "every row",
+}
 Rows = Sequence[Row]
 
 
@@ -103,7 +108,7 @@ def _p50(rows: Sequence[Timed], batch: int) -> str:
 def _ways(rows: Sequence[Timed], state: State, batch: int) -> str:
     found = {row.way: row for row in rows if (row.state, row.batch) == (state, batch)}
     if not found:
-        return NONE if state is State.FEW and batch == 1 else NOT_YET
+        return NOT_YET if state.timed_at(batch) else NONE
     return " · ".join(_ratio(found[way]) if way in found else NOT_YET for way in WAYS)
 
 
@@ -118,7 +123,7 @@ def limits() -> str:
     text = "; ".join(
         f"{LABELS[state]}: " + ", ".join(f"{limit:g} at batch {batch}" for batch, limit in by_batch.items())
         for state, by_batch in RATIO_LIMITS.items()
-        if state in LABELS
+        if state in LABELS and by_batch
     )
     return f"Targets, of the host's rows: {text}; 'every row' is per pass."
 

@@ -85,6 +85,11 @@ class SpeedFiles:
         return self.reports[policy].spec
 
     @property
+    def screen_rate(self) -> float:
+        """Share of the guarded file's benign calibration images that took its second pass, in [0, 1]."""
+        return self.reports[Policy.GUARDED].manifest.calibration.pass2_rate.value
+
+    @property
     def tapped(self) -> TappedNetwork:
         """The backbone in torch with its normalisation and taps."""
         return self.reports[Policy.GUARDED].network

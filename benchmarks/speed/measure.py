@@ -130,10 +130,12 @@ def table(
         calm = files.pool.batch(batch, 0)
         cases[PLAIN] = partial(plain_run(plain), calm)
         keys: list[tuple[State, EngineKind]] = []
+        screened: dict[State, int] = {}
         for state in State:
-            if state is State.FEW and batch == 1:
+            if not state.timed_at(batch):
                 continue
-            images = calm if state is State.ALWAYS else files.pool.batch(batch, state.second_pass_rows(batch))
+            screened[state] = state.second_pass_rows(batch, files.screen_rate)
+            images = calm if state is State.ALWAYS else files.pool.batch(batch, screened[state])
             policy = Policy.ALWAYS if state is State.ALWAYS else Policy.GUARDED
             for engine in ENGINES:
                 cases[f"{state} {engine}"] = partial(sessions[policy, engine].predict, images)
@@ -152,7 +154,7 @@ def table(
                 threads=threads,
                 state=state,
                 engine=engine,
-                second_pass_rows=state.second_pass_rows(batch),
+                second_pass_rows=screened[state],
                 ratio=ratio(times[f"{state} {engine}"], times[PLAIN]),
                 latency=latency(times[f"{state} {engine}"]),
             )

@@ -17,6 +17,7 @@ from benchmarks.speed.targets import BATCHES, RATIO_LIMITS, State
 from nip_runtime.engine.answers import EngineKind
 
 COLOURS: Final = {
+    State.BENIGN: "#805ad5",
     State.ALWAYS: "#4c4c4c",
     State.CALM: "#1b7f5c",
     State.FEW: "#2b6cb0",
@@ -69,6 +70,8 @@ def _panel(axis: Any, result: NetworkResult) -> None:
     for state in State:
         for engine in ENGINES:
             cells = [cell for b in BATCHES if (cell := result.cell(state, b, engine)) is not None]
+            if not cells:  # results from before this state was measured
+                continue
             medians = [cell.ratio.median for cell in cells]
             highest = max(highest, *medians)
             axis.errorbar(
@@ -113,7 +116,7 @@ def contenders(results: Sequence[NetworkResult], pyplot: Any) -> Any:
 
 def _bars(axis: Any, result: NetworkResult, *, batch: int) -> None:
     entries: list[tuple[str, float, str]] = []
-    for state in (State.CALM, State.ALL, State.ALWAYS):
+    for state in (State.BENIGN, State.CALM, State.ALL, State.ALWAYS):
         cell = result.cell(state, batch, EngineKind.GATED)
         if cell is not None:
             entries.append((f"file {LABELS[state].replace('`', '')}", cell.ratio.median, "#1b7f5c"))

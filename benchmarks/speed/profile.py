@@ -225,9 +225,9 @@ def profile_network(files: SpeedFiles, batch: int) -> tuple[Profile, ...]:
 
     found = [profile("plain", batch, 0, plain, frozenset())]
     for state in State:
-        rows = state.second_pass_rows(batch)
-        if state is State.FEW and batch == 1:
+        if not state.timed_at(batch):
             continue
+        rows = state.second_pass_rows(batch, files.screen_rate)
         policy = Policy.ALWAYS if state is State.ALWAYS else Policy.GUARDED
         images = files.pool.batch(batch, 0 if state is State.ALWAYS else rows)
         outputs = frozenset([files.reports[policy].manifest.output.name])

@@ -130,7 +130,8 @@ class Choice:
 @dataclass(frozen=True, kw_only=True)
 class NetworkResult:
     """Everything measured of one network in one run. ``auto`` tells which engine a session takes by itself
-    for the file of each policy, and why."""
+    for the file of each policy, and why; ``screen_rate`` the share of its benign images that the ``guarded``
+    file screens, None where that state was not measured yet."""
 
     network: Name
     parameters: int
@@ -147,6 +148,7 @@ class NetworkResult:
     bank_share: Spread | None
     auto: dict[Policy, Choice]
     rivals: tuple[Rival, ...]
+    screen_rate: float | None = None
 
     def cell(self, state: State, batch: int, engine: EngineKind, *, threads: int = 1) -> Cell | None:
         """The measurement of one combination, None where there is none."""
@@ -195,6 +197,7 @@ def _result(raw: dict[str, Any]) -> NetworkResult:
             for policy, choice in raw["auto"].items()
         },
         rivals=tuple(_rival(rival) for rival in raw["rivals"]),
+        screen_rate=raw.get("screen_rate"),
     )
 
 

@@ -70,7 +70,10 @@ def measure(
     }
     found: list[Rival] = []
     for batch in BATCHES:
-        images = {state: files.pool.batch(batch, state.second_pass_rows(batch)) for state in FILE_STATES}
+        images = {
+            state: files.pool.batch(batch, state.second_pass_rows(batch, files.screen_rate))
+            for state in FILE_STATES
+        }
         cases: dict[str, Callable[[], object]] = {PLAIN: partial(plain_run(session), images[State.CALM])}
         for state in FILE_STATES:
             policy = Policy.ALWAYS if state is State.ALWAYS else Policy.GUARDED

@@ -106,6 +106,7 @@ def measure_network(
             bank_share=measure.bank_share(files, effort, progress) if network.large else None,
             auto=opening.auto(files),
             rivals=rivals.measure(files, effort, kinds_of(network, quick=quick), progress),
+            screen_rate=files.screen_rate,
         )
         stage = progress(f"{network.title}, profiler", len(effort.profiled_batches))
         profiles: list[profile.Profile] = []

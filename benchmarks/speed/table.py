@@ -40,7 +40,7 @@ def short(found: Sequence[NetworkResult], pictures: str) -> list[str]:
         "**What else it costs**; where there are two numbers, engines fused · gated",
         "",
         *tables.costs(found),
-        "**Against what one would pick instead**: how many times faster the defended file is, `guarded` with no row flagged · with every row in both passes; where a row says `always`, that file. One thread, engine auto",
+        "**Against what one would pick instead**: how many times faster the defended file is, `guarded` with no row in pass 2 · with every row in both passes; where a row says `always`, that file. One thread, engine auto",
         "",
         *tables.rivals(found, SHORT_BATCH),
         measured_on(found),

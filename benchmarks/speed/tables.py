@@ -19,6 +19,7 @@ from nip_runtime.engine.answers import EngineKind
 from nip_runtime.manifest import Policy
 
 NONE: Final = "–"
+NOT_YET: Final = "not measured yet"
 AIMS: Final = {
     Kind.EAGER_TWIN: targets.TWIN_AIM,
     Kind.ANTI_ADVERSARY: targets.GRADIENT_AIM,
@@ -84,6 +85,9 @@ def ratios(results: Results) -> list[str]:
     head = ["one CPU thread; fused · gated", *(f"batch {batch}" for batch in targets.BATCHES)]
     rows = []
     for state in State:
+        if state is State.BENIGN:
+            rows += _benign_rows(results)
+            continue
         limits = [RATIO_LIMITS[state].get(batch) for batch in targets.BATCHES]
         rows.append([f"**{state.label}**, target", *(f"≤ {limit:g}" if limit else NONE for limit in limits)])
         rows += [
@@ -91,6 +95,37 @@ def ratios(results: Results) -> list[str]:
             for result in results
         ]
     return table(head, rows)
+
+
+def _benign_rows(results: Results) -> list[list[str]]:
+    """Ordinary traffic, without a target; one line if none of the networks was measured in it."""
+    head = [f"**{State.BENIGN.label}**", *([NONE] * len(targets.BATCHES))]
+    if not any(cell.state is State.BENIGN for result in results for cell in result.cells):
+        return [[head[0], *([NOT_YET] * len(targets.BATCHES))]]
+    return [head, *(_benign_row(result) for result in results)]
+
+
+def _benign_row(result: NetworkResult) -> list[str]:
+    title = NETWORKS[result.network].title
+    if result.screen_rate is None:
+        return [title, *([NOT_YET] * len(targets.BATCHES))]
+    cells = []
+    for batch in targets.BATCHES:
+        found = [_benign_ratio(result, batch, engine, result.screen_rate) for engine in ENGINES]
+        shown = [NONE if ratio is None else f"{ratio:.2f}" for ratio in found]
+        cells.append(NONE if set(shown) == {NONE} else " · ".join(shown))
+    return [f"{title}, {result.screen_rate:.0%} of rows in pass 2", *cells]
+
+
+def _benign_ratio(result: NetworkResult, batch: int, engine: EngineKind, rate: float) -> float | None:
+    """Measured; at batch 1 the mean of a row with a second pass and one without, in that proportion."""
+    if State.BENIGN.timed_at(batch):
+        cell = result.cell(State.BENIGN, batch, engine)
+        return None if cell is None else cell.ratio.median
+    once, twice = result.cell(State.CALM, batch, engine), result.cell(State.ALL, batch, engine)
+    if once is None or twice is None:
+        return None
+    return (1 - rate) * once.ratio.median + rate * twice.ratio.median
 
 
 def _pair(result: NetworkResult, state: State, batch: int) -> str:
@@ -140,10 +175,11 @@ def ratios_with_intervals(result: NetworkResult) -> list[str]:
 
 
 LABELS: Final = {
+    State.BENIGN: "`guarded`, ordinary traffic",
     State.ALWAYS: "`always`",
-    State.CALM: "`guarded`, none flagged",
+    State.CALM: "`guarded`, none in pass 2",
     State.FEW: "`guarded`, 5 %",
-    State.ALL: "`guarded`, all flagged",
+    State.ALL: "`guarded`, all in pass 2",
 }
 
 
@@ -239,7 +275,7 @@ def _bank_share_cell(result: NetworkResult) -> str:
 
 
 def rivals(results: Results, batch: int) -> list[str]:
-    """How many times faster the file is: when no row is flagged · when every row takes both passes."""
+    """How many times faster the file is: with no row in pass 2 · with every row in both passes."""
     head = [f"batch {batch}: file faster by", "aim", *(NETWORKS[result.network].title for result in results)]
     keys = list(dict.fromkeys((r.kind, r.policy) for result in results for r in result.rivals))
     rows = []

@@ -30,7 +30,8 @@ class BenchPlan:
     Args:
         path: the defended file.
         batches: rows per run, each at least 1.
-        shares: of the rows that take the second pass, each in [0, 1]. Files without a screen have none.
+        shares: of the rows that take the second pass, each in [0, 1]; None: 0, the file's own rate on benign
+            images, and 1. In files without a screen all rows take it.
         device: "auto", "cpu", "cuda" or "cuda:1".
         engine: which engines.
         against: a plain ONNX file of the same backbone; None cuts one out of the file.
@@ -47,7 +48,7 @@ class BenchPlan:
 
     path: Path
     batches: tuple[int, ...] = (1, 16, 64)
-    shares: tuple[float, ...] = (0.0, 0.05, 1.0)
+    shares: tuple[float, ...] | None = None
     device: str = "auto"
     engine: EngineChoice = EngineChoice.AUTO
     against: Path | None = None
@@ -60,11 +61,13 @@ class BenchPlan:
 
     def __post_init__(self) -> None:
         for field, numbers in (("batches", self.batches), ("shares", self.shares)):
+            if numbers is None:
+                continue
             if not numbers or len(set(numbers)) != len(numbers):
                 raise ValueError(f"{field}: expected different numbers, at least one, got {_shown(numbers)}")
         if not all(1 <= batch <= _MOST_ROWS for batch in self.batches):
             raise ValueError(f"batches: expected 1 to {_MOST_ROWS} rows, got {_shown(self.batches)}")
-        if not all(0 <= share <= 1 for share in self.shares):
+        if self.shares is not None and not all(0 <= share <= 1 for share in self.shares):
             raise ValueError(f"shares: expected shares from 0 to 1, got {_shown(self.shares)}")
         for name, count, least in (
             ("rounds", self.rounds, 1),

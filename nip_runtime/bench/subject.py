@@ -101,10 +101,13 @@ class Subject:
         """Whether a screen picks the rows of the second pass."""
         return self.mixture.threshold is not None
 
-    def second_pass_rows(self, batch: int, shares: tuple[float, ...]) -> list[int]:
-        """The different numbers of rows that the shares stand for; all rows where there is no screen."""
+    def second_pass_rows(self, batch: int, shares: tuple[float, ...] | None) -> list[int]:
+        """The different numbers of rows that the shares stand for, by default none, those of benign traffic,
+        and all; all rows where there is no screen."""
         if not self.has_screen:
             return [batch]
+        if shares is None:
+            shares = (0.0, self.artifact.manifest.calibration.pass2_rate.value, 1.0)
         return sorted({rows_of(share, batch) for share in shares})
 
     def run_plain(self, inputs: Inputs) -> Callable[[], Any]:

@@ -61,7 +61,7 @@ def time_all(
 
 
 def lanes_of(
-    subject: Subject, engines: Mapping[Contender, Engine[Any]], batch: int, shares: tuple[float, ...]
+    subject: Subject, engines: Mapping[Contender, Engine[Any]], batch: int, shares: tuple[float, ...] | None
 ) -> list[Lane]:
     """The plain model, then every engine with every number of rows in the second pass."""
     rows = subject.second_pass_rows(batch, shares)

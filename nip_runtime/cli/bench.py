@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n"
         "  nip bench model.nip.onnx\n"
-        "  nip bench model.nip.onnx --batch 1,32 --flagged 0,0.1 --engine both\n"
+        "  nip bench model.nip.onnx --batch 1,32 --second-pass 0,0.4 --engine both\n"
         "  nip bench model.nip.onnx --against backbone.onnx --json bench.json\n"
         "  nip bench model.nip.onnx --json - | jq '.timed[].ratio.median'\n\n"
         "Other work on the machine widens the intervals; --threads 1 is steadiest.\n"
@@ -66,13 +66,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="rows per run (default 1,16,64)",
     )
     parser.add_argument(
-        "--flagged",
+        "--second-pass",
         metavar="S,…",
         type=_shares,
-        default=(0.0, 0.05, 1.0),
-        help="shares of the rows that take the second pass (default 0,0.05,1); a file without a screen"
-        " sends all rows there",
+        default=None,
+        help="shares of the rows that take the second pass (default: none, as many as of the file's benign"
+        " images, all); a file without a screen sends all rows there",
     )
+    # Its name in 0.1.0: what the gate flags is another, smaller share.
+    parser.add_argument("--flagged", dest="second_pass", type=_shares, help=argparse.SUPPRESS)
     parser.add_argument(
         "--engine",
         choices=[str(choice) for choice in EngineChoice],
@@ -158,7 +160,7 @@ def _plan(args: argparse.Namespace) -> BenchPlan:
         return BenchPlan(
             path=Path(args.model),
             batches=args.batch,
-            shares=args.flagged,
+            shares=args.second_pass,
             device=args.device,
             engine=EngineChoice(args.engine),
             against=args.against,

@@ -65,9 +65,10 @@ def _one_line(error: Exception) -> str:
 
 
 def _run(arguments: list[str]) -> int:
-    loaders = find_commands()
     named = next((argument for argument in arguments if not argument.startswith("-")), None)
     # Only the help and a wrong name need every command; the others must not pay for importing them.
+    only_version = named is None and "--version" in arguments
+    loaders = {} if only_version else find_commands()
     parser = _parser({named: loaders[named]} if named is not None and named in loaders else loaders)
     args = parser.parse_args(arguments)
     if args.command is None:

@@ -67,9 +67,9 @@ def open_engine(
 ) -> Opened[T]:
     """Open a defended file.
 
-    AUTO takes the gated engine: benign batches then cost one pass, and the weights stand in memory once. It
-    takes the fused one where the file is of an earlier form that can't be cut, and on the CPU where a pass,
-    measured, is so quick that the calls between host and onnxruntime would cost more.
+    AUTO takes the gated engine: a row that the screen leaves alone then costs one pass, and the weights stand
+    in memory once. It takes the fused one where the file is of an earlier form that can't be cut, and on the
+    CPU where a pass, measured, is so quick that the calls between host and onnxruntime would cost more.
 
     Args:
         kind: the engine.

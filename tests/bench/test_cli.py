@@ -37,7 +37,7 @@ def cells(line: str) -> list[str]:
 @pytest.mark.parametrize("policy", ["guarded", "detect"])
 def test_a_file_with_a_screen_is_timed_by_share(policy: str, capsys: Capture) -> None:
     path = GOLDENS / f"{policy}.onnx"
-    found = measure(capsys, path, "--openings", "0", "--engine", "both", "--flagged", "0,0.5,1")
+    found = measure(capsys, path, "--openings", "0", "--engine", "both", "--second-pass", "0,0.5,1")
     assert [(one.contender, one.batch, one.second_pass_rows) for one in found.timed] == [
         (Contender.PLAIN, 1, 0),
         *((Contender.FUSED, 1, rows) for rows in (0, 1)),
@@ -111,7 +111,7 @@ def test_the_plain_model_and_the_inputs_can_be_the_users(
         (["--batch", "1,x"], "expected whole numbers such as 1,16,64, got '1,x'"),
         (["--batch", "0"], "batches: expected 1 to 65536 rows, got 0"),
         (["--batch", "2,2"], "batches: expected different numbers, at least one, got 2, 2"),
-        (["--flagged", "5%"], "expected shares such as 0,0.05,1, got '5%'"),
+        (["--second-pass", "5%"], "expected shares such as 0,0.05,1, got '5%'"),
         (["--flagged", "1.5"], "shares: expected shares from 0 to 1, got 1.5"),
         (["--flagged", "nan"], "shares: expected shares from 0 to 1, got nan"),
         (["--rounds", "0"], "rounds: expected at least 1, got 0"),
@@ -155,7 +155,8 @@ def test_the_help_teaches(capsys: Capture) -> None:
         main(["bench", "--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for word in ("second pass", "x per pass", "examples:", "--against PLAIN.onnx", "--flagged", "exit code"):
+    assert "--flagged" not in text
+    for word in ("x per pass", "examples:", "--against PLAIN.onnx", "--second-pass", "exit code"):
         assert word in text
     assert max(map(len, text.splitlines())) <= 100
 

@@ -78,6 +78,12 @@ def test_shares_that_stand_for_the_same_rows_are_timed_once(guarded: Path, plain
     assert subject.second_pass_rows(16, (1, 0.05, 0)) == [0, 1, 16]
 
 
+def test_by_default_as_many_rows_as_of_benign_images_are_timed_too(guarded: Path, plain_path: Path) -> None:
+    subject = prepare(BenchPlan(path=guarded, device="cpu", threads=1), plain_path)
+    benign = subject.artifact.manifest.calibration.pass2_rate.value
+    assert subject.second_pass_rows(64, None) == [0, round(64 * benign), 64]
+
+
 def _look(disagreement: list[float]) -> Look:
     values = np.array(disagreement, np.float32)
     return Look(values.reshape(-1, 1), np.zeros((len(values), 2), np.float32), values)

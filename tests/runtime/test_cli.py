@@ -305,6 +305,19 @@ def test_help_teaches_with_an_example(command: str, capsys: Capture) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_the_version_is_told_without_looking_for_commands(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> dict[str, object]:
+        raise AssertionError("commands were looked for")
+
+    monkeypatch.setattr("nip_runtime.cli.main.find_commands", refuse)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"nip-runtime {__version__}\n"
+
+
 def test_version_and_bare_call(capsys: Capture) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])

@@ -13,7 +13,7 @@ from benchmarks.gpu.step import task
 from benchmarks.gpu.verdicts import missed
 from benchmarks.gpu.ways import PLAIN, Way
 from benchmarks.speed.profile import Profile, Provider, Section, profile
-from benchmarks.speed.targets import State
+from benchmarks.speed.targets import SCREEN_RATE, State
 from nip_runtime.artifact import read_artifact
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.engine.fused import FusedEngine
@@ -71,7 +71,7 @@ def look(
     kinds = {PLAIN: plain, Way.FUSED: fused, Way.GATED: gated}
     wanted: list[tuple[str, State | None]] = [(PLAIN, None), *((row.way, row.state) for row in rows)]
     for way, state in wanted:
-        taken = 0 if state is None else state.second_pass_rows(batch)
+        taken = 0 if state is None else state.second_pass_rows(batch, SCREEN_RATE)
         variant = way if state is None else f"{way} {state}"
         outputs = frozenset([] if state is None else [manifest.output.name])
         make_run = partial(kinds[way], pool.batch(batch, taken))

@@ -13,7 +13,7 @@ from benchmarks.gpu.plan import Step
 from benchmarks.gpu.results import Book, Held, Missing, Timed
 from benchmarks.gpu.step import Task, task
 from benchmarks.gpu.ways import PLAIN, Way, on_device, open_plain, open_way, wait, ways_on
-from benchmarks.speed.targets import State
+from benchmarks.speed.targets import SCREEN_RATE, State
 from nip_runtime.bench.rounds import latency, ratio
 from nip_runtime.bench.shares import Mixture
 from nip_runtime.memory import resident_bytes
@@ -22,7 +22,7 @@ from nip_runtime.providers import Device
 from nip_runtime.runners import DeviceRunner, from_dlpack
 from nip_runtime.session import DefendedSession
 
-STATES: Final = (State.CALM, State.FEW, State.ALL)
+STATES: Final = (State.BENIGN, State.CALM, State.FEW, State.ALL)
 HOST, DEVICE = "host", "device"
 
 
@@ -124,15 +124,15 @@ def _run_plain(session: Any, feed: str, images: Floats) -> object:
 def cases_of(
     told: Task, opened: Opened, pool: Mixture, batch: int, source: str
 ) -> dict[str, Callable[[], object]]:
-    """What answers a batch, by way and state; batches of one row have no 5 %."""
+    """What answers a batch, by way and state; one row is no share of a batch."""
     cases: dict[str, Callable[[], object]] = {}
     calm = pool.batch(batch, 0)
     cases[PLAIN] = plain_case(told, opened, calm, source)
     for way, session in opened.defended.items():
         for state in STATES:
-            if state is State.FEW and batch == 1:
+            if not state.timed_at(batch):
                 continue
-            images = pool.batch(batch, state.second_pass_rows(batch))
+            images = pool.batch(batch, state.second_pass_rows(batch, SCREEN_RATE))
             if source == HOST:
                 cases[f"{way} {state}"] = partial(session.predict, images)
             else:

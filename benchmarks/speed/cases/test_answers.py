@@ -55,13 +55,13 @@ def test_defended(
     benchmark: BenchmarkFixture, files: SpeedFiles, engine: EngineKind, state: State, batch: int
 ) -> None:
     policy = Policy.ALWAYS if state is State.ALWAYS else Policy.GUARDED
-    images = files.pool.batch(batch, state.second_pass_rows(batch))
+    images = files.pool.batch(batch, state.second_pass_rows(batch, files.screen_rate))
     with open_defended(files.path(policy), engine, threads=1) as session:
         found = timed(benchmark, session.predict, images)
     wanted = expected(files, policy, images)
     assert_close(found.raw_logits, wanted.raw)
     assert_close(found.logits, wanted.decision.logits)
-    assert int(wanted.reading.screened.sum()) == state.second_pass_rows(batch)
+    assert int(wanted.reading.screened.sum()) == state.second_pass_rows(batch, files.screen_rate)
 
 
 @pytest.mark.parametrize("kind", list(Kind), ids=str)
