@@ -63,9 +63,11 @@ class GatePass(ir.passes.InPlacePass):
             editor.op("Softmax", [logits], {"axis": 1})
             for logits in (editor.taken(names.RAW_LOGITS), editor.value(names.SECOND_LOGITS))
         )
-        # Not Abs and ReduceSum: what onnxruntime's sum rounds to hangs on where in the batch a row stands.
         moved = editor.op("Sub", [after, before])
-        change = editor.op("ReduceL1", [moved], {"axes": [1], "keepdims": 1})
+        # Squares of roots, not plain sizes: what onnxruntime's ReduceSum rounds to hangs on where in the batch
+        # a row stands, and OpenVINO sums ReduceL1 over all rows (openvinotoolkit/openvino issue 38238).
+        root = editor.op("Sqrt", [editor.op("Abs", [moved])])
+        change = editor.op("ReduceSumSquare", [root], {"axes": [1], "keepdims": 1})
         change = editor.op("Max", [change, editor.constant("least_change", LEAST_CHANGE)])
         return editor.standardise(
             change, self.spec.gate.change_scale, editor.taken(names.PREDICTED), label="change"
