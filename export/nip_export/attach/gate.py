@@ -64,8 +64,8 @@ class GatePass(ir.passes.InPlacePass):
             for logits in (editor.taken(names.RAW_LOGITS), editor.value(names.SECOND_LOGITS))
         )
         moved = editor.op("Sub", [after, before])
-        # Squares of roots, not plain sizes: what onnxruntime's ReduceSum rounds to hangs on where in the batch
-        # a row stands, and OpenVINO sums ReduceL1 over all rows (openvinotoolkit/openvino issue 38238).
+        # Squares of roots, not plain sizes: what onnxruntime's ReduceSum rounds to hangs on where in the
+        # batch a row stands, and OpenVINO sums ReduceL1 over all rows (openvinotoolkit/openvino issue 38238).
         root = editor.op("Sqrt", [editor.op("Abs", [moved])])
         change = editor.op("ReduceSumSquare", [root], {"axes": [1], "keepdims": 1})
         change = editor.op("Max", [change, editor.constant("least_change", LEAST_CHANGE)])
