@@ -1,11 +1,12 @@
 # demo   install what the demo needs, then attack and defend the embedded example (report in ./nip-demo)
 # test   lint, types and the whole test suite
+# docs   build the documentation into ./site; links are checked, warnings are errors
 # lint   ruff alone          types  mypy alone          clean  remove everything that make made
 #
 # Every target makes .venv by itself. PYTHON=/path/to/python chooses the interpreter (3.11 or later).
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint types clean
+.PHONY: demo test docs lint types clean
 .DEFAULT_GOAL := test
 
 VENV := .venv
@@ -23,6 +24,9 @@ demo: $(VENV)/.installed-demo
 test: lint types
 	$(BIN)/python -m pytest -n 2
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m docs.site.build
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,7 +35,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) dist build nip-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist build site nip-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
@@ -43,6 +47,12 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing nip-runtime and the development tools into $(VENV) (some minutes) ..."
 	$(INSTALL) -e ".[cpu,vision,export,eval,sign,serve,scale,dev]"
 	@touch $@ $(VENV)/.installed-demo
+
+# Without PyTorch: references and help texts import nothing heavy.
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing nip-runtime and what builds the documentation into $(VENV) ..."
+	$(INSTALL) -e ".[docs]"
+	@touch $@
 
 # The candidates are run, not only looked up: a version manager's shim can exist and still refuse to start.
 # Some distributions split ensurepip from Python; then the venv borrows the outer pip.

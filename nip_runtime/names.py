@@ -17,7 +17,7 @@ SUSPICION: Final = "nip_suspicion"
 """(N,) float32 in [0, 1]: share of benign calibration images that are less suspicious."""
 
 FLAGGED: Final = "nip_flagged"
-"""(N,) bool: the gate holds the row for attacked."""
+"""(N,) bool: the gate takes the row for attacked."""
 
 CANDIDATE: Final = "nip_candidate"
 """(N,) int64: class hypothesis of the early read-outs."""

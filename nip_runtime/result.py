@@ -45,7 +45,7 @@ class Prediction:
     """Answers for N inputs and C classes, row by row.
 
     A refused row keeps its place: labels and candidate −1, logits and suspicion NaN, flagged True, so that
-    whoever looks at the flag alone does not trust it.
+    code that looks at the flag alone does not trust it.
 
     Attributes:
         labels: (N,) int64, argmax of ``logits``.
@@ -53,7 +53,7 @@ class Prediction:
         raw_labels: (N,) int64, argmax of ``raw_logits``.
         raw_logits: (N, C) float32, what the undefended model says.
         suspicion: (N,) float32 in [0, 1], share of benign calibration images that are less suspicious.
-        flagged: (N,) bool, the gate holds the row for attacked.
+        flagged: (N,) bool, the gate takes the row for attacked.
         candidate: (N,) int64, class hypothesis of the early read-outs.
         reason: N reasons.
         refused: rows without an answer, ascending; empty unless ``on_bad_row="skip"`` was asked for.

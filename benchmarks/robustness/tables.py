@@ -344,7 +344,7 @@ def elastic(network: Network) -> list[str]:
 
 
 def benign(networks: Sequence[Network]) -> list[str]:
-    """The dial: asked for and measured on fresh benign images."""
+    """Benign budgets: asked for, and measured on fresh benign images."""
     rows = []
     for network in networks:
         for row in network.rows:

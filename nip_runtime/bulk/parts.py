@@ -9,7 +9,7 @@ label    int64, null      the defended answer
 label_name string, null   its name, where the model has names
 raw_label int64, null     what the undefended model says
 suspicion float32, null   share of benign calibration images that look less suspicious
-flagged  bool             whether the gate holds the row for attacked; true for a row with an error
+flagged  bool             whether the gate takes the row for attacked; true for a row with an error
 candidate int64, null     class that the early layers suggest
 reason   string           passed, corrected, confirmed, detected, or refused (see ``error``)
 error    string, null     why the row has no answer; then all that may be null is null

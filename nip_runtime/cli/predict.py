@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "  label      the defended answer\n"
         "  raw        what the undefended model says\n"
         "  suspicion  share of benign images that look less suspicious\n"
-        "  flagged    whether the gate holds the input for attacked\n"
+        "  flagged    whether the gate takes the input for attacked\n"
         "  candidate  the class that the early layers suggest\n"
         "  reason     passed (not flagged), corrected (label changed), confirmed\n"
         "             (flagged, label kept) or detected (flagged, policy detect)"

@@ -74,7 +74,7 @@ class Answer(Generic[Item]):
 
     @property
     def flagged(self) -> bool:
-        """Whether the gate holds the item for attacked."""
+        """Whether the gate takes the item for attacked."""
         return bool(self._answered.flagged[self._row])
 
     @property

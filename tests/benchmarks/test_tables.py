@@ -21,7 +21,7 @@ def test_a_number_changed_by_hand_is_noticed(
 ) -> None:
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "docs").mkdir()
-    for name in ("README.md", "docs/results.md", "benchmarks/README.md"):
+    for name in ("README.md", "docs/results.md", "docs/settings.md", "benchmarks/README.md"):
         shutil.copy(table.ROOT / name, tmp_path / name)
     path = tmp_path / "docs" / "results.md"
     text = path.read_text(encoding="utf-8")

@@ -70,7 +70,10 @@ def test_the_readme_is_read_in_one_sitting() -> None:
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", *(f"docs/{name}" for name in PAGES)])
+DOCUMENTS = ["README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md", *(f"docs/{n}" for n in PAGES)]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_link_to_a_file_leads_somewhere(name: str) -> None:
     path = ROOT / name
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", path.read_text(encoding="utf-8"))
@@ -78,8 +81,10 @@ def test_every_link_to_a_file_leads_somewhere(name: str) -> None:
     assert missing == []
 
 
-def test_every_page_is_linked_from_the_readme() -> None:
-    assert [name for name in PAGES if f"docs/{name}" not in README] == []
+def test_every_page_is_linked_from_the_contents() -> None:
+    assert "docs/README.md" in README
+    contents = PAGES["README.md"]
+    assert [name for name in PAGES if name != "README.md" and f"({name})" not in contents] == []
 
 
 @pytest.mark.parametrize("marker", ["import onnxruntime\n", "import DefendedSession\n"])
