@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from nip_export.attach.opset import LowerOpsetPass
 from nip_export.attach.tidy import TidyPass
 from nip_export.attach.trace import BATCH, TappedNetwork, channel_constant, check_example, trace
-from nip_export.capture.hooks import evaluation_mode, resolve_layers
+from nip_export.capture.hooks import evaluation_mode
+from nip_export.capture.points import resolve_points
 from nip_runtime.errors import ExportError
 from nip_runtime.profile import OPERATORS
 
@@ -190,7 +191,7 @@ def export_backbone(
     """
     example = check_example(example)
     if taps:
-        resolve_layers(model, taps)
+        resolve_points(model, taps)
     network = TappedNetwork(
         model,
         taps,

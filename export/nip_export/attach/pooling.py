@@ -27,6 +27,9 @@ def pool(
         # Not ReduceMean: in onnxruntime what it rounds to hangs on whether the batch is a single row.
         channels_first = editor.op("Transpose", [activation], {"perm": [0, 2, 1]})
         return editor.op("Flatten", [editor.op("GlobalAveragePool", [channels_first])], {"axis": 1})
+    if kind is TapKind.MAP2D_LAST:
+        activation = editor.op("Transpose", [activation], {"perm": [0, 3, 1, 2]})
+        shape = (shape[2], *shape[:2])
     channels, lengths = shape[0], shape[1:]
     if all(length % cells == 0 for length in lengths):
         kernel = [length // cells for length in lengths]

@@ -149,4 +149,4 @@ def _curve(found: Mapping[str, NDArray[np.generic]], label: str) -> Curve:
 
 
 def _cells_per_axis(cells: int, kind: TapKind) -> int:
-    return round(cells**0.5) if kind is TapKind.MAP2D else cells
+    return round(cells**0.5) if kind in (TapKind.MAP2D, TapKind.MAP2D_LAST) else cells

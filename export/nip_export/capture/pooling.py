@@ -17,6 +17,8 @@ class TapKind(StrEnum):
 
     MAP2D = "map2d"
     """Feature maps (N, C, H, W)."""
+    MAP2D_LAST = "map2d_last"
+    """Feature maps with their channels last (N, H, W, C)."""
     MAP1D = "map1d"
     """Feature sequences (N, C, T) of one-dimensional convolutions."""
     TOKENS = "tokens"
@@ -25,7 +27,7 @@ class TapKind(StrEnum):
     """Vectors (N, D)."""
 
 
-RANK = {TapKind.MAP2D: 4, TapKind.MAP1D: 3, TapKind.TOKENS: 3, TapKind.VECTOR: 2}
+RANK = {TapKind.MAP2D: 4, TapKind.MAP2D_LAST: 4, TapKind.MAP1D: 3, TapKind.TOKENS: 3, TapKind.VECTOR: 2}
 
 
 def cell_bounds(length: int, cells: int) -> tuple[tuple[int, int], ...]:
@@ -47,6 +49,8 @@ def pooled_width(kind: TapKind, shape: tuple[int, ...], *, cells: int) -> int:
     match kind:
         case TapKind.MAP2D:
             return shape[0] * cells * cells
+        case TapKind.MAP2D_LAST:
+            return shape[2] * cells * cells
         case TapKind.MAP1D:
             return shape[0] * cells
         case TapKind.TOKENS:
@@ -65,7 +69,7 @@ def pool_activation(activation: Tensor, *, kind: TapKind, cells: int = 1) -> Ten
     """Average an activation over a grid, differentiably.
 
     Args:
-        activation: (N, C, H, W), (N, C, T), (N, T, D) or (N, D) according to `kind`.
+        activation: (N, C, H, W), (N, H, W, C), (N, C, T), (N, T, D) or (N, D) according to `kind`.
         kind: how to read the axes.
         cells: grid cells per spatial axis of a map; tokens and vectors do not use it.
 
@@ -82,6 +86,8 @@ def pool_activation(activation: Tensor, *, kind: TapKind, cells: int = 1) -> Ten
             rows, columns = (cell_bounds(length, cells) for length in activation.shape[2:])
             pooled = [activation[:, :, a:b, c:d].mean((2, 3)) for a, b in rows for c, d in columns]
             return torch.stack(pooled, 2).flatten(1)
+        case TapKind.MAP2D_LAST:
+            return pool_activation(activation.permute(0, 3, 1, 2), kind=TapKind.MAP2D, cells=cells)
         case TapKind.MAP1D:
             pooled = [activation[:, :, a:b].mean(2) for a, b in cell_bounds(activation.shape[2], cells)]
             return torch.stack(pooled, 2).flatten(1)
@@ -101,6 +107,8 @@ def pool_activation_numpy(
             rows, columns = (cell_bounds(length, cells) for length in activation.shape[2:])
             pooled = [activation[:, :, a:b, c:d].mean((2, 3)) for a, b in rows for c, d in columns]
             return np.stack(pooled, 2).reshape(len(activation), -1)
+        case TapKind.MAP2D_LAST:
+            return pool_activation_numpy(activation.transpose(0, 3, 1, 2), kind=TapKind.MAP2D, cells=cells)
         case TapKind.MAP1D:
             pooled = [activation[:, :, a:b].mean(2) for a, b in cell_bounds(activation.shape[2], cells)]
             return np.stack(pooled, 2).reshape(len(activation), -1)

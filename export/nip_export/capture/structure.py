@@ -2,149 +2,186 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import dataclass
 
-from torch import nn
-
+from nip_export.capture.axes import channel_axis
+from nip_export.capture.dataflow import (
+    Value,
+    before_pooling,
+    is_gate,
+    is_heavy,
+    shape_of,
+    without_reshapes,
+)
 from nip_export.capture.execution import Call, Execution
+from nip_export.capture.points import CALL, INPUT
 from nip_export.capture.pooling import TapKind
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
-IDENTITIES = (nn.Identity, nn.Flatten, nn.modules.dropout._DropoutNd)
-TOKEN_LAYERS = (nn.Linear, nn.LayerNorm, nn.MultiheadAttention)
-MAP1D_LAYERS = (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d)
-MAP2D_LAYERS = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+KINDS = {(3, 1): TapKind.MAP1D, (3, 2): TapKind.TOKENS, (4, 1): TapKind.MAP2D, (4, 3): TapKind.MAP2D_LAST}
+"""By number of axes and the axis of the channels."""
 
 
-def is_activation(module: nn.Module) -> bool:
-    """Whether a module is one of torch's element-wise activations."""
-    return type(module).__module__ == nn.ReLU.__module__ and not isinstance(module, nn.MultiheadAttention)
+@dataclass(frozen=True)
+class Spot:
+    """A place of the network that can be tapped.
+
+    Attributes:
+        name: as :mod:`nip_export.capture.points` reads it.
+        value: what stands there.
+        kind: how its axes are to be read.
+        shape: of it, per sample.
+        what: class name of the layer.
+        depth: number of modules around the layer that returns it.
+    """
+
+    name: str
+    value: Value
+    kind: TapKind
+    shape: tuple[int, ...]
+    what: str
+    depth: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.what}, ({', '.join(('N', *map(str, self.shape)))}))"
 
 
-def find_classifier(execution: Execution) -> Call | None:
-    """The last linear layer or 1x1 convolution with one output per class, if no trained layer follows it."""
-    for call in reversed(execution.calls):
-        module = call.module
-        if not call.leaf or next(module.parameters(), None) is None:
-            continue
-        pointwise = isinstance(module, CONVOLUTIONS) and set(module.kernel_size) == {1}
-        classes = call.shape[-1:] if isinstance(module, nn.Linear) else call.shape[:1] if pointwise else ()
-        return call if classes == (execution.classes,) else None
+def kind_of(execution: Execution, value: Value) -> TapKind | None:
+    """How to read a value; None if no tap can (rows folded with windows, axes unknown, other ranks)."""
+    rows, *shape = shape_of(value)
+    if rows != execution.rows or not 1 <= len(shape) <= 3:
+        return None
+    if len(shape) == 1:
+        return TapKind.VECTOR
+    axis = channel_axis(execution.flow, value)
+    return KINDS.get((len(shape) + 1, axis)) if axis is not None else None
+
+
+def spot_at(execution: Execution, call: Call, value: Value | None, *, at_input: bool) -> Spot | None:
+    """The place where a call returns, or reads, `value`; None if it cannot be tapped."""
+    if value is None or not call.name:
+        return None
+    if value not in execution.kinds:
+        execution.kinds[value] = kind_of(execution, value)
+    kind = execution.kinds[value]
+    if kind is None:
+        return None
+    number = f"{CALL}{execution.occurrence(call)}" if execution.runs(call) > 1 else ""
+    return Spot(
+        name=f"{call.name}{number}{INPUT if at_input else ''}",
+        value=value,
+        kind=kind,
+        shape=shape_of(value)[1:],
+        what=type(call.module).__name__,
+        depth=call.depth,
+    )
+
+
+def outputs_at(execution: Execution, value: Value, *, deepest: int | None = None) -> Spot | None:
+    """The place where a module returns a value, up to reshapes; the best one, if several do.
+
+    A leaf and the containers it ends return the same tensor; the leaf says best what it is, unless it also
+    runs elsewhere.
+    """
+    calls = [
+        call
+        for call in execution.returned.get(without_reshapes(value), ())
+        if (deepest is None or call.depth <= deepest)
+        and spot_at(execution, call, call.result, at_input=False) is not None
+    ]
+    if not calls:
+        return None
+    best = min(calls, key=lambda call: (execution.runs(call) > 1, not call.leaf, call.index))
+    return spot_at(execution, best, best.result, at_input=False)
+
+
+def input_at(execution: Execution, value: Value) -> Spot | None:
+    """The place where the first layer that reads a value does so; the innermost, if several modules begin there."""
+    for call in execution.read.get(without_reshapes(value), ()):
+        spot = spot_at(execution, call, call.source, at_input=True)
+        if spot is not None:
+            return spot
     return None
 
 
-def find_features(execution: Execution, classifier: Call) -> Call | None:
-    """The layer whose output the classifier reads, through dropout and flattening.
+def classifier_position(execution: Execution) -> int | None:
+    """Where in the trunk the classifier's input stands: before the last step with trained weights."""
+    layers = execution.flow.layers
+    return next((i for i in reversed(range(len(layers))) if layers[i] < layers[-1]), None)
 
-    Where functions stand between (pooling, picking the class token), the last layer before them.
-    """
-    before = [
+
+def classifier_name(execution: Execution, position: int) -> str:
+    """The layers that compute the logits from the value at `position` of the trunk; "" if none can be named."""
+    flow = execution.flow
+    calls = [
         call
-        for call in execution.calls[: classifier.first]
-        if call.result is not None and not isinstance(call.module, IDENTITIES) and kind_of(execution, call)
+        for value, made in execution.returned.items()
+        if is_heavy(value[0]) and flow.segments.get(value[0], 0) > position
+        for call in made
     ]
-    if not before:
-        return None
-    direct = any(call.result == classifier.source for call in before)
-    wanted = classifier.source if direct else before[-1].result
-    same = [call for call in before if call.result == wanted and execution.runs_once(call)]
-    # A leaf and the containers it ends return the same tensor; the leaf says best what it is.
-    return next((call for call in same if call.leaf), same[0] if same else None)
-
-
-def kind_of(execution: Execution, call: Call) -> TapKind | None:
-    """How to read a call's output; None if no tap can (channels last, other ranks)."""
-    rank = len(call.shape)
-    if call.result is None or rank not in (1, 2, 3):
-        return None
-    if rank == 1:
-        return TapKind.VECTOR
-    deciding = (
-        other
-        for other in reversed(execution.calls[: call.index + 1])
-        if other.leaf and isinstance(other.module, TOKEN_LAYERS + MAP1D_LAYERS + MAP2D_LAYERS)
-    )
-    layer = next(deciding, None)
-    if layer is None:
-        return None
-    if rank == 3:
-        channels_last = isinstance(layer.module, TOKEN_LAYERS) and layer.shape == call.shape
-        return None if channels_last else TapKind.MAP2D
-    if isinstance(layer.module, MAP2D_LAYERS):
-        # A map flattened to (N, C, T) keeps its channels in front; tokens have them behind.
-        return TapKind.MAP1D if call.shape[0] == layer.shape[0] else TapKind.TOKENS
-    return TapKind.MAP1D if isinstance(layer.module, MAP1D_LAYERS) else TapKind.TOKENS
-
-
-def find_blocks(execution: Execution, end: int) -> list[Call]:
-    """Outermost blocks before call `end`: containers that end in a function, and others of their class.
-
-    Residual blocks, for instance: what their inner layers return is a correction to the trunk, not the trunk.
-    A class that occurs once and holds most of the network is the network itself, not a block of it.
-    """
-    calls = execution.calls[:end]
-    leaves = sum(call.leaf for call in calls)
-    containers = [
-        call
-        for call in calls
-        if not call.leaf and call.result is not None and type(call.module) is not nn.Sequential
+    if not calls:
+        entered = without_reshapes(flow.trunk[position])
+        made = {call.index for calls in execution.returned.values() for call in calls}
+        calls = [call for call in execution.read.get(entered, ()) if call.index in made]
+    innermost = [
+        call for call in calls if not any(call.first <= other.index < call.index for other in calls)
     ]
-    occurrences = Counter(type(call.module) for call in containers)
-
-    def ends_in_function(block: Call) -> bool:
-        inner = calls[block.first : block.index]
-        return not any(c.leaf and c.result == block.result and execution.runs_once(c) for c in inner)
-
-    functional = {type(call.module) for call in containers if ends_in_function(call)}
-    blocks = []
-    for call in containers:
-        share = sum(c.leaf for c in calls[call.first : call.index]) / leaves
-        if type(call.module) in functional and (occurrences[type(call.module)] > 1 or share < 0.5):
-            blocks.append(call)
-    return [b for b in blocks if not any(o.first <= b.index < o.index for o in blocks)]
+    return ", ".join(dict.fromkeys(call.name for call in innermost if call.name))
 
 
-def followed_by_batch_norm(execution: Execution, call: Call) -> bool:
-    """Whether a layer feeds a BatchNorm, which can be folded into it only if nobody looks between."""
-    return isinstance(call.module, (*CONVOLUTIONS, nn.Linear)) and any(
-        other.source == call.result and isinstance(other.module, nn.modules.batchnorm._BatchNorm)
-        for other in execution.calls[call.index + 1 :]
-    )
+def find_features(execution: Execution, value: Value) -> Spot | None:
+    """The place of the values that the classifier reads.
 
-
-def trunk(execution: Execution, end: int) -> list[Call]:
-    """The tappable steps of the network before call `end`, in order: blocks, and layers outside of blocks.
-
-    A layer is represented by the activation after it, else by its normalisation, else by itself.
+    If these are a mean or a part of what a layer returns, it is that layer. If no layer returned them, it is
+    the input of the classifier, or the last place before it that can be named.
     """
-    blocks = find_blocks(execution, end)
-    steps: list[Call] = []
-    for call in execution.calls[:end]:
-        if call in blocks:
-            steps.append(call)
-        elif isinstance(call.module, (*CONVOLUTIONS, nn.Linear)) and call.leaf:
-            if any(block.first <= call.index < block.index for block in blocks):
-                continue
-            members = [
-                member
-                for member in chain(execution, call, end)
-                if execution.runs_once(member) and not followed_by_batch_norm(execution, member)
-            ]
-            steps += members[-1:]
-    usable = [step for step in steps if kind_of(execution, step) is not None and execution.runs_once(step)]
-    return list({step.result: step for step in usable}.values())
+    seen: Value | None = value
+    while seen is not None:
+        spot = outputs_at(execution, seen)
+        if spot is not None:
+            return spot
+        seen = before_pooling(without_reshapes(seen))
+    spot = input_at(execution, value)
+    position = execution.flow.positions.get(value)
+    while spot is None and position:
+        position -= 1
+        before = execution.flow.trunk[position]
+        spot = outputs_at(execution, before) or input_at(execution, before)
+    return spot
 
 
-def chain(execution: Execution, layer: Call, end: int) -> list[Call]:
-    """A layer, the normalisation that reads its output, and the activation after that, where they exist."""
-    members = [layer]
-    for call in execution.calls[layer.index + 1 : end]:
-        if not call.leaf or call.source != members[-1].result:
-            continue
-        if is_activation(call.module):
-            return [*members, call]
-        if not isinstance(call.module, NORMS):
+def earlier_steps(execution: Execution, features: Spot, *, wanted: int) -> list[Spot]:
+    """The trunk's layers before the features, without those that these merely pool or normalise.
+
+    A layer is represented by its last activation of the same shape. Layers are told apart as coarsely as
+    the modules allow: the outermost stages, unless these are fewer than `wanted`.
+    """
+    steps: list[Spot] = []
+    for depth in range(1, max((call.depth for call in execution.calls), default=0) + 1):
+        found = _steps(execution, features, depth)
+        if len(found) > len(steps):
+            steps = found
+        if len(steps) >= wanted:
             break
-        members.append(call)
-    return members
+    return steps
+
+
+def _steps(execution: Execution, features: Spot, depth: int) -> list[Spot]:
+    """The same for modules within at most `depth` others."""
+    flow = execution.flow
+    last = flow.layers[flow.segments[features.value[0]]]
+    groups: dict[int, list[Spot]] = {}
+    for call in execution.calls:
+        value = call.result
+        position = flow.positions.get(value) if value is not None else None
+        if value is None or position is None or call.depth > depth:
+            continue
+        if not 0 < flow.layers[position] < last or flow.feeds_batch_norm(value) or is_gate(value[0]):
+            continue
+        spot = outputs_at(execution, value, deepest=depth)
+        if spot is not None:
+            groups.setdefault(flow.layers[position], []).append(spot)
+    chosen = []
+    for number in sorted(groups):
+        alike = [spot for spot in groups[number] if spot.shape == groups[number][0].shape]
+        chosen.append(alike[-1])
+    return chosen

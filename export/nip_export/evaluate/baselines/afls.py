@@ -20,8 +20,8 @@ As there:
 
 Otherwise here:
 
-- Layers are the steps of the network's trunk (blocks, and layers outside of blocks), at most 16 of them,
-  evenly spread, and the features as the deepest; the public code lists every block by hand.
+- Layers are the steps of the network's trunk (stages, or the blocks within where stages are few), at most 16
+  of them, evenly spread, and the features as the deepest; the public code lists every block by hand.
 - Regressors and masks learn from the profile images (some thousands, not the training set of 50,000), in
   fewer and larger steps; inputs and targets of regressors are standardised for training alone. Masks start a
   little off 1: the public code starts all at 1, where they are, and stay, the same mask.
@@ -50,9 +50,7 @@ from torch import Tensor
 from nip_export.attach.trace import TappedNetwork
 from nip_export.bench import Bench
 from nip_export.capture import Tap
-from nip_export.capture.execution import record_execution
-from nip_export.capture.structure import NORMS, trunk
-from nip_export.capture.taps import as_tap, spread
+from nip_export.capture.taps import deep_taps
 from nip_export.evaluate.answers import GateView
 from nip_export.evaluate.baselines.afls_parts import (
     LEAST,
@@ -185,20 +183,17 @@ def trunk_layers(bench: Bench) -> list[Tap]:
     Raises:
         ExportError: fewer than two of them come before the features.
     """
-    execution = record_execution(bench.network.model, bench.network.normalise(bench.example))
-    features = next(call for call in execution.calls if call.name == bench.plan.features)
-    # As where this package taps: what the features merely pool or normalise is recovered from them by itself.
-    light = isinstance(features.module, NORMS) or next(features.module.parameters(), None) is None
-    steps = [
-        step
-        for step in trunk(execution, features.index)
-        if step.result != features.result and not (light and step.result == features.source)
-    ]
-    if len(steps) < 2:
+    taps = deep_taps(
+        bench.network.model,
+        bench.network.normalise(bench.example),
+        features=bench.plan.features,
+        wanted=MOST_LAYERS,
+    )
+    if len(taps) < 3:
         raise ExportError(
-            f"AFLS-AED: expected at least two layers before the features, got {len(steps)}; leave it out"
+            f"AFLS-AED: expected at least two layers before the features, got {len(taps) - 1}; leave it out"
         )
-    return [as_tap(execution, call) for call in (*spread(steps, MOST_LAYERS), features)]
+    return taps
 
 
 def tapped_at(bench: Bench, taps: Sequence[Tap]) -> tuple[TappedNetwork, tuple[TapCells, ...]]:
