@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nip_export.attach.trace import TappedNetwork
 from nip_export.benign import at_the_door
 from nip_export.capture import TapKind, evaluation_mode, find_taps
-from nip_export.capture.taps import Tap
+from nip_export.capture.plan import Tap
 from nip_export.demo.example import Example
 from nip_export.network import TapCells, run_network, tapped_network
 from nip_export.perturbations import InverseObjective, ascend, one_step

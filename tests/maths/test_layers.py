@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from nip_export import statistics
 from nip_export.capture import TapKind
-from nip_export.capture.taps import Tap, TapPlan
+from nip_export.capture.plan import Tap, TapPlan
 from nip_export.layers import WIDEST, choose_readouts, grid_of, grids_of
 from nip_export.network import Passed, TapCells
 from nip_export.profiles import fit_readout, fit_temperature

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import TapKind, evaluation_mode, find_taps
-from nip_export.capture.taps import Tap
+from nip_export.capture.plan import Tap
 from nip_export.network import TapCells, tapped_network
 from nip_export.profiles import influence_profiles
 

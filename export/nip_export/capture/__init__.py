@@ -1,6 +1,7 @@
 """Looking inside a torch model while it runs: which layers to tap, and what they output."""
 
 from nip_export.capture.hooks import Capture, evaluation_mode
+from nip_export.capture.plan import Tap, TapPlan
 from nip_export.capture.pooling import (
     TapKind,
     cell_bounds,
@@ -8,7 +9,7 @@ from nip_export.capture.pooling import (
     pool_activation_numpy,
     pooled_width,
 )
-from nip_export.capture.taps import Tap, TapPlan, find_taps
+from nip_export.capture.taps import find_taps
 
 __all__ = [
     "Capture",

@@ -107,6 +107,6 @@ def _through_view(old: Sequence[int], new: Sequence[int], origin: Origin) -> Ori
     before = 1
     for length in old:
         before *= length
-        axis = places.get((before, length)) if length > 1 else None
-        moved.append(origin[axis] if axis is not None else None)
+        place = places.get((before, length)) if length > 1 else None
+        moved.append(origin[place] if place is not None else None)
     return tuple(moved)

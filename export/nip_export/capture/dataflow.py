@@ -42,7 +42,7 @@ def sources(node: Node) -> Iterator[Value]:
 def shape_of(value: Value) -> tuple[int, ...]:
     """Shape of a value, batch axis included."""
     node, number = value
-    return tuple(int(length) for length in node._input_metadata[number].shape)  # type: ignore[attr-defined]
+    return tuple(int(length) for length in node._input_metadata[number].shape)
 
 
 def is_heavy(node: Node) -> bool:

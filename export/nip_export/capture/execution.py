@@ -201,8 +201,8 @@ def answer(model: nn.Module, x: Tensor) -> object:
         needed = required_arguments(model)
         if isinstance(error, TypeError) and len(needed) > 1:
             raise ExportError(
-                f"the model takes {len(needed)} inputs ({', '.join(needed)}), expected one; wrap it so that the "
-                "others are constants"
+                f"the model takes {len(needed)} inputs ({', '.join(needed)}), expected one; wrap it so that "
+                "the others are constants"
             ) from error
         if any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in model.modules()) and (
             "indices" in str(error) or "embedding" in str(error)
@@ -242,17 +242,14 @@ def no_gradient(calls: list[Call], start: Value | None) -> str:
         if call.result is None and call.tensor is not None and call.leaf and call.source is not None
     ]
     after = [call for call in stopped if not reached or call.index > reached[-1].index]
-    where = (
-        f"it is lost before the first layer, {calls[0].name!r}"
-        if not reached and not (calls and calls[0].source is not None)
-        else f"it ends at layer {after[0].name!r} ({type(after[0].module).__name__})"
-        if after
-        else f"it ends after layer {reached[-1].name!r} ({type(reached[-1].module).__name__})"
-        if reached
-        else "it ends within the model"
-    )
+    if after:
+        where = f"it ends at layer {after[0].name!r} ({type(after[0].module).__name__})"
+    elif reached:
+        where = f"it ends after layer {reached[-1].name!r} ({type(reached[-1].module).__name__})"
+    else:
+        where = f"it ends before the first layer, {calls[0].name!r}"
     return (
-        f"no gradient of the logits reaches the input: {where}; expected none of torch.no_grad, inference_mode, "
-        "detach, rounding, comparison or sign on the way in eval mode, since influence is a gradient"
+        f"no gradient of the logits reaches the input: {where}; expected neither torch.no_grad, "
+        "inference_mode, detach, rounding, comparison nor sign on the way in eval mode, since influence is a "
+        "gradient"
     )
-

@@ -132,8 +132,8 @@ class Capture:
         what = f"layer {point.layer!r} ({type(point.module).__name__})"
         if not isinstance(value, Tensor):
             raise ExportError(
-                f"{what} {does} a {type(value).__name__}, expected one tensor; tap the layer around it or the "
-                "one after it"
+                f"{what} {does} a {type(value).__name__}, expected one tensor; tap the layer around it or "
+                "the one after it"
             )
         if point.name in self.activations:
             raise ExportError(

@@ -53,8 +53,8 @@ def resolve_points(model: nn.Module, names: Sequence[str]) -> dict[str, Point]:
             close = difflib.get_close_matches(name, modules, n=5, cutoff=0.4) or list(modules)[:5]
             raise ExportError(
                 f"the model has no layer named {name!r}; close matches: {', '.join(close) or 'none'} "
-                "(names are those of model.named_modules(); name:input is what a layer reads, name#2 its second "
-                "call)"
+                "(names are those of model.named_modules(); name:input is what a layer reads, name#2 its "
+                "second call)"
             )
         if name in found:
             raise ExportError(f"layer {name!r} is tapped twice; name each layer once")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from nip_export.capture.axes import channel_axis
@@ -40,6 +41,11 @@ class Spot:
     shape: tuple[int, ...]
     what: str
     depth: int
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.shape[-1] if self.kind in (TapKind.TOKENS, TapKind.MAP2D_LAST) else self.shape[0]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.what}, ({', '.join(('N', *map(str, self.shape)))}))"
@@ -95,7 +101,7 @@ def outputs_at(execution: Execution, value: Value, *, deepest: int | None = None
 
 
 def input_at(execution: Execution, value: Value) -> Spot | None:
-    """The place where the first layer that reads a value does so; the innermost, if several modules begin there."""
+    """The place where a layer reads a value: the first, and the innermost of modules that begin with it."""
     for call in execution.read.get(without_reshapes(value), ()):
         spot = spot_at(execution, call, call.source, at_input=True)
         if spot is not None:
@@ -110,7 +116,7 @@ def classifier_position(execution: Execution) -> int | None:
 
 
 def classifier_name(execution: Execution, position: int) -> str:
-    """The layers that compute the logits from the value at `position` of the trunk; "" if none can be named."""
+    """The layers that compute the logits from the value at `position` of the trunk; "" if unknown."""
     flow = execution.flow
     calls = [
         call
@@ -122,9 +128,7 @@ def classifier_name(execution: Execution, position: int) -> str:
         entered = without_reshapes(flow.trunk[position])
         made = {call.index for calls in execution.returned.values() for call in calls}
         calls = [call for call in execution.read.get(entered, ()) if call.index in made]
-    innermost = [
-        call for call in calls if not any(call.first <= other.index < call.index for other in calls)
-    ]
+    innermost = [call for call in calls if not any(call.first <= other.index < call.index for other in calls)]
     return ", ".join(dict.fromkeys(call.name for call in innermost if call.name))
 
 
@@ -137,8 +141,9 @@ def find_features(execution: Execution, value: Value) -> Spot | None:
     seen: Value | None = value
     while seen is not None:
         spot = outputs_at(execution, seen)
-        if spot is not None:
+        if spot is not None and (spot.channels > 1 or math.prod(spot.shape) == 1):
             return spot
+        # A single channel that is squeezed away afterwards: the classifier reads the other axis.
         seen = before_pooling(without_reshapes(seen))
     spot = input_at(execution, value)
     position = execution.flow.positions.get(value)

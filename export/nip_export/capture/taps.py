@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -12,8 +12,8 @@ from torch.autograd.graph import GradientEdge
 
 from nip_export.capture.dataflow import Value, is_heavy, shape_of, without_reshapes
 from nip_export.capture.execution import Call, Execution, record_execution
+from nip_export.capture.plan import Tap, TapPlan
 from nip_export.capture.points import INPUT, Point, resolve_points
-from nip_export.capture.pooling import RANK, TapKind, pooled_width
 from nip_export.capture.structure import (
     Spot,
     classifier_name,
@@ -26,84 +26,6 @@ from nip_runtime.errors import ExportError
 
 EARLY_LAYERS = 4
 LISTED_CANDIDATES = 30
-
-
-@dataclass(frozen=True)
-class Tap:
-    """A tapped layer.
-
-    Attributes:
-        name: dotted name as in `model.named_modules()`.
-        kind: how the axes of its activation are to be read.
-        shape: per-sample shape of the activation, without N.
-    """
-
-    name: str
-    kind: TapKind
-    shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.shape) + 1 != RANK[self.kind] or min(self.shape) < 1:
-            raise ExportError(
-                f"tap {self.name!r}: expected {RANK[self.kind] - 1} positive dimensions per sample for kind "
-                f"{self.kind.value!r}, got {self.shape}"
-            )
-
-    @property
-    def channels(self) -> int:
-        """Number of channels C of a map, or width D of tokens and vectors."""
-        return self.shape[-1] if self.kind in (TapKind.TOKENS, TapKind.MAP2D_LAST) else self.shape[0]
-
-    def cells(self, wanted: int) -> int:
-        """The number of grid cells per axis, at most `wanted`, that this activation is large enough for."""
-        if self.kind is TapKind.MAP2D_LAST:
-            return min(wanted, *self.shape[:2])
-        return min(wanted, *self.shape[1:]) if self.kind in (TapKind.MAP2D, TapKind.MAP1D) else 1
-
-    def width(self, *, cells: int) -> int:
-        """Length of the vector that `pool_activation` makes of the activation of one sample."""
-        return pooled_width(self.kind, self.shape, cells=cells)
-
-
-@dataclass(frozen=True)
-class TapPlan:
-    """The layers an export looks at.
-
-    Attributes:
-        features: name of the layer that feeds the classifier.
-        early: names of earlier layers, in execution order.
-        layers: the same layers with kind and shape, in execution order; the features come last.
-        classifier: name of the layer that computes the logits.
-    """
-
-    features: str
-    early: tuple[str, ...]
-    layers: tuple[Tap, ...]
-    classifier: str
-
-    def __post_init__(self) -> None:
-        names = (*self.early, self.features)
-        if tuple(tap.name for tap in self.layers) != names or len(set(names)) != len(names):
-            raise ExportError(
-                f"expected one layer per tap of {names}, got {[tap.name for tap in self.layers]}"
-            )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All tapped layers in execution order, features last."""
-        return (*self.early, self.features)
-
-    @property
-    def shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Per tapped layer its name and per-sample activation shape."""
-        return tuple((tap.name, tap.shape) for tap in self.layers)
-
-    def tap(self, name: str) -> Tap:
-        """The tap of this name."""
-        for tap in self.layers:
-            if tap.name == name:
-                return tap
-        raise ExportError(f"layer {name!r} is not tapped; tapped are {', '.join(self.names)}")
 
 
 def candidates(execution: Execution) -> str:
@@ -147,7 +69,7 @@ def named_spots(execution: Execution, model: nn.Module, names: Sequence[str]) ->
             if spot is None:
                 problem = unusable(execution, call, value, point)
             elif execution.flow.feeds_batch_norm(spot.value):
-                problem = "is followed by a BatchNorm to be folded into it; tap that or the activation after it"
+                problem = "is followed by a BatchNorm to be folded into it; tap that or what comes after it"
             else:
                 chosen.append((call.first if point.at_input else call.index, replace(spot, name=name)))
         if problem:
@@ -161,7 +83,8 @@ def unusable(execution: Execution, call: Call, value: Value | None, point: Point
     if value is None and call.tensor is not None:
         return f"does not {does} anything that a gradient from the input reaches"
     if value is None or not 2 <= len(shape_of(value)) <= 4:
-        return f"does not {does} one tensor of shape (N, C, H, W), (N, H, W, C), (N, C, T), (N, T, D) or (N, D)"
+        forms = "(N, C, H, W), (N, H, W, C), (N, C, T), (N, T, D) or (N, D)"
+        return f"does not {does} one tensor of shape {forms}"
     if shape_of(value)[0] != execution.rows:
         rows = f"{shape_of(value)[0]} for {execution.rows} images"
         return f"does not {does} one row per image ({rows}: windows folded into the batch?)"
@@ -216,9 +139,9 @@ def find_taps(
             early = spread(alone or steps, EARLY_LAYERS)
         if not early:
             raise ExportError(
-                f"the network has no layer before the features {found.name!r} that all its paths pass through, "
-                "so there is no second opinion to hold against its answer; name earlier layers in taps, if one "
-                f"of these will do:\n{candidates(execution)}"
+                f"the network has no layer before the features {found.name!r} that all its paths pass "
+                "through, so there is no second opinion to hold against its answer; name earlier layers in "
+                f"taps, if one of these will do:\n{candidates(execution)}"
             )
     else:
         early = named_spots(execution, model, taps)
@@ -228,16 +151,14 @@ def find_taps(
     for spot in layers:
         if mixes_rows(execution, spot):
             raise ExportError(
-                f"layer {spot.name!r} mixes the images of a batch; tap one that treats every row alone, out of\n"
-                f"{candidates(execution)}"
+                f"layer {spot.name!r} mixes the images of a batch; tap one that treats every row alone, out "
+                f"of\n{candidates(execution)}"
             )
     return TapPlan(
         features=found.name,
         early=tuple(spot.name for spot in early),
         layers=tuple(Tap(spot.name, spot.kind, spot.shape) for spot in layers),
-        classifier=classifier
-        or classifier_name(execution, position or 0)
-        or found.name.removesuffix(INPUT),
+        classifier=classifier or classifier_name(execution, position or 0) or found.name.removesuffix(INPUT),
     )
 
 
@@ -259,9 +180,9 @@ def check_gradient(execution: Execution) -> None:
     """Refuse a network whose logits do not change with its input, as autograd sees it."""
     weights = torch.randn(execution.logits.shape, generator=torch.Generator().manual_seed(0))
     (gradient,) = torch.autograd.grad(
-        execution.logits, execution.leaf, weights.to(execution.logits), retain_graph=True, allow_unused=True
+        execution.logits, execution.leaf, weights.to(execution.logits), retain_graph=True
     )
-    if gradient is None or not gradient.any():
+    if not gradient.any():
         raise ExportError(
             "the gradient of the logits at the input is zero: the network rounds, compares or takes signs on "
             "the way, or is dead; expected one that changes, since influence is a gradient"
@@ -274,9 +195,9 @@ def mixes_rows(execution: Execution, spot: Spot) -> bool:
     first = torch.zeros(shape_of(spot.value), device=execution.leaf.device)
     first[0] = torch.randn(first[0].shape, generator=torch.Generator().manual_seed(0)).to(first)
     (gradient,) = torch.autograd.grad(
-        [GradientEdge(node, number)], execution.leaf, [first], retain_graph=True, allow_unused=True
+        [GradientEdge(node, number)], execution.leaf, [first], retain_graph=True
     )
-    return gradient is None or bool(gradient[1:].any())
+    return bool(gradient[1:].any())
 
 
 def no_features(execution: Execution) -> str:
@@ -288,11 +209,11 @@ def no_features(execution: Execution) -> str:
     ]
     if len(set(trained)) <= 1:
         return (
-            f"the network has no hidden layer ({', '.join(trained) or 'nothing'} reads the input itself), so there "
-            "is nothing to hold against its answer; expected at least two layers before the classifier"
+            f"the network has no hidden layer ({', '.join(trained) or 'nothing'} reads the input itself), so "
+            "there is nothing to hold against its answer; expected at least two layers before the classifier"
         )
     return (
-        "cannot find the features: the input's ways through the network meet in no layer before the logits, as "
-        "in an ensemble; export one member, or name the layer to read in features, or the one that computes the "
-        f"logits in classifier; layers that can be tapped are\n{candidates(execution)}"
+        "cannot find the features: the input's ways through the network meet in no layer before the logits, "
+        "as in an ensemble; export one member, or name the layer to read in features, or the one that "
+        f"computes the logits in classifier; layers that can be tapped are\n{candidates(execution)}"
     )
