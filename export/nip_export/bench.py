@@ -175,7 +175,13 @@ def set_up(
     device = device_of(model)
     example = torch.from_numpy(profile.inputs[:2].copy()).to(device)
     probe = tapped_network(model, example, [], mean=config.mean, std=config.std)
-    plan = find_taps(model, probe.normalise(example), taps=config.taps)
+    plan = find_taps(
+        model,
+        probe.normalise(example),
+        taps=config.taps,
+        features=config.features,
+        classifier=config.classifier,
+    )
     network = tapped_network(model, example, plan.names, mean=config.mean, std=config.std)
     grids = grids_of(plan, config.cells)
 

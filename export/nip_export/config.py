@@ -40,7 +40,11 @@ class ExportConfig:
         benign_budget: share of correctly classified benign inputs that may be flagged, in (0, 1).
         eps: largest change of an input element by an inverse perturbation, in input units.
         bounds: lowest and highest input value: (0, 1) for pixels; uint8 images are stretched to it.
-        taps: "auto", or names of layers as in ``model.named_modules()``.
+        taps: "auto", or names of layers as in ``model.named_modules()``; ``name:input`` is what a layer
+            reads, ``name#2`` what its second call returns.
+        features: name of the layer that counts as the features; None: what the classifier reads.
+        classifier: name of the layer that computes the logits; None: found by the way of the gradient.
+        output: name or index of the model's output that holds the logits, if it returns several.
         mean: per channel, subtracted from inputs within the bounds; None if the model takes them as they are.
         std: per channel, divides after `mean`.
         class_names: one name per logit, or None.
@@ -70,6 +74,9 @@ class ExportConfig:
     eps: float = 8 / 255
     bounds: tuple[float, float] = (0.0, 1.0)
     taps: Literal["auto"] | Sequence[str] = "auto"
+    features: str | None = None
+    classifier: str | None = None
+    output: str | int | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     class_names: Sequence[str] | None = None
@@ -130,6 +137,8 @@ class ExportConfig:
             _check(rho or len(steps) > 0, "view", "at least one step, or 'rho'", self.view)
         always = self.policy is Policy.ALWAYS and self.view != "auto"
         _check(not always, "view", "'auto' for policy always, which answers under ρ alone", self.view)
+        both = self.features is not None and self.classifier is not None
+        _check(not both, "features", "features or classifier, not both", self.features)
         if isinstance(self.taps, str):
             _check(self.taps == "auto", "taps", "'auto' or a list of layer names", self.taps)
         else:

@@ -65,6 +65,7 @@ class Measured:
     opset: int
     agreement: Agreement | None
     trials: tuple[ViewTrial, ...]
+    notes: tuple[str, ...] = ()
 
 
 def describe(
@@ -162,7 +163,7 @@ def describe(
             calibration_data=bench.calibration.source.digest(),
         ),
         provenance=provenance(opset=measured.opset, seed=config.seed),
-        known_limits=(*KNOWN_LIMITS, *CONVERTED_LIMITS[precision]),
+        known_limits=(*KNOWN_LIMITS, *CONVERTED_LIMITS[precision], *(f"{note}." for note in measured.notes)),
     )
 
 

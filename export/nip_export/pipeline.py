@@ -161,7 +161,14 @@ def write_defended(
         temporary.write_bytes(content)
         comparison = verify(bench, spec, temporary, prepared.second, forward)
         agreement = prepared.conversion.agreement if prepared.conversion is not None else None
-        measured = Measured(calibration, comparison, opset=opset, agreement=agreement, trials=prepared.trials)
+        measured = Measured(
+            calibration,
+            comparison,
+            opset=opset,
+            agreement=agreement,
+            trials=prepared.trials,
+            notes=prepared.notes,
+        )
         manifest = describe(bench, spec, measured, content, prepared.model)
         temporary.write_bytes(with_manifest(content, manifest))
         # The file as it will stand, through the front door: manifest, digests and graph agree.
@@ -183,6 +190,7 @@ def write_defended(
         profiles=prepared.profiles,
         spec=spec,
         network=bench.network,
+        notes=prepared.notes,
         seconds=prepared.seconds + time.perf_counter() - began,
     )
 

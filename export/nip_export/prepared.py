@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nip_export import statistics
 from nip_export.attach.backbone import Backbone
-from nip_export.bench import Bench, set_up
+from nip_export.bench import Bench, device_of, set_up
 from nip_export.benign import prepare
 from nip_export.calibrate import Known, ViewTrial, choose_view, fit_typicality
+from nip_export.capture import Classifier, as_classifier
 from nip_export.config import ExportConfig
 from nip_export.layers import choose_readouts
-from nip_export.network import Passed
+from nip_export.network import Passed, tapped_network
 from nip_export.perturbations import InverseObjective, ascend, one_step, quantise
 from nip_export.precision.convert import with_taps
 from nip_export.precision.stage import Conversion, convert
@@ -37,7 +39,7 @@ class Prepared:
     """A defence in which only the thresholds are missing: files for several benign budgets come from one.
 
     Attributes:
-        model: the network.
+        model: the network, with its answer read as logits.
         bench: it with taps, images and their first passes.
         known: the early layers' second opinion, and what benign features look like.
         layers: how good every layer's read-out is.
@@ -49,6 +51,7 @@ class Prepared:
         second: (N, C) logits of the calibration images in the second pass.
         seconds: what the preparation took.
         conversion: the backbone in the file's precision; None for fp32.
+        notes: what had to be done to the user's model to read logits from it.
     """
 
     model: nn.Module
@@ -63,6 +66,7 @@ class Prepared:
     second: NDArray[np.float32]
     seconds: float
     conversion: Conversion | None = None
+    notes: tuple[str, ...] = ()
 
     def backbone(self) -> Backbone:
         """What will stand in the file, with the taps it is read by: a graph of its own at every call."""
@@ -86,10 +90,18 @@ def prepare_defence(
     began = time.perf_counter()
     config = config if config is not None else ExportConfig()
     profile, held_out = prepare(images, labels, calibration, config)
-    bench = set_up(model, profile, held_out, config, progress)
+    classifier = classifier_of(model, profile.inputs, config)
+    bench = set_up(classifier.model, profile, held_out, config, progress)
     profiles = bench.influence_profiles()
     bank = inverse_bank(bench, profiles[bench.plan.features])
-    return _fitted(model, bench, profiles, bank, began)
+    return replace(_fitted(classifier.model, bench, profiles, bank, began), notes=classifier.notes)
+
+
+def classifier_of(model: nn.Module, inputs: NDArray[np.float32], config: ExportConfig) -> Classifier:
+    """The model with its answer read as logits; errors as :func:`nip_export.capture.as_classifier`."""
+    example = torch.from_numpy(inputs[:2].copy()).to(device_of(model))
+    probe = tapped_network(model, example, [], mean=config.mean, std=config.std)
+    return as_classifier(model, probe.normalise(example), output=config.output)
 
 
 def in_precision(prepared: Prepared, precision: Precision) -> Prepared:
@@ -106,7 +118,8 @@ def in_precision(prepared: Prepared, precision: Precision) -> Prepared:
     if prepared.conversion is not None:
         raise ExportError(f"expected a defence prepared in fp32, got one in {bench.config.precision}")
     bench = replace(bench, config=replace(bench.config, precision=precision))
-    return _fitted(prepared.model, bench, prepared.profiles, prepared.rho, began - prepared.seconds)
+    fitted = _fitted(prepared.model, bench, prepared.profiles, prepared.rho, began - prepared.seconds)
+    return replace(fitted, notes=prepared.notes)
 
 
 def _fitted(

@@ -14,10 +14,17 @@ from nip_export.profiles import InfluenceProfile
 from nip_export.spec import DefenceSpec
 from nip_export.verify import Comparison
 from nip_export.views import view_name
-from nip_runtime.manifest import Manifest, Policy
+from nip_runtime.manifest import Layout, Manifest, Policy
 from nip_runtime.rates import Rate
 
 LOW_ACCURACY = 0.5
+
+
+def in_input_units(manifest: Manifest) -> str:
+    """ε as the input counts: in 255ths for pixels, else as a number of the input's own."""
+    eps = manifest.defence.eps_pixel
+    pixels = manifest.input.layout is Layout.NCHW and manifest.input.bounds == (0.0, 1.0)
+    return f"{eps * 255:.3g}/255" if pixels else f"{eps:.4g}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class ExportReport:
         spec: the defence, for oracle and twin.
         network: the backbone with its normalisation and the taps that oracle and twin need.
         seconds: wall time of the export.
+        notes: what had to be done to the user's model to read logits from it.
     """
 
     path: Path
@@ -63,6 +71,7 @@ class ExportReport:
     spec: DefenceSpec
     network: TappedNetwork
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Several lines of plain text for a terminal."""
@@ -72,8 +81,9 @@ class ExportReport:
         rows = (
             ("file", f"{self.path}  {self.size_bytes / 1e6:.2f} MB"),
             ("", f"backbone alone {self.plain_size_bytes / 1e6:.2f} MB, defence +{extra / 1e3:.0f} kB"),
-            ("policy", f"{m.policy}, ε = {m.defence.eps_pixel * 255:.3g}/255, k = {m.defence.top_k}"),
+            ("policy", f"{m.policy}, ε = {in_input_units(m)}, k = {m.defence.top_k}"),
             *self._precision(),
+            *(("look here", note) for note in self.notes),
             ("influence layer", self.plan.features),
             ("early read-out", f"{used}, counts {self.spec.gate.early_weight:.2f} in the answer"),
             ("also considered", ", ".join(r.tap for r in self.layers if not r.used) or "–"),

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from torch import nn
 
+from nip_export.capture.adapted import unwrapped
 from nip_runtime.container import encode_metadata_entry, parse_container
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Manifest, Provenance
@@ -47,7 +48,7 @@ def with_manifest(content: bytes, manifest: Manifest) -> bytes:
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 over names, dtypes, shapes and values of the model's state, as ``"sha256:…"``."""
     sha = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(unwrapped(model).state_dict().items()):
         array = np.ascontiguousarray(tensor.detach().cpu().numpy())
         sha.update(f"{name}{array.dtype.name}{array.shape};".encode())
         sha.update(array.tobytes())

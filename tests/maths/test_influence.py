@@ -95,8 +95,12 @@ def test_influence_agrees_with_captum(net: ModelCase) -> None:
     found = influences(network, x.clone(), labels, grids)
     modules = dict(model.named_modules())
     for grid in grids:
-        attribution = LayerGradientXActivation(model, modules[grid.tap.name])
-        expected = pooled(attribution.attribute(x.clone().requires_grad_(True), target=labels), grid)
+        at_input = grid.tap.name.endswith(":input")
+        attribution = LayerGradientXActivation(model, modules[grid.tap.name.removesuffix(":input")])
+        attributed = attribution.attribute(
+            x.clone().requires_grad_(True), target=labels, attribute_to_layer_input=at_input
+        )
+        expected = pooled(attributed, grid)
         got = found[grid.tap.name].numpy()
         assert got.shape == (6, grid.tap.width(cells=grid.cells))
         scale = float(np.abs(expected).max())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nip_export.attach.opset import LowerOpsetPass
 from nip_export.attach.tidy import TidyPass
 from nip_export.attach.trace import BATCH, TappedNetwork, channel_constant, check_example, trace
+from nip_export.capture.adapted import Adapted
 from nip_export.capture.hooks import evaluation_mode
 from nip_export.capture.points import resolve_points
 from nip_runtime.errors import ExportError
@@ -212,7 +213,7 @@ def export_backbone(
         TidyPass(
             inputs=[input_name],
             outputs=[output_name, *(value for _, value in values)],
-            parameter_prefix="model.",
+            parameter_prefix="model.network." if isinstance(model, Adapted) else "model.",
             batch=BATCH,
         ),
     ):

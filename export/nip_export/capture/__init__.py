@@ -1,5 +1,6 @@
 """Looking inside a torch model while it runs: which layers to tap, and what they output."""
 
+from nip_export.capture.answer import Classifier, as_classifier
 from nip_export.capture.hooks import Capture, evaluation_mode
 from nip_export.capture.plan import Tap, TapPlan
 from nip_export.capture.pooling import (
@@ -13,9 +14,11 @@ from nip_export.capture.taps import find_taps
 
 __all__ = [
     "Capture",
+    "Classifier",
     "Tap",
     "TapKind",
     "TapPlan",
+    "as_classifier",
     "cell_bounds",
     "evaluation_mode",
     "find_taps",

@@ -67,7 +67,7 @@ def as_classifier(model: nn.Module, example: Tensor, *, output: str | int | None
         tensor = before[0]
     elif before is not None:
         notes.append(f"the model ends in {before[1]}: its values are taken as logits, as they are")
-    how = replace(how, **shape_of_logits(tensor, len(example), sigmoid=how.ending == "sigmoid", notes=notes))
+    how = to_rows(how, tensor, len(example), notes)
     if how.ending is None and before is None and how.binary is False:
         refuse_probabilities(how.logits(tensor))
     if tensor.dtype != torch.float32:
@@ -94,8 +94,8 @@ def python_module(model: nn.Module) -> nn.Module:
             )
         if ".quantized" in type(module).__module__ and not hasattr(module, "weight_fake_quant"):
             raise ExportError(
-                f"the model is quantised: {what} a {type(module).__module__}.{type(module).__name__}; pass the "
-                "float model, and precision int8 if the file is to be quantised"
+                f"the model is quantised: {what} a {type(module).__module__}.{type(module).__name__}; pass "
+                "the float model, and precision int8 if the file is to be quantised"
             )
     return model
 
@@ -115,7 +115,9 @@ def in_float32(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def outputs(returned: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Tensor]]:
+def outputs(
+    returned: object, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Tensor]]:
     """All tensors in what a model returned, with the way to each."""
     if isinstance(returned, Tensor):
         yield path, returned
@@ -140,8 +142,8 @@ def select(returned: object, output: str | int | None) -> tuple[tuple[str | int,
     found = list(outputs(returned))
     if not found:
         raise ExportError(
-            f"expected the model to return logits (N, C), got {type(returned).__name__} without a tensor; wrap "
-            "it to return them alone"
+            f"expected the model to return logits (N, C), got {type(returned).__name__} without a tensor; "
+            "wrap it to return them alone"
         )
     shown = ", ".join(
         f"{'.'.join(map(str, path))} ({', '.join(('N', *map(str, tensor.shape[1:])))})"
@@ -159,13 +161,13 @@ def select(returned: object, output: str | int | None) -> tuple[tuple[str | int,
     if len(named) == 1:
         return named[0]
     raise ExportError(
-        f"the model returns {len(found)} tensors, {shown}; expected one: say which holds the logits by its name "
-        "or number in output"
+        f"the model returns {len(found)} tensors, {shown}; expected one: say which holds the logits by its "
+        "name or number in output"
     )
 
 
-def shape_of_logits(tensor: Tensor, rows: int, *, sigmoid: bool, notes: list[str]) -> dict[str, bool]:
-    """How the shape of an output becomes (N, C).
+def to_rows(how: Answer, tensor: Tensor, rows: int, notes: list[str]) -> Answer:
+    """How the shape of an output becomes (N, C); what is done is noted.
 
     Raises:
         ExportError: it cannot.
@@ -173,8 +175,8 @@ def shape_of_logits(tensor: Tensor, rows: int, *, sigmoid: bool, notes: list[str
     shape = tuple(tensor.shape)
     if not tensor.is_floating_point():
         raise ExportError(
-            f"expected the model to return logits (N, C), got {tensor.dtype} of shape {shape}; return the scores "
-            "of all classes instead of class numbers"
+            f"expected the model to return logits (N, C), got {tensor.dtype} of shape {shape}; return the "
+            "scores of all classes instead of class numbers"
         )
     if not shape or shape[0] != rows or (len(shape) > 2 and max(shape[2:]) > 1):
         got = f"{shape} for {rows} images"
@@ -183,11 +185,11 @@ def shape_of_logits(tensor: Tensor, rows: int, *, sigmoid: bool, notes: list[str
         )
     if len(shape) == 1 or shape[1] == 1:
         notes.append("the model has one logit z: the file answers for two classes, with (−z, z)")
-        return {"binary": True}
+        return replace(how, binary=True)
     if len(shape) > 2:
         notes.append("axes of length 1 behind the logits are dropped")
-        return {"flatten": True}
-    return {}
+        return replace(how, flatten=True)
+    return how
 
 
 def refuse_probabilities(logits: Tensor) -> None:
@@ -195,6 +197,6 @@ def refuse_probabilities(logits: Tensor) -> None:
     sums = logits.double().sum(1)
     if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all()):
         raise ExportError(
-            "the model returns probabilities (rows that sum to 1), expected logits; return what enters the last "
-            "softmax, or the logarithm"
+            "the model returns probabilities (rows that sum to 1), expected logits; return what enters the "
+            "last softmax, or the logarithm"
         )

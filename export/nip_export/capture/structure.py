@@ -125,9 +125,13 @@ def classifier_name(execution: Execution, position: int) -> str:
         for call in made
     ]
     if not calls:
-        entered = without_reshapes(flow.trunk[position])
+        # A function computes them: the module that reads what it is given, or what that is made of.
         made = {call.index for calls in execution.returned.values() for call in calls}
-        calls = [call for call in execution.read.get(entered, ()) if call.index in made]
+        for value in reversed(flow.trunk[: position + 1]):
+            reading = execution.read.get(without_reshapes(value), ())
+            calls = [call for call in reading if call.index in made]
+            if calls:
+                break
     innermost = [call for call in calls if not any(call.first <= other.index < call.index for other in calls)]
     return ", ".join(dict.fromkeys(call.name for call in innermost if call.name))
 
