@@ -39,11 +39,21 @@ class EndingWatch(TorchFunctionMode):
         return result
 
     def before(self, output: Tensor) -> tuple[Tensor, str] | None:
-        """What entered the function that returned this very tensor, and its name; None if there is none."""
+        """What entered the function that returned this tensor, in its shape, and the function's name.
+
+        None if no such function did; a reshape after it does not hide it.
+        """
         for result, entered, name in reversed(self._seen):
-            if result is output:
-                return entered, name
+            itself = isinstance(result, Tensor) and (result is output or same_view(result, output))
+            if itself:
+                return entered.reshape(output.shape), name
         return None
+
+
+def same_view(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are the same numbers in other shapes."""
+    bases = [tensor if tensor._base is None else tensor._base for tensor in (one, other)]
+    return bases[0] is bases[1] and one.numel() == other.numel()
 
 
 @dataclass(frozen=True, kw_only=True)

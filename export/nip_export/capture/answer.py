@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from nip_export.capture.adapted import Adapted, Answer, EndingWatch
+from nip_export.capture.dataflow import value_of, without_reshapes
 from nip_export.capture.execution import answer as returned_by
 from nip_export.capture.hooks import evaluation_mode
 from nip_runtime.errors import ExportError
 
 LOGITS = "logits"
 """Among several outputs, one of this name is taken for what it says."""
+PROBABILITIES = re.compile("Sigmoid|Softmax")
 NARROWED = (torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -54,8 +57,8 @@ def as_classifier(model: nn.Module, example: Tensor, *, output: str | int | None
         model = in_float32(model)
         names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in wide))
         notes.append(f"the model's {names} weights are exported as float32")
-    with evaluation_mode(model), torch.no_grad(), EndingWatch() as watch:
-        found = returned_by(model, example)
+    with evaluation_mode(model), torch.enable_grad(), EndingWatch() as watch:
+        found = returned_by(model, example.detach().clone().requires_grad_() * 1)
     path, tensor = select(found, output)
     if path:
         notes.append(f"the logits are the model's output {'.'.join(map(str, path))}")
@@ -68,8 +71,8 @@ def as_classifier(model: nn.Module, example: Tensor, *, output: str | int | None
     elif before is not None:
         notes.append(f"the model ends in {before[1]}: its values are taken as logits, as they are")
     how = to_rows(how, tensor, len(example), notes)
-    if how.ending is None and before is None and how.binary is False:
-        refuse_probabilities(how.logits(tensor))
+    if before is None:
+        refuse_probabilities(tensor.reshape(len(tensor), -1))
     if tensor.dtype != torch.float32:
         notes.append(f"the model's {str(tensor.dtype).removeprefix('torch.')} logits are narrowed to float32")
     same = how == Answer() and tensor.dtype == torch.float32
@@ -194,9 +197,10 @@ def to_rows(how: Answer, tensor: Tensor, rows: int, notes: list[str]) -> Answer:
 
 def refuse_probabilities(logits: Tensor) -> None:
     """Refuse an output that is probabilities, made in a way that logits cannot be taken before it."""
-    sums = logits.double().sum(1)
-    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all()):
+    sums = logits.detach().double().sum(1)
+    value = value_of(logits)
+    squashed = value is not None and PROBABILITIES.match(without_reshapes(value)[0].name())
+    if squashed or (bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all())):
         raise ExportError(
-            "the model returns probabilities (rows that sum to 1), expected logits; return what enters the "
-            "last softmax, or the logarithm"
+            "the model returns probabilities, expected logits; return what enters the last softmax or sigmoid"
         )
