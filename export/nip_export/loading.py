@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 import sys
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
+from nip_export.checkpoints import load_weights
 from nip_runtime.errors import ExportError
 
 
@@ -25,7 +21,8 @@ def load_model(spec: str, *, weights: Path | None = None) -> nn.Module:
         spec: ``package.module:factory``; the factory is called without arguments and returns the model. It
             may also name a finished module. The current folder is searched too, as with ``python -m``.
         weights: ``.safetensors``, or ``.pt``/``.pth`` holding a state dict, loaded with
-            ``weights_only=True``. Half precision is widened to the model's own.
+            ``weights_only=True``. Half precision is widened to the model's own; prefixes and dictionaries
+            that training scripts put around it are taken off.
 
     Raises:
         ExportError: the factory cannot be imported or fails, or the weights do not fit.
@@ -80,41 +77,3 @@ def call(spec: str, factory: Callable[[], Any]) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise ExportError(f"expected {spec}() to return a torch.nn.Module, got {type(made).__name__}")
     return made
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Copy a file's weights into the model.
-
-    Raises:
-        ExportError: the file is missing, of another kind or damaged, or its names or shapes do not fit.
-    """
-    if not path.is_file():
-        raise ExportError(f"expected weights at {path}, got nothing there; check the path")
-    state = read_state(path)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        reasons = " ".join(str(error).split())
-        raise ExportError(
-            f"the weights in {path} do not fit the model: {reasons[:400]}; expected exactly its state_dict"
-        ) from error
-
-
-def read_state(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name from a `.safetensors` file or a torch checkpoint."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded: object = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ExportError(
-            f"{path} holds more than tensors (it may run code when loaded) or is no torch checkpoint; save "
-            "the state_dict alone: torch.save(model.state_dict(), path)"
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ExportError(f"cannot read weights from {path}: {' '.join(str(error).split())}") from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ExportError(f"expected a state_dict (tensors by name) in {path}, got {type(loaded).__name__}")
-    return loaded

@@ -55,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     subject.add_argument("--model", metavar="PKG.MOD:FACTORY", help="as for nip export")
     subject.add_argument("--weights", type=Path, metavar="FILE", help="as for nip export")
+    subject.add_argument("--output", metavar="NAME|INDEX", help="as for nip export")
     subject.add_argument("--data", type=Path, metavar="DATA", help="benign test images with labels")
     subject.add_argument(
         "--export-data", type=Path, metavar="DATA", help="what nip export was given as --data"
@@ -198,4 +199,5 @@ def _given(args: argparse.Namespace) -> Material:
         surrogate=surrogate,
         profile=read(args.export_data),
         calibration=read(args.calibration),
+        output=args.output,
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from nip_export.commands.images import read_images
-from nip_export.commands.numbers import number, numbers, size
+from nip_export.commands.numbers import as_shares, interval, number, numbers, size
 from nip_export.commands.threads import passive_waiting
 from nip_runtime.errors import InputError
 
@@ -52,6 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=".safetensors, or a .pt state_dict (loaded as weights only)",
     )
+    needed.add_argument(
+        "--output",
+        metavar="NAME|INDEX",
+        help="which of the model's outputs holds the logits, if it returns several",
+    )
     needed.add_argument("--data", type=Path, required=True, metavar="DATA", help="benign images with labels")
     needed.add_argument(
         "--calibration",
@@ -61,8 +67,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     needed.add_argument("--out", type=Path, required=True, metavar="F.onnx", help="file to write")
     images = parser.add_argument_group("how the model sees images")
-    images.add_argument("--mean", type=numbers, metavar="M[,M,M]", help="subtracted per channel from [0, 1]")
+    images.add_argument(
+        "--mean",
+        type=numbers,
+        metavar="M[,M,M]",
+        help="subtracted per channel, for pixels in [0, 1]; numbers above 1, here or in --std, are for pixels "
+        "in 0…255",
+    )
     images.add_argument("--std", type=numbers, metavar="S[,S,S]", help="divides per channel, after --mean")
+    images.add_argument(
+        "--bounds",
+        type=interval,
+        default=(0.0, 1.0),
+        metavar="LOW,HIGH",
+        help="lowest and highest input value, where inputs are not pixels (default 0,1; a waveform's -1,1 is "
+        "written --bounds=-1,1); --eps, --mean and --std count in the same unit",
+    )
     images.add_argument(
         "--size", type=size, metavar="HxW", help="resize images (area) to this, here and later"
     )
@@ -115,13 +135,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=number,
         default=8 / 255,
         metavar="E",
-        help="largest change of a pixel by the inverse perturbation, e.g. 8/255 (the default)",
+        help="largest change of an input value by the inverse perturbation, e.g. 8/255 (the default)",
     )
     defence.add_argument(
         "--taps",
         default="auto",
         metavar="auto|NAME,…",
-        help="layers to read out (default: found automatically)",
+        help="layers to read out (default: found automatically); NAME:input is what a layer reads, NAME#2 "
+        "what its second call returns",
+    )
+    defence.add_argument(
+        "--features",
+        metavar="NAME",
+        help="layer whose neurons' influence is used (default: what the classifier reads)",
+    )
+    defence.add_argument(
+        "--classifier",
+        metavar="NAME",
+        help="layer that computes the logits, where it isn't found; its input is the features then",
     )
     defence.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seeds split and ascent (default 0)"
@@ -139,14 +170,19 @@ def run(args: argparse.Namespace) -> int:
 
     names = _class_names(args.classes) if args.classes is not None else None
     model = load_model(args.model, weights=args.weights)
-    data = read_images(args.data, args.size, names)
-    held_out = read_images(args.calibration, args.size, names) if args.calibration is not None else None
+    data = read_images(args.data, args.size, names, args.bounds)
+    held_out = None
+    if args.calibration is not None:
+        held_out = read_images(args.calibration, args.size, names, args.bounds)
     if held_out is not None and data.class_names and held_out.class_names not in (None, data.class_names):
         raise InputError.mismatch(
             expected=f"the same classes in --calibration as in --data: {', '.join(data.class_names[:5])} …",
             got=f"{', '.join((held_out.class_names or ())[:5])} …",
             fix="use the same subfolder names in both",
         )
+    mean, std, divided = as_shares(args.mean, args.std, args.bounds)
+    if divided:
+        print("--mean and --std are taken for pixels in 0…255 and divided by 255", file=sys.stderr)
     config = ExportConfig(
         policy=args.policy,
         precision=args.precision,
@@ -155,8 +191,12 @@ def run(args: argparse.Namespace) -> int:
         view=args.view,
         eps=args.eps,
         taps=args.taps if args.taps == "auto" else tuple(args.taps.split(",")),
-        mean=args.mean,
-        std=args.std,
+        features=args.features,
+        classifier=args.classifier,
+        output=args.output,
+        mean=mean,
+        std=std,
+        bounds=args.bounds,
         class_names=names if names is not None else data.class_names,
         resize="area" if args.size is not None else None,
         seed=args.seed,

@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from nip_export.data import ImageSet
 
 
-def read_images(path: Path, size: tuple[int, int] | None, names: tuple[str, ...] | None) -> ImageSet:
+def read_images(
+    path: Path,
+    size: tuple[int, int] | None,
+    names: tuple[str, ...] | None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> ImageSet:
     """Read a folder or .npz, numbered in the order of `names` where the images bring class names.
 
     Raises:
@@ -17,5 +22,5 @@ def read_images(path: Path, size: tuple[int, int] | None, names: tuple[str, ...]
     """
     from nip_export.data import read_dataset
 
-    data = read_dataset(path, size=size)
+    data = read_dataset(path, size=size, bounds=bounds)
     return data.renumbered(names) if names is not None and data.class_names is not None else data

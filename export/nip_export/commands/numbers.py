@@ -21,6 +21,29 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(number(part) for part in text.split(","))
 
 
+def interval(text: str) -> tuple[float, float]:
+    """Two numbers, low below high, such as -1,1."""
+    found = numbers(text)
+    if len(found) != 2 or not found[0] < found[1]:
+        raise argparse.ArgumentTypeError(f"expected two numbers, low below high, such as -1,1, got {text!r}")
+    return found[0], found[1]
+
+
+def as_shares(
+    mean: tuple[float, ...] | None, std: tuple[float, ...] | None, bounds: tuple[float, float]
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None, bool]:
+    """Normalisation for pixels in [0, 1], and whether it was given for pixels in 0…255.
+
+    Within [0, 1] no mean and no standard deviation is above 1. Where inputs have other bounds, both stay as
+    they are.
+    """
+    given = (*(mean or ()), *(std or ()))
+    if bounds != (0.0, 1.0) or not given or max(given) <= 1:
+        return mean, std, False
+    scaled = [None if values is None else tuple(value / 255 for value in values) for values in (mean, std)]
+    return scaled[0], scaled[1], True
+
+
 def size(text: str) -> tuple[int, int]:
     """Height and width such as 224x224."""
     height, _, width = text.lower().partition("x")

@@ -140,6 +140,12 @@ def _check_images(images: Images, bounds: tuple[float, float] = (0.0, 1.0)) -> N
                 got=f"{images.min():.6g} to {images.max():.6g}",
                 fix="scale them; the model's normalisation is given by mean and std",
             )
+    elif images.dtype.kind in "iu":
+        raise _wrong_images(
+            images,
+            "convert pixels to uint8; other whole numbers, such as token ids, are not supported, for the "
+            "defence adds small real changes to inputs",
+        )
     else:
         raise _wrong_images(images, "convert them with astype")
 

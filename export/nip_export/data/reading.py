@@ -32,6 +32,7 @@ def read_dataset(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     resize: Resize = Resize.AREA,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> ImageSet:
     """Read labelled images.
 
@@ -40,7 +41,7 @@ def read_dataset(
     OpenCV cannot decode is an error and not left out, so that a data set never shrinks unnoticed.
 
     An ``.npz`` gives its ``images`` and ``labels`` (and ``class_names``, if there) as they are: uint8, or
-    floats in [0, 1] as float32.
+    floats within the bounds as float32.
 
     Args:
         path: folder or ``.npz`` file.
@@ -48,6 +49,7 @@ def read_dataset(
         channels: 1 (grey) or 3 (RGB) for files; None takes 1 if every image is grey, else 3. For an ``.npz``
             it is only checked.
         resize: interpolation, to be pinned in the manifest.
+        bounds: lowest and highest value of floats.
 
     Raises:
         InputError: nothing at `path`, no subfolders, a class without images, undecodable files (the first few
@@ -68,7 +70,7 @@ def read_dataset(
             got=str(path),
             fix="store it as one of the two",
         )
-    return _read_npz(path, size=size, channels=channels, resize=resize)
+    return _read_npz(path, size=size, channels=channels, resize=resize, bounds=bounds)
 
 
 def _read_folder(
@@ -140,7 +142,14 @@ def _stack(
     return np.stack(images)
 
 
-def _read_npz(path: Path, *, size: tuple[int, int] | None, channels: int | None, resize: Resize) -> ImageSet:
+def _read_npz(
+    path: Path,
+    *,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    resize: Resize,
+    bounds: tuple[float, float],
+) -> ImageSet:
     arrays: dict[str, npt.NDArray[Any]] = {}
     try:
         # Opened here, for numpy leaves the file open when it is no zip file.
@@ -167,7 +176,10 @@ def _read_npz(path: Path, *, size: tuple[int, int] | None, channels: int | None,
         )
     names = arrays.get("class_names")
     result = ImageSet(
-        images, labels.astype(np.int64), None if names is None else tuple(str(name) for name in names)
+        images,
+        labels.astype(np.int64),
+        None if names is None else tuple(str(name) for name in names),
+        bounds,
     )
     return _fit_arrays(result, path, size=size, channels=channels, resize=resize)
 
@@ -187,4 +199,4 @@ def _fit_arrays(
         return data
     height, width = size
     resized = [resize_image(i, height=height, width=width, resize=resize) for i in last.astype(np.uint8)]
-    return ImageSet(np.stack(resized), data.labels, data.class_names)
+    return ImageSet(np.stack(resized), data.labels, data.class_names, data.bounds)

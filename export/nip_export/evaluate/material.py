@@ -35,6 +35,7 @@ class Material:
         surrogate: another network for the same classes and the same normalisation, for T2; or None.
         profile: the images that the export was given; None: no calibrated baselines, no influence plot.
         calibration: the calibration images that the export was given, if any.
+        output: which of the network's outputs holds the logits, as the export was told.
     """
 
     model: nn.Module
@@ -42,6 +43,7 @@ class Material:
     surrogate: nn.Module | None = None
     profile: ImageSet | None = None
     calibration: ImageSet | None = None
+    output: str | None = None
 
     def test_inputs(self, target_bounds: tuple[float, float]) -> Benign:
         """The test images as the network takes them.
@@ -92,6 +94,7 @@ def open_laboratory(target: Target, material: Material, progress: Progress) -> L
     config = ExportConfig(
         policy=manifest.policy,
         taps=target.plan.names,
+        features=target.plan.features,
         cells=max(readout.cells for readout in target.spec.readouts),
         benign_budget=manifest.calibration.benign_budget,
         eps=manifest.defence.eps_pixel,
@@ -123,7 +126,7 @@ def open_laboratory(target: Target, material: Material, progress: Progress) -> L
                 fix="pass what nip export was given as --data and --calibration, or leave both out",
             )
     return Laboratory(
-        material.model, profile, calibration, config, given=target.spec, progress=progress, seed=config.seed
+        target.model, profile, calibration, config, given=target.spec, progress=progress, seed=config.seed
     )
 
 

@@ -81,7 +81,7 @@ def run_evaluation(
         )
     with DefendedSession(path, device="cpu") as session:
         test = material.test_inputs(session.manifest.input.bounds)
-        target = open_target(path, material.model, test.inputs)
+        target = open_target(path, material.model, test.inputs, output=material.output)
         check_labels(test.labels, target)
         refuse_known_images(target, material)
         if laboratory is None:

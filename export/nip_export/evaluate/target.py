@@ -18,7 +18,7 @@ from nip_export.attach.assemble import plain_backbone
 from nip_export.attach.backbone import export_backbone
 from nip_export.attach.recover import recover_spec
 from nip_export.attach.trace import TappedNetwork
-from nip_export.capture import TapPlan, find_taps
+from nip_export.capture import TapPlan, as_classifier, find_taps
 from nip_export.evaluate.answers import GateView, twin_view
 from nip_export.evaluate.file_gate import FileGate
 from nip_export.evaluate.threats import Images
@@ -112,13 +112,16 @@ class Target:
         return serialise(plain_backbone(backbone))
 
 
-def open_target(path: str | Path, model: nn.Module, images: Images) -> Target:
+def open_target(
+    path: str | Path, model: nn.Module, images: Images, *, output: str | int | None = None
+) -> Target:
     """Check that file and network belong together, and rebuild the file's defence in torch.
 
     Args:
         path: a defended file.
         model: the network it was made from, on the CPU.
         images: (N, *shape) float32 within the bounds, N ≥ 2, to watch a forward pass with.
+        output: as for the export: which of several outputs holds the logits.
 
     Raises:
         ArtifactError: no defended file.
@@ -126,26 +129,28 @@ def open_target(path: str | Path, model: nn.Module, images: Images) -> Target:
         ExportError: the model cannot be tapped as the file says.
     """
     manifest = read_artifact(path).manifest
-    digest = weights_digest(model)
-    if digest != manifest.digests.weights:
-        raise InputError.mismatch(
-            expected=f"the network that {path} was made from (weights {manifest.digests.weights[:19]}…)",
-            got=f"weights {digest[:19]}…",
-            fix="pass the same --model and --weights as to nip export",
-        )
     if images.shape[1:] != manifest.input.shape or len(images) < 2:
         raise InputError.mismatch(
             expected=f"at least 2 images of shape {manifest.input.shape}",
             got=f"{len(images)} of {images.shape[1:]}",
             fix="prepare the images as for nip export",
         )
-    frozen = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     example = torch.from_numpy(np.ascontiguousarray(images[:2]))
     mean, std = manifest.input.mean, manifest.input.std
+    frozen = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    probe = tapped_network(frozen, example, [], mean=mean, std=std)
+    frozen = as_classifier(frozen, probe.normalise(example), output=output).model
+    digest = weights_digest(frozen)
+    if digest != manifest.digests.weights:
+        raise InputError.mismatch(
+            expected=f"the network that {path} was made from (weights {manifest.digests.weights[:19]}…)",
+            got=f"weights {digest[:19]}…",
+            fix="pass the same --model and --weights as to nip export",
+        )
     probe = tapped_network(frozen, example, [], mean=mean, std=std).eval()
     # The influence layer is named too: the features whose typicality the gate asks for.
     names = [*(tap.name for tap in manifest.defence.taps), manifest.defence.influence_layer]
-    plan = find_taps(frozen, probe.normalise(example), taps=names)
+    plan = find_taps(frozen, probe.normalise(example), taps=names, features=manifest.defence.influence_layer)
     spec = recover_spec(path, {tap.name: tap.kind for tap in plan.layers})
     network = tapped_network(frozen, example, names, mean=mean, std=std).eval()
     return Target(
