@@ -71,8 +71,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--mean",
         type=numbers,
         metavar="M[,M,M]",
-        help="subtracted per channel, for pixels in [0, 1]; numbers above 1, here or in --std, are for pixels "
-        "in 0…255",
+        help="subtracted per channel, for pixels in [0, 1]; numbers above 1, here or in --std, are for "
+        "pixels in 0…255",
     )
     images.add_argument("--std", type=numbers, metavar="S[,S,S]", help="divides per channel, after --mean")
     images.add_argument(
