@@ -1,22 +1,14 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
-from tests.export.made import Made, Workshop
+from tests.export.made import Made, Workshop, shared_workshop
 from tests.export.networks import NETS
 
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    base = tmp_path_factory.getbasetemp()
-    # Under xdist every worker has its own folder in one that belongs to this run.
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = Path(shared) / "exports"
-    folder.mkdir(exist_ok=True)
-    return Workshop(folder)
+    return shared_workshop(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session", params=[net.name for net in NETS])

@@ -171,3 +171,14 @@ class Workshop:
         part = target.with_name(f"{target.name}.{os.getpid()}")
         part.write_bytes(pickle.dumps(value))
         part.replace(target)
+
+
+def shared_workshop(base: Path) -> Workshop:
+    """The workshop of this test run.
+
+    Args:
+        base: pytest's folder of this process. Under xdist every worker has its own in one that is the run's.
+    """
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exports"
+    folder.mkdir(exist_ok=True)
+    return Workshop(folder)

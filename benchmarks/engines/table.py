@@ -1,0 +1,95 @@
+"""Writes the table of engines in docs/deploy.md from what the matrix found.
+
+python -m benchmarks.engines.table            # into docs/deploy.md
+python -m benchmarks.engines.table --check    # exit 1 if it differs from the committed results
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from benchmarks.engines.engines import ENGINES
+from benchmarks.engines.results import RESULTS, EngineResult, read
+from benchmarks.markdown import Block, table, update
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "deploy.md"
+BLOCK: Final = Block(
+    "<!-- engine table: written by benchmarks/engines/table.py -->\n", "<!-- end of engine table -->\n"
+)
+_TIMED: Final = 17
+_BUSY: Final = 0.5
+"""Runnable processes per core above which others were at work."""
+_HEAD: Final = ("engine", "files alike", "rows (left out)", "labels, flags that differ", "error", "time")
+
+
+def lines(found: Sequence[EngineResult]) -> list[str]:
+    """The table, then what does not work and where it was measured."""
+    if not found:
+        return ["**Not yet measured.**"]
+    rows = [_row(result) for result in found]
+    busy = [result for result in found if result.load is not None and result.load > _BUSY * result.cores]
+    cores, system = found[0].cores, found[0].system
+    measured = f"Measured on {cores} cores of {system}."
+    if busy:
+        runs = f"{len(busy)} of {len(found)} runs"
+        measured += f" **Others were at work on the machine in {runs}: times are rough.**"
+    return ["", *table(_HEAD, rows), *_problems(found), measured]
+
+
+def _row(result: EngineResult) -> list[str]:
+    alike = [file for file in result.files if not file.problem]
+    verdicts = [verdict for file in alike for verdict in file.verdicts.values()]
+    name = f"{result.name}" if result.version in result.name else f"{result.name} {_short(result.version)}"
+    ratios = [file.ratios[_TIMED] for file in alike if _TIMED in file.ratios]
+    return [
+        name,
+        f"{len(alike)} of {len(result.files)}",
+        f"{sum(v.rows for v in verdicts)} ({sum(v.on_edge for v in verdicts)})" if verdicts else "–",
+        f"{sum(v.labels for v in verdicts)}, {sum(v.flags for v in verdicts)}" if verdicts else "–",
+        f"{max(v.logit_error for v in verdicts):.2g}" if verdicts else "–",
+        f"{median(ratios):.1f} ({min(ratios):.1f}–{max(ratios):.1f})" if ratios else "–",
+    ]
+
+
+def _short(version: str) -> str:
+    return version.partition("-")[0]
+
+
+def _problems(found: Sequence[EngineResult]) -> list[str]:
+    """Every reason why files did not run or answered otherwise, with the files."""
+    said = []
+    for result in found:
+        reasons: dict[str, list[str]] = {}
+        for file in result.files:
+            if file.problem:
+                reasons.setdefault(file.problem, []).append(file.name)
+        for reason, names in reasons.items():
+            files = ", ".join(names) if len(names) <= 4 else f"{len(names)} files, {names[0]} among them"
+            said.append(f"- {result.name}, {files}: {_escaped(reason)}")
+    return ["What does not work:", "", *said, ""] if said else []
+
+
+def _escaped(reason: str) -> str:
+    return f"`{reason.replace('`', chr(39))}`"
+
+
+def read_all(folder: Path = RESULTS) -> list[EngineResult]:
+    """All saved results, in the order of the engines."""
+    paths = [folder / f"{engine.slug}.json" for engine in ENGINES]
+    return [read(path) for path in paths if path.exists()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the table, or only compare it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engines.table", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the table differs")
+    check: bool = parser.parse_args(arguments).check
+    return update(BLOCK, {PAGE: lines(read_all())}, check=check, source="benchmarks/results/engines")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

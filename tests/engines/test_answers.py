@@ -1,0 +1,101 @@
+"""The same file in other engines than onnxruntime: the same labels, flags and logits at batch 1, 3 and 17.
+
+All versions of all engines: ``python -m benchmarks.engines.run``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from benchmarks.engines.case import Case, make_case
+from benchmarks.engines.engines import Asked, Engine, Host
+from benchmarks.engines.material import GOLDENS, PRECISIONS, goldens, unscreened, with_shaken
+from benchmarks.engines.results import judged
+from benchmarks.engines.workers.python_engines import ENGINES, version
+from nip_runtime.container import read_container
+from tests.export.made import Workshop
+from tests.export.networks import NETS
+from tests.precision.made import make
+
+
+def engine(name: str) -> Asked:
+    """An engine of this environment, asked in a process of its own: a crash is an answer.
+
+    Skips the test where it is not installed.
+    """
+    module = ENGINES[name][0]
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{name} is not installed (Python module {module})")
+    if name == "opencv" and version(name) < "5":
+        pytest.skip(f"OpenCV {version(name)} lacks operators; 5 has them")
+    return Asked(Engine(name=name, host=Host.PYTHON, worker=name, packages=()), Path(sys.executable))
+
+
+def problems(name: str, cases: list[Case]) -> dict[str, str]:
+    """What is wrong in an engine, by file."""
+    return {
+        case.name: found.problem
+        for case, answered in engine(name).answers(cases)
+        if (found := judged(case, answered)).problem
+    }
+
+
+@cache
+def golden_cases() -> tuple[Case, ...]:
+    return tuple(goldens())
+
+
+def runnable(name: str, case: Case) -> bool:
+    """OpenCV does not fit its layers to a number of rows that changes inside the graph."""
+    return name != "opencv" or "NonZero" not in read_container(case.path).operators
+
+
+@pytest.mark.parametrize("name", ["reference", "openvino", "opencv"])
+def test_golden_files_answer_alike(name: str) -> None:
+    cases = [case for case in golden_cases() if runnable(name, case)]
+    assert {"golden always", "golden always-1.2"} <= {case.name for case in cases}
+    assert problems(name, cases) == {}
+
+
+def test_the_goldens_compared_show_every_kind_of_row() -> None:
+    assert {case.name for case in golden_cases()} == {
+        f"golden {path.stem}" for path in GOLDENS.glob("*.onnx")
+    }
+    for case in golden_cases():
+        assert 0 < case.flagged.sum() < len(case.inputs)
+        assert case.on_edge.sum() <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reference", "openvino", "opencv"])
+@pytest.mark.parametrize("network", [net.name for net in NETS])
+def test_exported_networks_answer_alike(network: str, name: str, workshop: Workshop) -> None:
+    made = workshop.export(network, "guarded" if name != "opencv" else "always")
+    case = make_case(network, made.path, made.inputs)
+    assert runnable(name, case)
+    assert problems(name, [case]) == {}
+
+
+@pytest.fixture(scope="module", params=PRECISIONS)
+def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    made = make(request.param, tmp_path_factory.mktemp("converted"), few=True)
+    return make_case(request.param, made.path, with_shaken(made.inputs[:24]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reference", "openvino"])
+def test_converted_files_answer_alike(converted: Case, name: str) -> None:
+    assert 0 < converted.flagged.sum() < len(converted.inputs)
+    assert problems(name, [converted]) == {}
+
+
+@pytest.mark.slow
+def test_a_file_without_a_screen_answers_alike(tmp_path: Path) -> None:
+    case = unscreened(tmp_path, "mirror+median")
+    assert "NonZero" not in read_container(case.path).operators
+    assert problems("opencv", [case]) == {}

@@ -1,0 +1,90 @@
+"""A process that dies of a file, or does not start, is told; what engines found is kept as it was found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.engines.case import Case
+from benchmarks.engines.compare import failed
+from benchmarks.engines.engines import ENGINES, Asked, Engine, Host
+from benchmarks.engines.job import BATCHES, TIMED
+from benchmarks.engines.material import goldens
+from benchmarks.engines.results import EngineResult, FileResult, judged, read, result, save
+
+REFERENCE = Engine(name="reference", host=Host.PYTHON, worker="reference", packages=())
+DIES = """#!{python}
+# Runs a worker, and dies as a crash in a library does when it comes to the file called BAD.
+import os, signal, sys
+worker, engine, job = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(worker))
+import python_engines
+whole = python_engines.answer
+def answer(engine, job, case, folder):
+    if "always" in case["name"]:
+        os.kill(os.getpid(), signal.SIGFPE)
+    return whole(engine, job, case, folder)
+python_engines.answer = answer
+python_engines.main(engine, job)
+"""
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    """Three small ones: the second kills :data:`DIES`."""
+    found = {case.name: case for case in goldens()}
+    return [found[f"golden {name}"] for name in ("detect-1.2", "always-1.2", "guarded-1.2")]
+
+
+def script(folder: Path, text: str) -> Path:
+    path = folder / "python"
+    path.write_text(text.format(python=sys.executable))
+    path.chmod(0o755)
+    return path
+
+
+def test_files_after_one_that_kills_the_process_are_answered(cases: list[Case], tmp_path: Path) -> None:
+    asked = Asked(REFERENCE, script(tmp_path, DIES))
+    found = [judged(case, answered) for case, answered in asked.answers(cases)]
+    assert [file.name for file in found] == [case.name for case in cases]
+    assert [file.problem for file in found] == ["", "the process died: signal SIGFPE", ""]
+    assert asked.version
+
+
+def test_an_engine_that_does_not_start_says_why(cases: list[Case], tmp_path: Path) -> None:
+    broken = script(tmp_path, "#!{python}\nraise SystemExit('no such library')\n")
+    with pytest.raises(RuntimeError, match="reference does not start: exit code 1; no such library"):
+        list(Asked(REFERENCE, broken).answers(cases))
+
+
+def test_times_are_taken_in_pairs(cases: list[Case]) -> None:
+    ((case, answered),) = Asked(REFERENCE, Path(sys.executable)).answers(cases[:1], rounds=2)
+    assert {batch: len(pairs) for batch, pairs in answered.pairs.items()} == dict.fromkeys(TIMED, 2)
+    assert judged(case, answered).ratios.keys() == set(TIMED)
+
+
+def test_results_are_read_as_they_were_written(cases: list[Case], tmp_path: Path) -> None:
+    verdicts = {batch: failed(cases[0], "no such operator") for batch in BATCHES}
+    found = result(
+        "OpenVINO", "1", ("openvino==1",), [FileResult(name="a", verdicts=verdicts, ratios={1: 1.5})]
+    )
+    again = read(save(found, "openvino", tmp_path))
+    assert isinstance(again, EngineResult)
+    assert (again.name, again.files, again.cores) == (found.name, found.files, found.cores)
+
+
+def test_problems_are_said_once(cases: list[Case]) -> None:
+    bad, good = failed(cases[0], "no"), failed(cases[0], "")
+    everywhere = FileResult(name="a", verdicts=dict.fromkeys(BATCHES, bad), ratios={})
+    assert everywhere.problem == "no"
+    once = FileResult(name="a", verdicts={1: good, 3: bad, 17: good}, ratios={})
+    assert once.problem == "at batch 3: no"
+
+
+def test_every_engine_has_a_name_of_its_own_and_pinned_packages() -> None:
+    assert len({engine.slug for engine in ENGINES}) == len(ENGINES)
+    for engine in ENGINES:
+        assert all("==" in package or "@" in package for package in engine.packages)
+        assert (engine.host is Host.PYTHON) == bool(engine.worker)

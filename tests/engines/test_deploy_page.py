@@ -1,0 +1,230 @@
+"""docs/deploy.md is run: every example as it stands, against the answer of `DefendedSession`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.engines import table
+from benchmarks.engines.engines import ENGINES, Engine, Host, install
+from benchmarks.engines.material import GOLDENS
+from nip_runtime import DefendedSession
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+INCLUDE, LIBRARY = "ONNXRUNTIME_INCLUDE", "ONNXRUNTIME_LIB"
+"""Folders of onnxruntime's C header and library, in the environment of whoever wants the C example tested."""
+
+
+def example(language: str, marker: str) -> str:
+    """The one example in a language that has these words."""
+    (found,) = (text for kind, text in BLOCKS if kind == language and marker in text)
+    return found
+
+
+def put(folder: Path, golden: str) -> None:
+    """A golden file, and an image whose label it corrects, twice as large as the file takes."""
+    shutil.copy(GOLDENS / f"{golden}.onnx", folder / "model.nip.onnx")
+    with np.load(GOLDENS / f"{golden}.npz") as stored:
+        corrected = stored["flagged"] & (stored["labels"] != stored["raw_logits"].argmax(1))
+        image = stored["images"][np.flatnonzero(corrected)[-1]]
+    cv2.imwrite(str(folder / "image.png"), image.repeat(2, axis=0).repeat(2, axis=1))
+    image.tofile(folder / "image.raw")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with what the examples need."""
+    put(tmp_path, "guarded")
+    (tmp_path / "nip_input.py").write_text(example("python", "# nip_input.py"))
+    (tmp_path / "input.mjs").write_text(example("js", "// input.mjs"))
+    return tmp_path
+
+
+def expected(folder: Path) -> str:
+    """What every example prints."""
+    with DefendedSession(folder / "model.nip.onnx", device="cpu", threads=1) as session:
+        answer = next(iter(session.predict_stream([folder / "image.png"])))
+        assert answer.flagged and answer.label != answer.raw_label
+        return f"{answer.label} {answer.flagged} {answer.suspicion:.3f}"
+
+
+def same(said: str, folder: Path) -> bool:
+    """JavaScript writes `true`, Python `True`."""
+    return said.strip().lower() == expected(folder).lower()
+
+
+def run(*command: str | Path, cwd: Path, **variables: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(cwd)} | variables
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "marker"),
+    [
+        ("nip_runtime", "from nip_runtime import DefendedSession"),
+        ("onnxruntime", "onnxruntime.InferenceSession"),
+        ("openvino", "openvino.Core"),
+        ("cv2", "cv2.dnn.readNetFromONNX"),
+    ],
+)
+def test_the_python_examples(module: str, marker: str, folder: Path) -> None:
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    if module == "cv2":
+        if cv2.__version__ < "5":
+            pytest.skip(f"OpenCV {cv2.__version__} lacks operators; 5 has them")
+        put(folder, "always")  # has no screen
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    said = run(sys.executable, "-W", "error", "-c", example("python", marker), cwd=folder, PYTHONPATH=path)
+    assert same(said, folder), said
+
+
+def test_nothing_on_the_page_is_left_out() -> None:
+    """Nine examples, all of which some test here takes by its marker."""
+    kinds = [kind for kind, _ in BLOCKS]
+    assert sorted(kinds) == ["c", "html", "js", "js", *["python"] * 5]
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "coloured"),
+    [
+        (1, (28, 28), False),
+        (1, (61, 75), False),
+        (1, (28, 28), True),
+        (3, (28, 28), True),
+        (3, (100, 43), True),
+    ],
+)
+def test_input_in_javascript_is_that_in_python(
+    channels: int, size: tuple[int, int], coloured: bool, folder: Path
+) -> None:
+    """`area` as OpenCV computes it, to one level of 256, in the right order of channels."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node is not installed")
+    sys.path.insert(0, str(folder))
+    try:
+        spec = importlib.util.spec_from_file_location("nip_input", folder / "nip_input.py")
+        assert spec is not None and spec.loader is not None
+        ours = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(ours)
+    finally:
+        sys.path.remove(str(folder))
+    height, width = size
+    rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    if not coloured:
+        rgb[:] = rgb[:, :, :1]
+    cv2.imwrite(str(folder / "image.png"), rgb[:, :, ::-1])
+    np.dstack([rgb, np.full((height, width), 255, np.uint8)]).tofile(folder / "image.rgba")
+    program = f"""
+import {{ readFileSync }} from "node:fs";
+import {{ toInput }} from "./input.mjs";
+const input = toInput(readFileSync("image.rgba"), {width}, {height}, [1, {channels}, 28, 28]);
+process.stdout.write([...input].join(" "));
+"""
+    (folder / "program.mjs").write_text(program)
+    found = np.array(run(node, "program.mjs", cwd=folder).split(), np.float32).reshape(1, channels, 28, 28)
+    wanted = ours.read_input(str(folder / "image.png"), (channels, 28, 28), "area")
+    levels = np.abs(found - wanted) * 255
+    assert levels.max() <= 1.01
+    # Every decoder rounds the grey of a coloured image in its own way.
+    assert (channels == 1 and coloured) or (levels > 0.5).mean() < 0.02
+
+
+def test_too_small_an_image_is_refused_in_javascript(folder: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node is not installed")
+    program = 'import { toInput } from "./input.mjs"; toInput(new Uint8Array(400), 10, 10, [1, 1, 28, 28]);'
+    command = [node, "--input-type=module", "-e", program]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert "expected at least 28x28 pixels, got 10x10" in done.stderr
+
+
+def npm(host: Host, *more: str) -> Engine:
+    """An engine of the matrix, with what its example needs besides."""
+    engine = next(engine for engine in ENGINES if engine.host is host)
+    return Engine(name=engine.name, host=host, packages=(*engine.packages, *more))
+
+
+@pytest.mark.slow
+def test_the_node_example(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    modules = install(npm(Host.NODE, "sharp@0.35.5"), tmp_path_factory.mktemp("node"))
+    (folder / "node_modules").symlink_to(modules)
+    (folder / "node.mjs").write_text(example("js", "// node.mjs"))
+    assert same(run("node", "node.mjs", cwd=folder), folder)
+
+
+@pytest.mark.slow
+def test_the_page_for_browsers(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if shutil.which("npm") is None or chromium is None:
+        pytest.skip("npm or Chromium is not installed")
+    package = install(npm(Host.BROWSER), tmp_path_factory.mktemp("web")) / "onnxruntime-web" / "dist"
+    named = re.findall(r"`(ort[\w.-]+)`", PAGE)
+    assert len(named) == 3
+    for name in named:
+        shutil.copy(package / name, folder)
+    (folder / "index.html").write_text(example("html", "<!doctype html>"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    profile = tmp_path_factory.mktemp("profile")
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+    flags += (f"--user-data-dir={profile}",)
+    address = f"http://127.0.0.1:{server.server_port}/index.html"
+    try:
+        page = run(chromium, *flags, "--virtual-time-budget=60000", "--dump-dom", address, cwd=folder)
+    finally:
+        server.shutdown()
+        server.server_close()
+    answer = re.search(r'<p id="answer">(.*?)</p>', page)
+    assert answer is not None, page
+    assert same(answer.group(1), folder), answer.group(1)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing on the terminal."""
+
+
+def test_the_c_example(folder: Path) -> None:
+    include, library = os.environ.get(INCLUDE), os.environ.get(LIBRARY)
+    compiler = shutil.which("cc")
+    if include is None or library is None or compiler is None:
+        pytest.skip(f"needs a C compiler, and {INCLUDE} and {LIBRARY} in the environment")
+    (folder / "deploy.c").write_text(example("c", "// deploy.c"))
+    strict = ("-std=c11", "-Wall", "-Wextra", "-Werror")
+    linked = ("-I", include, "-L", library, "-lonnxruntime", "-o", "deploy")
+    run(compiler, *strict, "deploy.c", *linked, cwd=folder)
+    assert same(run(folder / "deploy", cwd=folder, LD_LIBRARY_PATH=library), folder)
+
+
+def test_the_table_is_written_from_the_kept_results() -> None:
+    assert table.main(["--check"]) == 0
+
+
+@pytest.mark.skipif(not table.read_all(), reason="no engine has been measured")
+def test_every_engine_of_the_matrix_is_in_the_table() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| ")]
+    for engine in ENGINES:
+        assert any(row.startswith(f"| {engine.name}") for row in rows), engine.name
