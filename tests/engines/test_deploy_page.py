@@ -24,7 +24,7 @@ from nip_runtime import DefendedSession
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS: list[tuple[str, str]] = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
 INCLUDE, LIBRARY = "ONNXRUNTIME_INCLUDE", "ONNXRUNTIME_LIB"
 """Folders of onnxruntime's C header and library, in the environment of whoever wants the C example tested."""
 
@@ -189,8 +189,8 @@ def test_the_page_for_browsers(folder: Path, tmp_path_factory: pytest.TempPathFa
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     profile = tmp_path_factory.mktemp("profile")
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
-    flags += (f"--user-data-dir={profile}",)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    flags.append(f"--user-data-dir={profile}")
     address = f"http://127.0.0.1:{server.server_port}/index.html"
     try:
         page = run(chromium, *flags, "--virtual-time-budget=60000", "--dump-dom", address, cwd=folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -31,7 +32,7 @@ def test_exported_networks_meet_no_obstacle(network: str, workshop: Workshop) ->
     assert not any(found.values()), found
 
 
-def plain(operator: str, path: Path, **attributes: object) -> Path:
+def plain(operator: str, path: Path, **attributes: Any) -> Path:
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])
     node = helper.make_node(operator, ["x"], ["y"], **attributes)
     graph = helper.make_graph([node], "g", [value], [helper.make_empty_tensor_value_info("y")])
