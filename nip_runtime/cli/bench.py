@@ -122,8 +122,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=DEFAULT_SECONDS,
         metavar="S",
-        help=f"time for the rounds in all (default {DEFAULT_SECONDS:g}); large models take longer, for every"
-        " batch size gets some",
+        help=f"time for the rounds in all (default {DEFAULT_SECONDS:g}); large models take longer,"
+        " since every batch size gets some rounds",
     )
     parser.add_argument(
         "--openings",

@@ -16,6 +16,13 @@ from typing import Final, Protocol
 
 GROUP: Final = "nip_runtime.commands"
 OWN: Final = ("predict", "inspect", "sign", "verify", "bench", "batch", "doctor", "triton")
+ORDER: Final = (
+    *("export", "demo", "evaluate"),  # make a file
+    *("predict", "batch", "triton"),  # use it
+    *("inspect", "sign", "verify"),  # trust it
+    *("bench", "doctor"),  # look after it
+)
+"""In which the help lists commands; those of other packages come last."""
 
 
 class Command(Protocol):
@@ -38,7 +45,9 @@ def find_commands() -> Mapping[str, Loader]:
     """How to load each command, by name. Imports none of them; a built-in one can't be replaced."""
     added: dict[str, Loader] = {entry.name: entry.load for entry in entry_points(group=GROUP)}
     own: dict[str, Loader] = {name: partial(_own, name) for name in OWN}
-    return own | {name: loader for name, loader in added.items() if name not in own}
+    found = own | {name: loader for name, loader in added.items() if name not in own}
+    places = {name: place for place, name in enumerate(ORDER)}
+    return dict(sorted(found.items(), key=lambda item: places.get(item[0], len(places))))
 
 
 def _own(name: str) -> Command:

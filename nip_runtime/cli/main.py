@@ -84,7 +84,7 @@ def _run(arguments: list[str]) -> int:
 def _parser(loaders: Mapping[str, Loader]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="nip",
-        description="Neural networks that defend themselves: one ONNX file, run anywhere.",
+        description="Makes, checks and runs ONNX files that defend themselves against adversarial images.",
         epilog="example:\n  nip predict model.nip.onnx photos/\n\n`nip COMMAND --help` explains a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -112,7 +112,7 @@ def _parser(loaders: Mapping[str, Loader]) -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser, *, verbose: object, traceback: object) -> None:
     parser.add_argument(
-        "-v", "--verbose", action="store_true", default=verbose, help="say what happens; full error reports"
+        "-v", "--verbose", action="store_true", default=verbose, help="say what is going on; full error reports"
     )
     parser.add_argument("--traceback", action="store_true", default=traceback, help="full error reports")
 

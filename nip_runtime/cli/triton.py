@@ -85,7 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="CPU threads of one copy (default: as many as cores, for every copy)",
+        help="CPU threads of each copy (default: one per core)",
     )
     parser.add_argument(
         "--optimise",
