@@ -112,7 +112,11 @@ def _parser(loaders: Mapping[str, Loader]) -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser, *, verbose: object, traceback: object) -> None:
     parser.add_argument(
-        "-v", "--verbose", action="store_true", default=verbose, help="say what is going on; full error reports"
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=verbose,
+        help="say what is going on; full error reports",
     )
     parser.add_argument("--traceback", action="store_true", default=traceback, help="full error reports")
 
