@@ -110,7 +110,7 @@ def test_the_export_example_names_real_settings() -> None:
 
 
 def test_the_streaming_example_runs(tmp_path: Path) -> None:
-    example = next(text for text in EXAMPLES if "session.predict_stream(" in text)
+    example = next(text for text in EXAMPLES if "session.predict_stream(paths" in text)
     (tmp_path / "model.nip.onnx").write_bytes((ROOT / "tests" / "goldens" / "guarded.onnx").read_bytes())
     before = """
 import cv2
