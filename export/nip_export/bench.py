@@ -83,11 +83,17 @@ class Bench:
     def run(self, inputs: NDArray[np.float32], stage: str | None = None) -> Passed:
         """One pass over (N, *shape) float32 inputs."""
         advance = self.progress(stage, len(inputs)) if stage is not None else None
-        batch_size = self.config.batch_size
+        batch_size, memory = self.config.batch_size, self.config.memory
         if self.converted is not None:
-            return self.converted.run(inputs, batch_size=batch_size, advance=advance)
+            return self.converted.run(inputs, batch_size=batch_size, memory=memory, advance=advance)
         return run_network(
-            self.network, inputs, self.grids, batch_size=batch_size, device=self.device, advance=advance
+            self.network,
+            inputs,
+            self.grids,
+            batch_size=batch_size,
+            device=self.device,
+            memory=memory,
+            advance=advance,
         )
 
     def export(self, model: nn.Module, taps: Sequence[str]) -> Backbone:
@@ -128,6 +134,7 @@ class Bench:
             top_k=self.config.top_k,
             batch_size=self.config.batch_size,
             device=self.device,
+            memory=self.config.memory,
             advance=self.progress("Influence profiles", len(self.profile.inputs)),
         )
 
@@ -188,7 +195,13 @@ def set_up(
     def run(inputs: NDArray[np.float32], stage: str) -> Passed:
         advance = progress(stage, len(inputs))
         return run_network(
-            network, inputs, grids, batch_size=config.batch_size, device=device, advance=advance
+            network,
+            inputs,
+            grids,
+            batch_size=config.batch_size,
+            device=device,
+            memory=config.memory,
+            advance=advance,
         )
 
     profile_pass = run(profile.inputs, "Profile images")

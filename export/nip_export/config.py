@@ -16,6 +16,8 @@ from nip_runtime.manifest import PerturbationMethod, Policy, Precision, Resize
 PUBLISHED_SCALE: Final = 0.008
 """Largest scale of the published one-step perturbation: 0.001…0.008 of the value range."""
 
+LEAST_MEMORY: Final = 2**20
+"""Less is a slip of the unit."""
 
 CHOICES: Final[dict[str, type[StrEnum]]] = {
     "policy": Policy,
@@ -59,7 +61,9 @@ class ExportConfig:
             added; "rho" alone looks at the input itself. Policy ``always`` takes no view.
         perturbation: how inverse perturbations are computed.
         ascent_steps: gradient steps of the ascent.
-        batch_size: images per forward or gradient pass.
+        batch_size: images per forward or gradient pass, at most; fewer where `memory` is short.
+        memory: bytes that the exporting process may hold at its peak, for batches to be fitted to; None:
+            3 GiB, or half of what the machine or its cgroup leaves, if that is less.
         seed: seeds the held-out split and the order of the ascent's batches.
         input_name: name of the graph's input.
         output_name: name of the graph's first output.
@@ -88,8 +92,9 @@ class ExportConfig:
     calibration_fraction: float = 0.4
     view: str = "auto"
     perturbation: PerturbationMethod | Literal["ascent", "one-step"] = PerturbationMethod.ASCENT
-    ascent_steps: int = 120
+    ascent_steps: int = 60
     batch_size: int = 256
+    memory: int | None = None
     seed: int = 0
     input_name: str = "input"
     output_name: str = "logits"
@@ -121,6 +126,8 @@ class ExportConfig:
             value, least = getattr(self, field), 0 if field == "seed" else 1
             whole = isinstance(value, Integral) and int(value) >= least
             _check(whole, field, f"a whole number, at least {least}", value)
+        enough = self.memory is None or (isinstance(self.memory, Integral) and self.memory >= LEAST_MEMORY)
+        _check(enough, "memory", f"a number of bytes, at least {LEAST_MEMORY}, or None", self.memory)
         _check((self.mean is None) == (self.std is None), "std", "mean and std together or neither", self.std)
         for field in ("mean", "std"):
             values = getattr(self, field)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nip_export.attach.trace import TappedNetwork, channel_constant
+from nip_export.batches import Batches
 from nip_export.capture import Tap, evaluation_mode, pool_activation_numpy
 from nip_export.progress import Advance
 
@@ -66,21 +67,29 @@ def run_network(
     *,
     batch_size: int,
     device: torch.device,
+    memory: int | None = None,
     advance: Advance | None = None,
 ) -> Passed:
-    """Run the network over (N, *shape) float32 inputs, N ≥ 1, in eval mode, and pool what is tapped."""
+    """Run the network over (N, *shape) float32 inputs, N ≥ 1, in eval mode, and pool what is tapped.
+
+    At most `batch_size` of them at once, fewer where `memory` (bytes, as for :class:`Batches`) is short.
+    """
     logits: list[Floats] = []
     pooled: dict[str, list[Floats]] = {grid.tap.name: [] for grid in grids}
+
+    def work(rows: slice) -> None:
+        batch = torch.from_numpy(np.ascontiguousarray(inputs[rows])).to(device)
+        scores, *activations = network(batch)
+        by_name = dict(zip(network.taps, activations, strict=True))
+        vectors = {}
+        for grid in grids:
+            activation = by_name[grid.tap.name].cpu().numpy()
+            found = pool_activation_numpy(activation, kind=grid.tap.kind, cells=grid.cells)
+            vectors[grid.tap.name] = found.astype(np.float32)
+        logits.append(scores.cpu().numpy())
+        for name, rows_of in vectors.items():
+            pooled[name].append(rows_of)
+
     with evaluation_mode(network), torch.no_grad():
-        for start in range(0, len(inputs), batch_size):
-            batch = torch.from_numpy(np.ascontiguousarray(inputs[start : start + batch_size])).to(device)
-            scores, *activations = network(batch)
-            logits.append(scores.cpu().numpy())
-            by_name = dict(zip(network.taps, activations, strict=True))
-            for grid in grids:
-                activation = by_name[grid.tap.name].cpu().numpy()
-                vectors = pool_activation_numpy(activation, kind=grid.tap.kind, cells=grid.cells)
-                pooled[grid.tap.name].append(vectors.astype(np.float32))
-            if advance is not None:
-                advance(len(batch))
+        Batches(batch_size, memory=memory, device=device).run(len(inputs), work, advance)
     return Passed(np.concatenate(logits), {name: np.concatenate(parts) for name, parts in pooled.items()})

@@ -235,7 +235,11 @@ def forward_of(bench: Bench, backbone: Backbone, readouts: Sequence[ReadOut]) ->
         return bench.run
     grids = [TapCells(bench.plan.tap(readout.tap), readout.cells) for readout in readouts]
     grids += [grid for grid in bench.grids if grid.tap.name == bench.plan.features]
-    return partial(OnnxBackbone(backbone, grids).run, batch_size=bench.config.batch_size)
+    return partial(
+        OnnxBackbone(backbone, grids).run,
+        batch_size=bench.config.batch_size,
+        memory=bench.config.memory,
+    )
 
 
 def verify(

@@ -22,6 +22,7 @@ from nip_export.config import ExportConfig
 from nip_export.layers import choose_readouts
 from nip_export.network import Passed, tapped_network
 from nip_export.perturbations import InverseObjective, ascend, one_step, quantise
+from nip_export.perturbations.bank import coarse_shape
 from nip_export.precision.convert import with_taps
 from nip_export.precision.stage import Conversion, convert
 from nip_export.profiles import InfluenceProfile
@@ -32,6 +33,9 @@ from nip_export.verify.oracle import look_again
 from nip_export.views import View, check_view, menu, parse_view
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import PerturbationMethod, Policy, Precision
+
+ASCENT_IMAGES = 32
+"""Benign images per step of the ascent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +50,7 @@ class Prepared:
         profiles: influence profiles of the tapped layers.
         view: how the second pass looks at an input.
         trials: what benign images said of the views that were tried; none, if the user named one.
-        rho: the inverse perturbations that were made, added or not.
+        rho: the inverse perturbations that were made, added or not; zeros, if the settings rule them out.
         bank: those that the second pass adds; zeros, if none is added.
         second: (N, C) logits of the calibration images in the second pass.
         seconds: what the preparation took.
@@ -93,7 +97,7 @@ def prepare_defence(
     classifier = classifier_of(model, profile.inputs, config)
     bench = set_up(classifier.model, profile, held_out, config, progress)
     profiles = bench.influence_profiles()
-    bank = inverse_bank(bench, profiles[bench.plan.features])
+    bank = inverse_bank(bench, profiles[bench.plan.features]) if may_add_rho(config) else no_bank(bench)
     return replace(_fitted(classifier.model, bench, profiles, bank, began), notes=classifier.notes)
 
 
@@ -183,7 +187,12 @@ def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: in
     if config.perturbation is PerturbationMethod.ONE_STEP:
         stage = bench.progress("Inverse perturbations", len(bench.profile.inputs))
         return one_step(
-            objective, per_class=per_class, eps=config.eps, batch_size=config.batch_size, advance=stage
+            objective,
+            per_class=per_class,
+            eps=config.eps,
+            batch_size=config.batch_size,
+            memory=config.memory,
+            advance=stage,
         )
     stage = bench.progress("Inverse perturbations", config.ascent_steps)
     return ascend(
@@ -191,8 +200,9 @@ def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: in
         per_class=per_class,
         eps=config.eps,
         steps=config.ascent_steps,
-        batch_size=config.batch_size,
+        batch_size=ASCENT_IMAGES,
         seed=config.seed,
+        memory=config.memory,
         advance=stage,
     )
 
@@ -200,6 +210,16 @@ def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: in
 def inverse_bank(bench: Bench, profile: InfluenceProfile) -> Bank:
     """The inverse perturbations that the policy adds: one per class for ``always``, else a universal one."""
     return quantise(inverse_perturbations(bench, profile), eps=bench.config.eps, shape=bench.shape)
+
+
+def may_add_rho(config: ExportConfig) -> bool:
+    """Whether the settings leave it open that an inverse perturbation is added."""
+    return config.policy is Policy.ALWAYS or config.view == "auto" or parse_view(config.view)[1]
+
+
+def no_bank(bench: Bench) -> Bank:
+    """One perturbation of zeros."""
+    return quantise(np.zeros((1, *coarse_shape(bench.shape))), eps=bench.config.eps, shape=bench.shape)
 
 
 def known_of(bench: Bench, readouts: Sequence[ReadOut]) -> Known:

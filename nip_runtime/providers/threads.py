@@ -59,7 +59,7 @@ def cgroup_quota(root: Path = _ROOT) -> float | None:
     Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max),
     https://docs.kernel.org/scheduler/sched-bwc.html (cpu.cfs_quota_us).
     """
-    quotas = [quota for folder in _cpu_cgroups(root) if (quota := _quota(folder)) is not None]
+    quotas = [quota for folder in cgroups("cpu", root) if (quota := _quota(folder)) is not None]
     return min(quotas, default=None)
 
 
@@ -80,18 +80,19 @@ def _physical_cores(mask: frozenset[int], root: Path) -> int:
     return max(1, len(siblings))
 
 
-def _cpu_cgroups(root: Path) -> Iterator[Path]:
-    """Folders of the process's cgroups that can limit the processor, parents up to the mount included."""
+def cgroups(controller: str, root: Path = _ROOT) -> Iterator[Path]:
+    """Folders of the process's cgroups that a controller ("cpu", "memory") can limit, parents up to the mount
+    included; v1 and v2."""
     places: dict[str, PurePosixPath] = {}  # the process's place in each controller's tree; "" stands for v2
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        for controller in controllers.split(","):
-            places[controller] = PurePosixPath(path)
+        for name in controllers.split(","):
+            places[name] = PurePosixPath(path)
     for line in _read(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = (*after.split(), "", "", "")[:3]
-        is_v1 = kind == "cgroup" and "cpu" in options.split(",")
-        place = places.get("cpu" if is_v1 else "")
+        is_v1 = kind == "cgroup" and controller in options.split(",")
+        place = places.get(controller if is_v1 else "")
         if place is None or not (is_v1 or kind == "cgroup2"):
             continue
         mount_root, mount_point = before.split()[3:5]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nip_runtime.errors import NipError, OutOfMemoryError
 
 # Of onnxruntime's arena (without and with a limit), CUDA (text and name), cuBLAS and cuDNN 8, cuDNN 9,
-# TensorRT, and C++ (glibc and MSVC).
+# TensorRT, C++ (glibc and MSVC), and torch (Linux and Windows).
 _SIGNS: Final = (
     "failed to allocate memory",
     "is smaller than requested bytes",
@@ -23,6 +23,8 @@ _SIGNS: Final = (
     "outofmemory",
     "bad_alloc",
     "bad allocation",
+    "can't allocate memory",
+    "not enough memory",
 )
 _PLACES: Final = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S+\.(?:cc|cpp|h|cu):\d+ .*?\) (?=\S)")
 

@@ -30,7 +30,7 @@ def test_export_says_what_converting_changed(tmp_path: Path, capsys: pytest.Capt
     shown = capsys.readouterr().out
     assert "precision     int8" in shown
     assert "  same label  " in shown
-    assert "asked for     screen rate 0.4, perturbation ascent, 120 steps" in shown
+    assert "asked for     screen rate 0.4, perturbation ascent, 60 steps" in shown
 
 
 def example() -> object:

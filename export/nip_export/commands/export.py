@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from nip_export.commands.images import read_images
-from nip_export.commands.numbers import as_shares, interval, number, numbers, size
-from nip_export.commands.threads import passive_waiting
+from nip_export.commands.numbers import amount, as_shares, interval, number, numbers, size
+from nip_export.commands.threads import keep_freed_memory, passive_waiting
 from nip_runtime.errors import InputError
 
 NAME = "export"
@@ -157,11 +157,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     defence.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seeds split and ascent (default 0)"
     )
+    work = parser.add_argument_group("how it works")
+    work.add_argument(
+        "--memory",
+        type=amount,
+        metavar="4G",
+        help="what this process may hold at its peak, for batches to be fitted to (default: 3G, or half of "
+        "what the machine or its cgroup leaves, if that is less)",
+    )
+    work.add_argument(
+        "--batch-size",
+        type=int,
+        default=256,
+        metavar="N",
+        help="images per pass, at most (default 256; fewer where memory is short)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Export; returns the exit status."""
     passive_waiting()
+    keep_freed_memory()
     # torch takes seconds to import, and `nip --help` imports this module.
     from nip_export.config import ExportConfig
     from nip_export.loading import load_model
@@ -200,6 +216,8 @@ def run(args: argparse.Namespace) -> int:
         class_names=names if names is not None else data.class_names,
         resize="area" if args.size is not None else None,
         seed=args.seed,
+        memory=args.memory,
+        batch_size=args.batch_size,
     )
     with progress_bars() as progress:
         report = export_defended(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
+from typing import Final
+
+_AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
 def number(text: str) -> float:
@@ -42,6 +46,14 @@ def as_shares(
         return mean, std, False
     scaled = [None if values is None else tuple(value / 255 for value in values) for values in (mean, std)]
     return scaled[0], scaled[1], True
+
+
+def amount(text: str) -> int:
+    """Bytes such as 4G, 800M or 2.5GiB; letters count by 1024."""
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"expected an amount of memory such as 4G or 800M, got {text!r}")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def size(text: str) -> tuple[int, int]:

@@ -10,6 +10,8 @@ classes at once (universal), and no clean twin is needed when it is used.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nip_export.attach.trace import TappedNetwork
+from nip_export.batches import Batches
 from nip_export.capture import Tap, evaluation_mode, pool_activation
 from nip_export.config import PUBLISHED_SCALE
 from nip_export.perturbations.bank import coarse_shape, refine
@@ -27,6 +30,12 @@ from nip_export.progress import Advance
 MOMENTUM = 0.75
 FIRST_STEP = 0.1
 LAST_STEP = 0.01
+WINDOW = 8
+"""Steps whose mean objective is compared with that of as many before."""
+FLAT = 0.01
+"""Share of the gain so far that a window must add; one that adds less ends all but the last, short steps."""
+SHORT_STEPS = 0.25
+"""Share of the steps that are taken after that: they settle what the long ones leave unsteady."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,18 +83,44 @@ class InverseObjective:
 
     def gradient(self, coarse: Tensor, rows: NDArray[np.int64], *, per_class: bool) -> Tensor:
         """Gradient of the objective with respect to stored perturbations (1 or C rows)."""
+        return self.slope(coarse, rows, per_class=per_class)[1]
+
+    def slope(self, coarse: Tensor, rows: NDArray[np.int64], *, per_class: bool) -> tuple[float, Tensor]:
+        """The objective under stored perturbations (1 or C rows), and its gradient with respect to them."""
         inputs, labels = self.batch(rows)
         variable = coarse.detach().requires_grad_(True)
         fine = refine(variable, self.shape, self.factor)
         added = inputs + (fine[labels] if per_class else fine)
         objective = self.value(added.clamp(*self.bounds), labels)
-        return torch.autograd.grad(objective, variable)[0]
+        return float(objective.detach()), torch.autograd.grad(objective, variable)[0]
 
 
 def start(objective: InverseObjective, *, per_class: bool) -> Tensor:
     """Perturbations of zero: (C, *coarse) or (1, *coarse)."""
     count = len(objective.profile.influence) if per_class else 1
     return torch.zeros(count, *coarse_shape(objective.shape, objective.factor), device=objective.device)
+
+
+def _over(
+    objective: InverseObjective,
+    coarse: Tensor,
+    rows: NDArray[np.int64],
+    batches: Batches,
+    *,
+    per_class: bool,
+    advance: Advance | None = None,
+) -> tuple[float, Tensor]:
+    """Mean objective and gradient over rows, as many at once as memory allows."""
+    value, total = 0.0, torch.zeros_like(coarse)
+
+    def work(part: slice) -> None:
+        nonlocal value, total
+        chosen = rows[part]
+        here, gradient = objective.slope(coarse, chosen, per_class=per_class)
+        value, total = value + len(chosen) * here, total + len(chosen) * gradient
+
+    batches.run(len(rows), work, advance)
+    return value / len(rows), total / len(rows)
 
 
 def ascend(
@@ -96,9 +131,12 @@ def ascend(
     steps: int,
     batch_size: int,
     seed: int,
+    memory: int | None = None,
     advance: Advance | None = None,
 ) -> Tensor:
     """Signed gradient ascent with momentum and falling steps, over random benign batches.
+
+    Where the objective stops rising, long steps end early and the short ones follow at once.
 
     Args:
         objective: what to maximise.
@@ -107,7 +145,8 @@ def ascend(
         steps: gradient steps.
         batch_size: benign inputs per step.
         seed: of the batches.
-        advance: called with 1 after every step.
+        memory: bytes that this process may hold; None: see :class:`nip_export.batches.Batches`.
+        advance: called with the number of steps done or left out.
 
     Returns:
         (C, *coarse) or (1, *coarse) float32 within ±`eps`.
@@ -116,19 +155,37 @@ def ascend(
     coarse = start(objective, per_class=per_class)
     velocity = torch.zeros_like(coarse)
     axes = tuple(range(1, coarse.ndim))
+    batches = Batches(batch_size, memory=memory, device=objective.device)
+    values: list[float] = []
+    step = 0
     with evaluation_mode(objective.network), torch.enable_grad():
-        for step in range(steps):
+        while step < steps:
             rows = random.integers(len(objective.inputs), size=min(batch_size, len(objective.inputs)))
-            gradient = objective.gradient(coarse, rows, per_class=per_class)
+            value, gradient = _over(objective, coarse, rows, batches, per_class=per_class)
             # Each row by its own size: a class that few of the batch belong to moves as far as the others.
             velocity = MOMENTUM * velocity + gradient / gradient.abs().mean(axes, keepdim=True).clamp_min(
                 1e-12
             )
             length = eps * (FIRST_STEP * (1 - step / steps) + LAST_STEP)
             coarse = (coarse + length * velocity.sign()).clamp(-eps, eps)
+            values.append(value)
+            following = step + 1
+            if _is_flat(values):
+                following = max(following, steps - math.ceil(SHORT_STEPS * steps))
             if advance is not None:
-                advance(1)
+                advance(following - step)
+            step = following
     return coarse
+
+
+def _is_flat(values: Sequence[float]) -> bool:
+    """Whether the objective has stopped rising, as far as random batches tell."""
+    if len(values) < 2 * WINDOW:
+        return False
+    first, before, last = (
+        float(np.mean(part)) for part in (values[:2], values[-2 * WINDOW : -WINDOW], values[-WINDOW:])
+    )
+    return last - before < FLAT * max(before - first, 0.0)
 
 
 def one_step(
@@ -138,6 +195,7 @@ def one_step(
     eps: float,
     batch_size: int,
     scale: float = PUBLISHED_SCALE,
+    memory: int | None = None,
     advance: Advance | None = None,
 ) -> Tensor:
     """The published form: the gradient at ρ = 0 over all benign inputs ÷ its root mean square, scaled.
@@ -146,21 +204,19 @@ def one_step(
         objective: what to raise.
         per_class: one perturbation per class instead of a universal one.
         eps: bound on every element, in input units.
-        batch_size: benign inputs per gradient pass.
+        batch_size: benign inputs per gradient pass, at most.
         scale: root mean square of the result before it is cut, as a share of the value range.
+        memory: bytes that this process may hold; None: see :class:`nip_export.batches.Batches`.
         advance: called with the number of inputs done.
 
     Returns:
         (C, *coarse) or (1, *coarse) float32, cut at ±`eps`.
     """
     coarse = start(objective, per_class=per_class)
-    total = torch.zeros_like(coarse)
+    batches = Batches(batch_size, memory=memory, device=objective.device)
+    rows = np.arange(len(objective.inputs))
     with evaluation_mode(objective.network), torch.enable_grad():
-        for first in range(0, len(objective.inputs), batch_size):
-            rows = np.arange(first, min(first + batch_size, len(objective.inputs)))
-            total += len(rows) * objective.gradient(coarse, rows, per_class=per_class)
-            if advance is not None:
-                advance(len(rows))
+        _, total = _over(objective, coarse, rows, batches, per_class=per_class, advance=advance)
     axes = tuple(range(1, total.ndim))
     size = total.square().mean(axes, keepdim=True).sqrt().clamp_min(1e-12)
     low, high = objective.bounds

@@ -9,6 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nip_export.attach.backbone import Backbone
+from nip_export.batches import Batches
 from nip_export.capture import pool_activation_numpy
 from nip_export.network import Floats, Passed, TapCells
 from nip_export.progress import Advance
@@ -35,17 +36,25 @@ class OnnxBackbone:
         self._grids = tuple(grids)
         self._outputs = [backbone.logits, *(named[grid.tap.name] for grid in self._grids)]
 
-    def run(self, inputs: NDArray[np.float32], *, batch_size: int, advance: Advance | None = None) -> Passed:
-        """One pass over (N, *shape) float32 inputs, N ≥ 1."""
+    def run(
+        self,
+        inputs: NDArray[np.float32],
+        *,
+        batch_size: int,
+        memory: int | None = None,
+        advance: Advance | None = None,
+    ) -> Passed:
+        """One pass over (N, *shape) float32 inputs, N ≥ 1, in batches as for `run_network`."""
         logits: list[Floats] = []
         pooled: dict[str, list[Floats]] = {grid.tap.name: [] for grid in self._grids}
-        for start in range(0, len(inputs), batch_size):
-            batch = np.ascontiguousarray(inputs[start : start + batch_size])
+
+        def work(rows: slice) -> None:
+            batch = np.ascontiguousarray(inputs[rows])
             scores, *activations = self._session.run(self._outputs, {self._input: batch})
             logits.append(scores)
             for grid, activation in zip(self._grids, activations, strict=True):
                 vectors = pool_activation_numpy(activation, kind=grid.tap.kind, cells=grid.cells)
                 pooled[grid.tap.name].append(vectors.astype(np.float32))
-            if advance is not None:
-                advance(len(batch))
+
+        Batches(batch_size, memory=memory).run(len(inputs), work, advance)
         return Passed(np.concatenate(logits), {name: np.concatenate(parts) for name, parts in pooled.items()})

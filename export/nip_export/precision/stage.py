@@ -49,7 +49,7 @@ def convert(bench: Bench, model: nn.Module, bank: Bank) -> tuple[Bench, Conversi
 
     def run(inputs: NDArray[np.float32], what: str) -> Passed:
         advance = bench.progress(f"{what} in {precision}", len(inputs))
-        return network.run(inputs, batch_size=config.batch_size, advance=advance)
+        return network.run(inputs, batch_size=config.batch_size, memory=config.memory, advance=advance)
 
     calibration_pass = run(bench.calibration.inputs, "Calibration images")
     agreement = measure_agreement(

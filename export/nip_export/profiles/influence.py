@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nip_export.attach.trace import TappedNetwork
+from nip_export.batches import Batches
 from nip_export.capture import evaluation_mode, pool_activation
 from nip_export.network import TapCells
 from nip_export.progress import Advance
@@ -92,6 +93,7 @@ def influence_profiles(
     top_k: int,
     batch_size: int,
     device: torch.device,
+    memory: int | None = None,
     advance: Advance | None = None,
 ) -> Mapping[str, InfluenceProfile]:
     """Average influences per class.
@@ -103,8 +105,9 @@ def influence_profiles(
         grids: layers to profile and their pooling.
         classes: C.
         top_k: number of front and of tail neurons per class.
-        batch_size: inputs per gradient pass.
+        batch_size: inputs per gradient pass, at most.
         device: where the network lives.
+        memory: bytes that this process may hold; None: see :class:`nip_export.batches.Batches`.
         advance: called with the number of inputs done.
 
     Raises:
@@ -112,15 +115,16 @@ def influence_profiles(
     """
     sums = {g.tap.name: np.zeros((classes, g.tap.width(cells=g.cells))) for g in grids}
     counts = np.bincount(labels, minlength=classes)
+
+    def work(rows: slice) -> None:
+        batch = torch.from_numpy(np.ascontiguousarray(inputs[rows])).to(device)
+        found = influences(network, batch, torch.from_numpy(labels[rows]).to(device), grids)
+        arrays = {name: values.cpu().numpy().astype(np.float64) for name, values in found.items()}
+        for name, values in arrays.items():
+            np.add.at(sums[name], labels[rows], values)
+
     with evaluation_mode(network), torch.enable_grad():
-        for start in range(0, len(inputs), batch_size):
-            rows = slice(start, start + batch_size)
-            batch = torch.from_numpy(np.ascontiguousarray(inputs[rows])).to(device)
-            found = influences(network, batch, torch.from_numpy(labels[rows]).to(device), grids)
-            for name, values in found.items():
-                np.add.at(sums[name], labels[rows], values.cpu().numpy().astype(np.float64))
-            if advance is not None:
-                advance(len(batch))
+        Batches(batch_size, memory=memory, device=device).run(len(inputs), work, advance)
     divisor = np.maximum(counts, 1)[:, None]
     return {
         name: InfluenceProfile(name, (total / divisor).astype(np.float32), counts, top_k)

@@ -204,4 +204,4 @@ def test_settings_of_files_too_old_to_state_them_are_inferred(quick: Quick) -> N
         assert inferred(kind_of(quick, kind)).screen_rate == expected
     narrow = inferred(quick.export("mlp", "narrow", screen_rate=0.12, perturbation="one-step"))
     assert narrow.screen_rate == pytest.approx(0.12, abs=0.06)
-    assert narrow.ascent_steps == 120, "the default, for want of anything better"
+    assert narrow.ascent_steps == 60, "the default, for want of anything better"
