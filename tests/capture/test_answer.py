@@ -172,6 +172,33 @@ def test_traced_and_scripted_models_are_refused() -> None:
         as_classifier(nn.Sequential(scripted, nn.Flatten()), X)
 
 
+@pytest.mark.filterwarnings("ignore:torch:DeprecationWarning", "ignore:.*quant:UserWarning")
+def test_fake_quantisation_is_left_out() -> None:
+    from torch.ao.quantization import get_default_qat_qconfig, prepare_qat
+
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)]
+    model = seeded(lambda: nn.Sequential(*conv_bn_relu(3, 8), *conv_bn_relu(8, 8), *head)).train()
+    model.qconfig = get_default_qat_qconfig("x86")  # type: ignore[no-untyped-call]
+    prepared: nn.Module = prepare_qat(model)  # type: ignore[no-untyped-call]
+    prepared(X)
+    found = as_classifier(prepared.eval(), X)
+    assert "precision int8 quantises it anew" in found.notes[0]
+    with torch.no_grad():
+        torch.testing.assert_close(found.model(X), prepared(X), rtol=0.1, atol=0.1)
+    plan = find_taps(found.model, X)
+    assert (plan.features, plan.early, plan.classifier) == ("6", ("2",), "8")
+    assert [layer for layer, _ in export_backbone(found.model, X, plan.names).taps] == ["2", "6"]
+
+
+@pytest.mark.filterwarnings("ignore:torch:DeprecationWarning", "ignore:.*quant:UserWarning")
+def test_quantised_model_is_refused() -> None:
+    quantised = torch.ao.quantization.quantize_dynamic(net(), {nn.Linear})  # type: ignore[no-untyped-call]
+    with pytest.raises(
+        ExportError, match=r"quantised: its layer 'fc' is .*; pass the float model, and precision"
+    ):
+        as_classifier(quantised, X)
+
+
 def test_compiled_model_is_taken_for_what_was_compiled() -> None:
     model = net()
     assert as_classifier(torch.compile(model, backend="eager"), X).model is model  # type: ignore[arg-type]

@@ -54,9 +54,15 @@ def as_classifier(model: nn.Module, example: Tensor, *, output: str | int | None
     notes: list[str] = []
     wide = {p.dtype for p in (*model.parameters(), *model.buffers()) if p.dtype in NARROWED}
     if wide:
-        model = in_float32(model)
+        model = copied(model, "is not in float32", "model.float()").float()
         names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in wide))
         notes.append(f"the model's {names} weights are exported as float32")
+    if any(is_fake_quantiser(module) for module in model.modules()):
+        model = without_fake_quantisation(model)
+        notes.append(
+            "the model's fake quantisation, from training for int8, is left out: the file computes in "
+            "float32 what it stands for; precision int8 quantises it anew"
+        )
     with evaluation_mode(model), torch.enable_grad(), EndingWatch() as watch:
         found = returned_by(model, example.detach().clone().requires_grad_() * 1)
     path, tensor = select(found, output)
@@ -103,19 +109,32 @@ def python_module(model: nn.Module) -> nn.Module:
     return model
 
 
-def in_float32(model: nn.Module) -> nn.Module:
-    """A copy in float32.
+def copied(model: nn.Module, why: str, instead: str) -> nn.Module:
+    """A copy of the model.
 
     Raises:
         ExportError: it cannot be copied.
     """
     try:
-        return copy.deepcopy(model).float()
+        return copy.deepcopy(model)
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise ExportError(
-            f"the model is not in float32 and cannot be copied ({reason}); pass model.float()"
-        ) from error
+        raise ExportError(f"the model {why} and cannot be copied ({reason}); pass {instead}") from error
+
+
+def is_fake_quantiser(module: nn.Module) -> bool:
+    """Whether a module rounds weights or activations as int8 would, as training for int8 puts it in."""
+    return "FakeQuantize" in type(module).__name__ and hasattr(module, "fake_quant_enabled")
+
+
+def without_fake_quantisation(model: nn.Module) -> nn.Module:
+    """A copy that rounds nothing: rounding makes whole steps of the last digit, in which engines differ."""
+    model = copied(model, "carries fake quantisation", "it without")
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if is_fake_quantiser(child):
+                setattr(module, name, nn.Identity())
+    return model
 
 
 def outputs(
