@@ -2,11 +2,12 @@
 # test   lint, types and the whole test suite
 # docs   build the documentation into ./site; links are checked, warnings are errors
 # lint   ruff alone          types  mypy alone          clean  remove everything that make made
+# ui     fetch onnxruntime-web for `nip ui`, by its lock file, with npm (make test does so where it can)
 #
 # Every target makes .venv by itself. PYTHON=/path/to/python chooses the interpreter (3.11 or later).
 
 .DELETE_ON_ERROR:
-.PHONY: demo test docs lint types clean
+.PHONY: demo test docs lint types ui clean
 .DEFAULT_GOAL := test
 
 VENV := .venv
@@ -22,6 +23,7 @@ demo: $(VENV)/.installed-demo
 
 # Lint and types come first, so that the last line is pytest's summary.
 test: lint types
+	@$(MAKE) --no-print-directory ui || echo "without onnxruntime-web: tests of nip ui in a browser are skipped"
 	$(BIN)/python -m pytest -n 2
 
 docs: $(VENV)/.installed-docs
@@ -34,8 +36,13 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
+ui: nip_runtime/ui/engine/version.txt
+
+nip_runtime/ui/engine/version.txt: nip_runtime/ui/npm/package-lock.json | $(VENV)/.installed-demo
+	$(BIN)/nip ui --fetch
+
 clean:
-	rm -rf $(VENV) dist build site nip-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf nip_runtime/ui/engine $(VENV) dist build site nip-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python

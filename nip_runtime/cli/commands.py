@@ -15,10 +15,10 @@ from importlib.metadata import entry_points
 from typing import Final, Protocol
 
 GROUP: Final = "nip_runtime.commands"
-OWN: Final = ("predict", "inspect", "sign", "verify", "bench", "batch", "doctor", "triton")
+OWN: Final = ("predict", "inspect", "sign", "verify", "bench", "batch", "doctor", "triton", "ui")
 ORDER: Final = (
     *("export", "demo", "evaluate"),  # make a file
-    *("predict", "batch", "triton"),  # use it
+    *("predict", "batch", "triton", "ui"),  # use it
     *("inspect", "sign", "verify"),  # trust it
     *("bench", "doctor"),  # look after it
 )

@@ -100,7 +100,7 @@ def demo(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Demo:
 def test_it_leaves_its_files_and_finished_attacks(demo: Demo) -> None:
     paths = demo.paths
     files = {paths.model, paths.plain, paths.page, paths.numbers, paths.summary, paths.attacks}
-    assert set(paths.folder.iterdir()) == files
+    assert set(paths.folder.iterdir()) == files | {paths.examples}
     kept = Counter(path.name[:2] for path in paths.attacks.iterdir())
     # The third of T1 is PGD with more steps, which tells whether it was run long enough.
     assert kept == {"T1": 3, "T4": len(RECIPES)}

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from nip_runtime.cli.main import main
 from nip_runtime.session import DefendedSession
+from nip_runtime.ui.examples import examples_beside, read_examples
 from tests.export.made import Workshop
 from tests.export.networks import example, net
 
@@ -47,14 +48,18 @@ def test_npz_and_safetensors(inputs: Path, tmp_path: Path, capsys: Capture) -> N
     arguments = ["export", "--model", FACTORY, "--weights", str(inputs / "weights.safetensors")]
     arguments += ["--data", str(inputs / "profile.npz"), "--calibration", str(inputs / "held_out.npz")]
     arguments += ["--out", str(out), *NORMALISE, "--benign-budget", "0.05", "--eps", "6/255", "--seed", "4"]
+    arguments += ["--ui-examples", str(inputs / "held_out.npz")]
     assert main(arguments) == 0
     captured = capsys.readouterr()
+    examples = examples_beside(out)
+    assert f"{examples}  for nip ui {out}" in captured.out
     for part in (str(out), "policy", "guarded", "budget 5.0%", "benign accuracy", "verified", "MB"):
         assert part in captured.out
     assert "Verify against torch and numpy" in captured.err, "stages are named where no bar can be drawn"
     assert "\r" not in captured.err
     with DefendedSession(out, device="cpu") as session:
         manifest = session.manifest
+        assert len(read_examples(examples, manifest).images) == 24
         accuracy = (session.predict(example().test.images).labels == example().test.labels).mean()
     assert accuracy > 0.55
     assert (manifest.defence.eps_pixel, manifest.provenance.seed) == (6 / 255, 4)

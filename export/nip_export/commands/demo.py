@@ -15,8 +15,9 @@ Exports a small Fashion-MNIST classifier to one self-defending ONNX file and eva
 plan: gray-box attacks on the network (T1) and adaptive ones on the whole defence (T4). nip evaluate attacks
 harder, from the outside too (T2, T3), and compares with other defences.
 
-Writes model.nip.onnx, plain.onnx, report.html, report.json and summary.json. Finished attacks are kept in
-DIR/attacks, where a run with the same seed takes them up. Takes two to three minutes on two cores.
+Writes model.nip.onnx, plain.onnx, report.html, report.json, summary.json and the examples that nip ui shows.
+Finished attacks are kept in DIR/attacks, where a run with the same seed takes them up. Takes two to three
+minutes on two cores.
 
 example:
   nip demo --out nip-demo"""
@@ -50,5 +51,10 @@ def run(args: argparse.Namespace) -> int:
     with progress_bars() as progress:
         evaluation = run_demo(args.out, seed=args.seed, progress=progress)
     print_summary(evaluation, paths)
-    Console().print(f"summary: {paths.summary}\nmodel: {paths.model}", soft_wrap=True)
+    said = (
+        f"summary: {paths.summary}",
+        f"model: {paths.model}",
+        f"see it happen: nip ui {paths.model} --report {paths.numbers}",
+    )
+    Console().print("\n".join(said), soft_wrap=True)
     return 0

@@ -66,6 +66,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="benign images for the thresholds, disjoint from --data (default: 40%% of --data are held out)",
     )
     needed.add_argument("--out", type=Path, required=True, metavar="F.onnx", help="file to write")
+    needed.add_argument(
+        "--ui-examples",
+        type=Path,
+        metavar="DATA",
+        help="labelled images, best unseen by model and export, of which a few are attacked for the page of "
+        "`nip ui`; written beside F.onnx",
+    )
     images = parser.add_argument_group("how the model sees images")
     images.add_argument(
         "--mean",
@@ -183,6 +190,7 @@ def run(args: argparse.Namespace) -> int:
     from nip_export.loading import load_model
     from nip_export.pipeline import export_defended
     from nip_export.progress import progress_bars
+    from nip_export.ui_examples import check_ui_examples, write_ui_examples
 
     names = _class_names(args.classes) if args.classes is not None else None
     model = load_model(args.model, weights=args.weights)
@@ -196,6 +204,9 @@ def run(args: argparse.Namespace) -> int:
             got=f"{', '.join((held_out.class_names or ())[:5])} …",
             fix="use the same subfolder names in both",
         )
+    shown = read_images(args.ui_examples, args.size, names) if args.ui_examples is not None else None
+    if shown is not None:
+        check_ui_examples(args.out, shown, data)
     mean, std, divided = as_shares(args.mean, args.std, args.bounds)
     if divided:
         print("--mean and --std are taken for pixels in 0…255 and divided by 255", file=sys.stderr)
@@ -229,7 +240,12 @@ def run(args: argparse.Namespace) -> int:
             config=config,
             progress=progress,
         )
+        beside = None
+        if shown is not None:
+            beside = write_ui_examples(report, shown, data, seed=args.seed, progress=progress)
     print(report.summary())
+    if beside is not None:
+        print(f"{'examples':<16}  {beside}  for nip ui {args.out}")
     return 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nip_export.evaluate.paths import EvaluationPaths
+from nip_runtime.ui.examples import examples_beside
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class DemoPaths(EvaluationPaths):
     def model(self) -> Path:
         """The exported file."""
         return self.folder / "model.nip.onnx"
+
+    @property
+    def examples(self) -> Path:
+        """A few images, benign and attacked, for `nip ui`."""
+        return examples_beside(self.model)
 
     @property
     def plain(self) -> Path:

@@ -17,6 +17,7 @@ from nip_export.evaluate.run import run_evaluation
 from nip_export.evaluate.threats import Threat
 from nip_export.pipeline import export_defended
 from nip_export.progress import Progress, silent
+from nip_export.ui_examples import write_ui_examples
 from nip_runtime.errors import InputError
 from nip_runtime.writing import write_whole
 
@@ -65,7 +66,7 @@ def run_demo(
     out.mkdir(parents=True, exist_ok=True)
     paths = DemoPaths(out)
     example = load_example() if example is None else example
-    export_defended(
+    report = export_defended(
         example.model,
         example.profile.images,
         example.profile.labels,
@@ -75,6 +76,7 @@ def run_demo(
         plain_path=paths.plain,
         progress=progress,
     )
+    write_ui_examples(report, example.test, example.profile, seed=seed, progress=progress)
     evaluation = run_evaluation(paths.model, material_of(example), out, plan=plan, progress=progress)
     summary = json.dumps(summarise(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(paths.summary, f"{summary}\n".encode())

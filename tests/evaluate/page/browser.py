@@ -66,7 +66,7 @@ class Browser:
         self._read, self._write = read, write
         self._buffer = b""
         self._last = 0
-        self._events: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
 
     def visit(
         self,
@@ -79,40 +79,39 @@ class Browser:
         evaluate: tuple[str, ...] = (),
     ) -> Visit:
         """Open a file, wait until it is loaded and quiet, evaluate expressions, photograph the whole page."""
-        self._events.clear()
-        target = self._call("Target.createTarget", {"url": "about:blank"})["targetId"]
-        session = self._call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
+        self.events.clear()
+        target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
+        session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
-            self._call(f"{domain}.enable", {}, session)
+            self.call(f"{domain}.enable", {}, session)
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self._call("Emulation.setDeviceMetricsOverride", metrics, session)
+        self.call("Emulation.setDeviceMetricsOverride", metrics, session)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", {"features": [scheme]}, session)
-        self._call("Page.navigate", {"url": page.resolve().as_uri()}, session)
+        self.call("Emulation.setEmulatedMedia", {"features": [scheme]}, session)
+        self.call("Page.navigate", {"url": page.resolve().as_uri()}, session)
         self._wait_for("Page.loadEventFired")
         # Refused loads and late scripts are reported after the load event.
-        self._listen(0.4)
+        self.listen(0.4)
         visit = Visit()
         for expression in evaluate:
-            answer = self._call(
-                "Runtime.evaluate", {"expression": expression, "returnByValue": True}, session
-            )
+            answer = self.call("Runtime.evaluate", {"expression": expression, "returnByValue": True}, session)
             visit.values[expression] = answer["result"].get("value")
         if screenshot is not None:
             options = {"format": "png", "captureBeyondViewport": True}
-            shot = self._call("Page.captureScreenshot", options, session)["data"]
+            shot = self.call("Page.captureScreenshot", options, session)["data"]
             screenshot.write_bytes(base64.b64decode(shot))
-        self._call("Target.closeTarget", {"targetId": target})
-        for event in self._events:
-            _note(event, visit)
+        self.call("Target.closeTarget", {"targetId": target})
+        for event in self.events:
+            note(event, visit)
         return visit
 
     def close(self) -> None:
         """Ask the browser to end; it may be gone before it has answered."""
         with suppress(RuntimeError):
-            self._call("Browser.close", {})
+            self.call("Browser.close", {})
 
-    def _call(self, method: str, params: dict[str, Any], session: str | None = None) -> dict[str, Any]:
+    def call(self, method: str, params: dict[str, Any], session: str | None = None) -> dict[str, Any]:
+        """Send a command and wait for its result; events that come meanwhile are kept."""
         self._last += 1
         message: dict[str, Any] = {"id": self._last, "method": method, "params": params}
         if session is not None:
@@ -129,21 +128,22 @@ class Browser:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 result: dict[str, Any] = answer["result"]
                 return result
-            self._events.append(answer)
+            self.events.append(answer)
 
     def _wait_for(self, method: str) -> None:
-        while not any(event.get("method") == method for event in self._events):
+        while not any(event.get("method") == method for event in self.events):
             event = self._receive(TIMEOUT_S)
             if event is None:
                 raise TimeoutError(f"no {method}")
-            self._events.append(event)
+            self.events.append(event)
 
-    def _listen(self, seconds: float) -> None:
+    def listen(self, seconds: float) -> None:
+        """Keep the events of a while."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             event = self._receive(left)
             if event is not None:
-                self._events.append(event)
+                self.events.append(event)
 
     def _receive(self, seconds: float) -> dict[str, Any] | None:
         while b"\0" not in self._buffer:
@@ -159,7 +159,8 @@ class Browser:
         return event
 
 
-def _note(event: dict[str, Any], visit: Visit) -> None:
+def note(event: dict[str, Any], visit: Visit) -> None:
+    """Add what an event tells of complaints and requests."""
     params = event.get("params", {})
     match event.get("method"):
         case "Runtime.exceptionThrown":
@@ -173,11 +174,11 @@ def _note(event: dict[str, Any], visit: Visit) -> None:
 
 
 @contextmanager
-def open_browser(executable: str, folder: Path) -> Iterator[Browser]:
-    """A browser with an empty profile in `folder`; it has ended when the block does."""
+def open_browser(executable: str, folder: Path, *flags: str) -> Iterator[Browser]:
+    """A browser with an empty profile in `folder`, and further flags; it has ended when the block does."""
     to_read, to_write = os.pipe()
     from_read, from_write = os.pipe()
-    command = [sys.executable, "-c", LAUNCH, str(to_read), str(from_write), executable, *FLAGS]
+    command = [sys.executable, "-c", LAUNCH, str(to_read), str(from_write), executable, *FLAGS, *flags]
     process = subprocess.Popen(
         [*command, f"--user-data-dir={folder}"],
         pass_fds=(to_read, from_write),
