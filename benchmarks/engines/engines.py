@@ -79,6 +79,7 @@ ENGINES: Final = (
             "ml_dtypes==0.6.0",
             "typing_extensions==4.16.0",
         ),
+        partial="has no DequantizeLinear below opset 19",
     ),
     _runtime("1.20.1", "1.26.4"),
     _runtime("1.22.1", "2.3.5"),
