@@ -126,7 +126,8 @@ class ExportConfig:
             value, least = getattr(self, field), 0 if field == "seed" else 1
             whole = isinstance(value, Integral) and int(value) >= least
             _check(whole, field, f"a whole number, at least {least}", value)
-        enough = self.memory is None or (isinstance(self.memory, Integral) and self.memory >= LEAST_MEMORY)
+        memory: object = self.memory
+        enough = memory is None or (isinstance(memory, Integral) and int(memory) >= LEAST_MEMORY)
         _check(enough, "memory", f"a number of bytes, at least {LEAST_MEMORY}, or None", self.memory)
         _check((self.mean is None) == (self.std is None), "std", "mean and std together or neither", self.std)
         for field in ("mean", "std"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from nip_export.capture import as_classifier
 from nip_export.evaluate.adaptive import adaptive_cases
 from nip_export.evaluate.attacks import catalogue, select, transfer_cases
 from nip_export.evaluate.craft import Crafter
@@ -113,9 +114,10 @@ class Attackers:
             return None
         spec = self.target.manifest.input
         example = torch.from_numpy(self.crafter.images[:2].copy())
-        network = tapped_network(
-            copy.deepcopy(self.surrogate).cpu().eval(), example, [], mean=spec.mean, std=spec.std
-        ).eval()
+        surrogate = copy.deepcopy(self.surrogate).cpu().eval()
+        probe = tapped_network(surrogate, example, [], mean=spec.mean, std=spec.std)
+        surrogate = as_classifier(surrogate, probe.normalise(example)).model
+        network = tapped_network(surrogate, example, [], mean=spec.mean, std=spec.std).eval()
         with torch.no_grad():
             classes = network(example)[0].shape[1]
         if classes != self.target.manifest.output.classes:
