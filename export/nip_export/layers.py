@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from nip_export import statistics
+from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import Tap, TapPlan
 from nip_export.network import Passed, TapCells
 from nip_export.profiles import as_stored, fit_readout, fit_temperature
@@ -18,6 +20,8 @@ from nip_runtime.rates import Rate
 
 WIDEST = 1024
 """Longest pooled activation: a few thousand images still estimate a shared covariance of this size."""
+LARGEST_ERROR = 1e-3
+"""By which share of the largest logit a last layer, applied to the pooled features, may miss the logits."""
 QUALIFYING_SHARE = 0.8
 """A read-out qualifies if it is right at least this often for every time that the backbone is."""
 
@@ -35,6 +39,41 @@ def grids_of(plan: TapPlan, wanted: int) -> tuple[TapCells, ...]:
     return tuple(
         TapCells(tap, 1) if tap.name == plan.features else grid_of(tap, wanted) for tap in plan.layers
     )
+
+
+def own_readout(network: TappedNetwork, plan: TapPlan, passed: Passed) -> ReadOut | None:
+    """The network's own last layer as a read-out of the features: of use where no early layer knows anything.
+
+    An early layer that knows nothing cannot disagree. What this one says of other classes than the predicted
+    one is how sure the network is, which single steps and minimum-norm attacks leave low.
+
+    Args:
+        network: with the features tapped.
+        plan: which layers these are.
+        passed: pass 1 over some inputs, to compare with.
+
+    Returns:
+        None if the classifier is not one linear layer on the pooled features.
+    """
+    classifier = network.model.get_submodule(plan.classifier)
+    features = passed.pooled[plan.features]
+    if not isinstance(classifier, nn.Linear) or classifier.in_features != features.shape[1]:
+        return None
+    weight = classifier.weight.detach().cpu().float().numpy().T
+    bias = np.zeros(weight.shape[1], np.float32)
+    if classifier.bias is not None:
+        bias = classifier.bias.detach().cpu().float().numpy().copy()
+    wrong = np.abs(features @ weight + bias - passed.logits).max()
+    if not wrong <= LARGEST_ERROR * max(float(np.abs(passed.logits).max()), 1.0):
+        return None
+    readout = ReadOut(
+        tap=plan.features,
+        kind=plan.tap(plan.features).kind,
+        cells=1,
+        weight=np.ascontiguousarray(weight),
+        bias=bias,
+    )
+    return as_stored(readout, features.mean(0))
 
 
 def choose_readouts(

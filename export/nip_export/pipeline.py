@@ -234,7 +234,10 @@ def forward_of(bench: Bench, backbone: Backbone, readouts: Sequence[ReadOut]) ->
     if bench.converted is None:
         return bench.run
     grids = [TapCells(bench.plan.tap(readout.tap), readout.cells) for readout in readouts]
-    grids += [grid for grid in bench.grids if grid.tap.name == bench.plan.features]
+    read = {grid.tap.name for grid in grids}
+    grids += [
+        grid for grid in bench.grids if grid.tap.name == bench.plan.features and grid.tap.name not in read
+    ]
     return partial(
         OnnxBackbone(backbone, grids).run,
         batch_size=bench.config.batch_size,

@@ -16,10 +16,10 @@ from nip_export import statistics
 from nip_export.attach.backbone import Backbone
 from nip_export.bench import Bench, device_of, set_up
 from nip_export.benign import prepare
-from nip_export.calibrate import Known, ViewTrial, choose_view, fit_typicality
+from nip_export.calibrate import Known, ViewTrial, choose_view, early_weight, fit_typicality
 from nip_export.capture import Classifier, as_classifier
 from nip_export.config import ExportConfig
-from nip_export.layers import choose_readouts
+from nip_export.layers import choose_readouts, own_readout
 from nip_export.network import Passed, tapped_network
 from nip_export.perturbations import InverseObjective, ascend, one_step, quantise
 from nip_export.perturbations.bank import coarse_shape
@@ -147,6 +147,11 @@ def _fitted(
         count=bench.config.early_readouts,
     )
     known = known_of(bench, readouts)
+    if Policy(bench.config.policy) is not Policy.ALWAYS and not knows_anything(bench, readouts):
+        own = own_readout(bench.network, bench.plan, bench.calibration_pass)
+        if own is not None:
+            known = replace(known, readouts=(own,))
+            layers = tuple(replace(layer, used=False) for layer in layers)
     view, bank, trials = chosen_view(bench, known, rho)
     return Prepared(
         model=model,
@@ -162,6 +167,12 @@ def _fitted(
         conversion=conversion,
         seconds=time.perf_counter() - began,
     )
+
+
+def knows_anything(bench: Bench, readouts: Sequence[ReadOut]) -> bool:
+    """Whether read-outs are better than a guess on calibration images."""
+    early = statistics.evidence(readouts, bench.calibration_pass.pooled)
+    return early_weight(early, bench.calibration.labels) > 0
 
 
 def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: int | None = None) -> Tensor:

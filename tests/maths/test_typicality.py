@@ -16,7 +16,7 @@ from nip_export.calibrate import fit_scale, fit_tests, fit_typicality
 from nip_export.calibrate.gate import EARLY_WEIGHT, early_weight
 from nip_export.calibrate.typicality import MOST_DIRECTIONS, PSEUDO_ROWS, SHRINKAGE
 from nip_export.capture import TapKind
-from nip_export.decision import FirstLook, free_statistics
+from nip_export.decision import FirstLook, free_score, free_statistics
 from nip_export.spec import Typicality
 from nip_runtime.errors import ExportError
 from tests.maths import by_hand
@@ -200,6 +200,55 @@ def test_of_a_class_without_images_the_free_tests_say_nothing(absent: tuple[int,
         assert np.isfinite(disagreement).all() and np.isfinite(distance).all()
         assert (distance[~unknown] != 0).all()
     assert (gate.response_scale.inverse_std > 0).all(), "pass 2 still tells them by what all classes share"
+
+
+@pytest.mark.parametrize("absent", [60, 110])
+def test_among_many_classes_those_without_images_are_judged_as_the_others_when_left_out(absent: int) -> None:
+    classes = 120
+    known = known_of(classes, absent=tuple(range(absent)))
+    drawn, fresh = (statistics_of(seed, rows=3000, classes=classes) for seed in (1, 2))
+    look, strange = (
+        FirstLook(one.raw, one.early, statistics.distances(known.typicality, one.features))
+        for one in (drawn, fresh)
+    )
+    seen = look.predicted >= absent
+    look, second = look.take(seen), drawn.second[seen]
+    if absent == 110:  # ten classes do not stand for a hundred others
+        gate = fit_tests(look, second, known, early_weight=0.2)
+        assert (gate.typicality_scale.inverse_std[:absent] == 0).all()
+        return
+    gate = fit_tests(look, second, known, early_weight=0.2)
+    _, distance = free_statistics(gate, strange)
+    unknown = strange.predicted < absent
+    assert unknown.sum() > 1000 and distance[unknown].std() > 0
+    # Heard, on the scale of the classes that images stand for: as many beyond it as of those.
+    left_out = np.array(look.apart)
+    left_out[np.arange(len(left_out)), look.predicted - absent] = np.inf
+    nearest = left_out.min(1)
+    limit = (np.quantile(nearest, 0.98) - nearest.mean()) / nearest.std()
+    assert (distance[unknown] > limit).mean() < 0.06
+    far = FirstLook(strange.raw, strange.early, strange.apart + 10 * nearest.max())
+    assert (free_statistics(gate, far)[1][unknown] > limit).all()
+
+
+def test_early_evidence_no_better_than_a_guess_leaves_the_free_score_alone() -> None:
+    drawn = statistics_of(9, rows=300)
+    gate = fit_tests(drawn.look, drawn.second, drawn.known, early_weight=0.0)
+    other = FirstLook(drawn.raw, drawn.early[::-1], drawn.look.apart)
+    np.testing.assert_array_equal(free_score(gate, drawn.look), free_score(gate, other))
+    heard = fit_tests(drawn.look, drawn.second, drawn.known, early_weight=0.1)
+    assert (free_score(heard, drawn.look) != free_score(heard, other)).any()
+
+
+def test_the_network_s_own_last_layer_is_heard_but_never_answers() -> None:
+    drawn = statistics_of(10, rows=300)
+    known = replace(drawn.known, readouts=tuple(replace(one, tap="features") for one in drawn.known.readouts))
+    labels = drawn.early.argmax(1)
+    assert drawn.known.early_weight(drawn.early, labels) > 0
+    assert known.own and known.early_weight(drawn.early, labels) == 0
+    gate = fit_tests(drawn.look, drawn.second, known, early_weight=0.0)
+    other = FirstLook(drawn.raw, drawn.early[::-1], drawn.look.apart)
+    assert (free_score(gate, drawn.look) != free_score(gate, other)).any()
 
 
 def test_classes_that_are_all_present_are_all_heard() -> None:

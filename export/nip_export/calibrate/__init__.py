@@ -1,7 +1,16 @@
 """Thresholds from held-out benign inputs alone, to a stated benign budget."""
 
+from nip_export.calibrate.absent import absent_typicality
 from nip_export.calibrate.curves import fit_suspicion, fit_tail, weighted
-from nip_export.calibrate.gate import Calibration, Known, calibrate, fit_tests, set_screen, set_threshold
+from nip_export.calibrate.gate import (
+    Calibration,
+    Known,
+    calibrate,
+    early_weight,
+    fit_tests,
+    set_screen,
+    set_threshold,
+)
 from nip_export.calibrate.scales import fit_scale
 from nip_export.calibrate.typicality import fit_typicality
 from nip_export.calibrate.view import ViewTrial, choose_view
@@ -10,8 +19,10 @@ __all__ = [
     "Calibration",
     "Known",
     "ViewTrial",
+    "absent_typicality",
     "calibrate",
     "choose_view",
+    "early_weight",
     "fit_scale",
     "fit_suspicion",
     "fit_tail",

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_export import statistics
+from nip_export.calibrate.absent import absent_typicality
 from nip_export.calibrate.curves import fit_suspicion, fit_tail, weighted
 from nip_export.calibrate.scales import fit_scale, silent, with_rows
 from nip_export.decision import FirstLook, Reading, decide, free_score, read_gate
@@ -53,6 +54,18 @@ class Known:
     readouts: tuple[ReadOut, ...]
     typicality: Typicality
     present: NDArray[np.bool_]
+
+    @property
+    def own(self) -> bool:
+        """Whether the read-out is the network's own last layer: all disagreement is then how unsure it is.
+
+        It knows every class, and as attacks move it first of all, it counts nothing in the answer.
+        """
+        return all(readout.tap == self.typicality.tap for readout in self.readouts)
+
+    def early_weight(self, early: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+        """What these read-outs' evidence (N, C) counts in the answer; see :func:`early_weight`."""
+        return 0.0 if self.own else early_weight(early, labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,11 +154,10 @@ def fit_tests(
 
     distance = statistics.disagreement(look.early, predicted)
     disagreement_scale = fit_scale(distance, predicted, classes=classes)
-    # Of a class without images the read-outs know nothing, and how far its features lie from the centres of
-    # the others, these do not tell: the free tests are silent, or most of its images would be flagged.
-    disagreement_scale = with_rows(disagreement_scale, silent(classes), absent)
+    if not known.own:  # of a class without images read-outs know nothing; most of its images would be flagged
+        disagreement_scale = with_rows(disagreement_scale, silent(classes), absent)
     typicality_scale = fit_scale(look.distance, predicted, classes=classes)
-    typicality_scale = with_rows(typicality_scale, silent(classes), absent)
+    typicality_scale = with_rows(typicality_scale, absent_typicality(look, known.present), absent)
     moved = statistics.shift(look.raw, second, predicted)
     response_scale = fit_scale(moved, predicted, classes=classes)
     shifts = statistics.standardise(moved, response_scale, predicted)
@@ -157,7 +169,11 @@ def fit_tests(
 
     return Gate(
         disagreement_scale=disagreement_scale,
-        disagreement_tail=tail(standard(distance, disagreement_scale), DISAGREEMENT_WEIGHT),
+        # Read-outs no better than a guess say nothing here either: their noise would drown the other tests.
+        disagreement_tail=tail(
+            standard(distance, disagreement_scale),
+            DISAGREEMENT_WEIGHT if early_weight > 0 or known.own else 0.0,
+        ),
         typicality_scale=typicality_scale,
         typicality_tail=tail(standard(look.distance, typicality_scale), TYPICALITY_WEIGHT),
         response_scale=response_scale,
@@ -237,7 +253,7 @@ def calibrate(
     look = FirstLook.of(raw, known.readouts, known.typicality)
     correct = look.predicted == labels
     check_enough(correct, benign_budget)
-    weight = early_weight(look.early, labels)
+    weight = known.early_weight(look.early, labels)
 
     def fit(rows: NDArray[np.bool_]) -> Gate:
         right = rows & correct

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_export import statistics
-from nip_export.calibrate.gate import Known, early_weight
+from nip_export.calibrate.gate import Known
 from nip_export.calibrate.scales import fit_scale
 from nip_export.decision import FirstLook
 from nip_export.network import Passed
@@ -32,6 +32,9 @@ NEARLY = 0.8
 CALM_KEPT = 0.9
 """Without enough mistakes to judge by: the strongest view that keeps so many of the right answers."""
 LEAST_MISTAKES = 20
+LEAST_REPAIRED = 10
+"""Mistakes whose class the answer must name under one view at least; of fewer, chance decides which is best.
+Among many classes the true one of a benign mistake is seldom the one that rises most, whatever the view."""
 MOST_MISTAKES, MOST_RIGHT = 300, 300
 """Images looked at under every view."""
 
@@ -118,8 +121,10 @@ def choose_view(
 
 def _near_best(tried: Sequence[ViewTrial]) -> list[ViewTrial]:
     """Those that keep enough and are worth nearly as much as the best of these."""
-    mistakes = tried[0].repaired.n if tried[0].repaired is not None else 0
-    if mistakes < LEAST_MISTAKES:
+    found = [one.repaired for one in tried if one.repaired is not None]
+    mistakes = max((rate.n for rate in found), default=0)
+    repaired = max((rate.count for rate in found), default=0)
+    if mistakes < LEAST_MISTAKES or repaired < LEAST_REPAIRED:
         return [one for one in tried if one.kept.value >= CALM_KEPT]
     keeping = [one for one in tried if one.kept.value >= LEAST_KEPT]
     best = max((one.worth for one in keeping), default=0.0)
@@ -146,7 +151,7 @@ def _trials(
         ]
     )
     look, truth, right = everything.take(rows), labels[rows], correct[rows]
-    weight = early_weight(everything.early, labels)
+    weight = known.early_weight(everything.early, labels)
     features = raw.pooled[known.typicality.tap][rows].astype(np.float64)
     spread = float(np.linalg.norm(features - features.mean(0), axis=1).mean())
 

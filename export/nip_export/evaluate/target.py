@@ -149,7 +149,8 @@ def open_target(
         )
     probe = tapped_network(frozen, example, [], mean=mean, std=std).eval()
     # The influence layer is named too: the features whose typicality the gate asks for.
-    names = [*(tap.name for tap in manifest.defence.taps), manifest.defence.influence_layer]
+    taps = (tap.name for tap in manifest.defence.taps)
+    names = list(dict.fromkeys([*taps, manifest.defence.influence_layer]))
     plan = find_taps(frozen, probe.normalise(example), taps=names, features=manifest.defence.influence_layer)
     spec = recover_spec(path, {tap.name: tap.kind for tap in plan.layers})
     network = tapped_network(frozen, example, names, mean=mean, std=std).eval()
