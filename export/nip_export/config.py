@@ -65,6 +65,7 @@ class ExportConfig:
         memory: bytes that the exporting process may hold at its peak, for batches to be fitted to; None:
             3 GiB, or half of what the machine or its cgroup leaves, if that is less.
         seed: seeds the held-out split and the order of the ascent's batches.
+        force: write the file even if its gate can hardly ever fire, or ``always`` costs more than 10 points.
         input_name: name of the graph's input.
         output_name: name of the graph's first output.
 
@@ -96,6 +97,7 @@ class ExportConfig:
     batch_size: int = 256
     memory: int | None = None
     seed: int = 0
+    force: bool = False
     input_name: str = "input"
     output_name: str = "logits"
 

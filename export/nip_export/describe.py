@@ -8,6 +8,7 @@ from torch import nn
 
 from nip_export.bench import Bench
 from nip_export.calibrate import Calibration, ViewTrial
+from nip_export.calibrate.verdict import Verdict
 from nip_export.precision.agreement import Agreement
 from nip_export.spec import DefenceSpec
 from nip_export.verify import Comparison
@@ -65,6 +66,7 @@ class Measured:
     opset: int
     agreement: Agreement | None
     trials: tuple[ViewTrial, ...]
+    verdict: Verdict
     notes: tuple[str, ...] = ()
 
 
@@ -150,6 +152,8 @@ def describe(
                 for trial in measured.trials
             ),
         ),
+        coverage=measured.verdict.coverage,
+        verdict=measured.verdict.info,
         verification=VerificationInfo(
             images=measured.comparison.images,
             batches=measured.comparison.batches,

@@ -55,7 +55,8 @@ def own_readout(network: TappedNetwork, plan: TapPlan, passed: Passed) -> ReadOu
     Returns:
         None if the classifier is not one linear layer on the pooled features.
     """
-    classifier = network.model.get_submodule(plan.classifier)
+    # Names of layers that are no modules, such as a function's output, are found nowhere.
+    classifier = dict(network.model.named_modules()).get(plan.classifier)
     features = passed.pooled[plan.features]
     if not isinstance(classifier, nn.Linear) or classifier.in_features != features.shape[1]:
         return None

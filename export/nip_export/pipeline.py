@@ -40,6 +40,7 @@ from nip_export.spec import DefenceSpec, Gate, ReadOut
 from nip_export.verify import Comparison, DefendedTwin, verify_file
 from nip_export.verify.compare import EXACT, HALF
 from nip_export.verify.oracle import Forward, look_again
+from nip_export.worth import check_worth, verdict_of
 from nip_export.writing import serialise, with_manifest
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Policy, Precision
@@ -130,7 +131,8 @@ def write_defended(
         plain_path: also write the backbone alone.
 
     Raises:
-        ExportError: too few images to keep the budget, or the file does not compute what torch does.
+        ExportError: too few images to keep the budget, a file that would defend nothing, or one that does not
+            compute what torch does.
     """
     began = time.perf_counter()
     target, bench = Path(path), prepared.bench
@@ -139,6 +141,8 @@ def write_defended(
         bench = replace(bench, config=replace(bench.config, benign_budget=benign_budget))
     config = bench.config
     calibration = calibrate_gate(bench, prepared.known, prepared.second)
+    verdict = verdict_of(prepared, bench, calibration)
+    check_worth(config, calibration, verdict)
     spec = DefenceSpec(
         policy=Policy(config.policy),
         classes=bench.classes,
@@ -167,6 +171,7 @@ def write_defended(
             opset=opset,
             agreement=agreement,
             trials=prepared.trials,
+            verdict=verdict,
             notes=prepared.notes,
         )
         manifest = describe(bench, spec, measured, content, prepared.model)

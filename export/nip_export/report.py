@@ -18,6 +18,8 @@ from nip_runtime.manifest import Layout, Manifest, Policy
 from nip_runtime.rates import Rate
 
 LOW_ACCURACY = 0.5
+NOTABLE_LOSS = 0.02
+"""Benign accuracy that policy ``always`` may cost without a warning."""
 
 
 def in_input_units(manifest: Manifest) -> str:
@@ -76,7 +78,6 @@ class ExportReport:
     def summary(self) -> str:
         """Several lines of plain text for a terminal."""
         m, c = self.manifest, self.manifest.calibration
-        used = ", ".join(f"{r.tap} ({r.accuracy.value:.1%} alone)" for r in self.layers if r.used)
         extra = self.size_bytes - self.plain_size_bytes
         rows = (
             ("file", f"{self.path}  {self.size_bytes / 1e6:.2f} MB"),
@@ -85,7 +86,7 @@ class ExportReport:
             *self._precision(),
             *(("look here", note) for note in self.notes),
             ("influence layer", self.plan.features),
-            ("early read-out", f"{used}, counts {self.spec.gate.early_weight:.2f} in the answer"),
+            ("early read-out", self._early()),
             ("also considered", ", ".join(r.tap for r in self.layers if not r.used) or "–"),
             *self._view(),
             ("calibrated on", f"{c.images} benign images, budget {c.benign_budget:.1%}"),
@@ -94,6 +95,8 @@ class ExportReport:
             *self._screen(),
             ("benign accuracy", f"{c.accuracy_raw} before"),
             ("", f"{c.accuracy_defended} after, cross-validated"),
+            *self._coverage(),
+            *self._verdict(),
             *self._warnings(),
             (
                 "verified",
@@ -104,6 +107,38 @@ class ExportReport:
             ("time", f"{self.seconds:.0f} s"),
         )
         return "\n".join(f"{label:<16}  {text}" for label, text in rows)
+
+    def _early(self) -> str:
+        """Which early layers have a say."""
+        weight = self.spec.gate.early_weight
+        used = ", ".join(f"{r.tap} ({r.accuracy.value:.1%} alone)" for r in self.layers if r.used)
+        if all(readout.tap == self.spec.typicality.tap for readout in self.spec.readouts):
+            return "none knows more than a guess; how sure the network is stands in"
+        if weight == 0 and self.layers:
+            return f"{used}: no more than a guess, so it says nothing"
+        return f"{used}, counts {weight:.2f} in the answer"
+
+    def _coverage(self) -> list[tuple[str, str]]:
+        """Which classes had images."""
+        found = self.manifest.coverage
+        if found is None:
+            return []
+        classes = found.with_images + found.without_images
+        lines = [f"{found.with_images} of {classes} had images, {found.few_images} of them fewer than 10"]
+        if found.pooled:
+            lines.append(f"judged by all classes together: {', '.join(found.pooled)}")
+        if found.silent:
+            lines.append(f"silent about classes without images: {', '.join(found.silent)}")
+        return [("classes" if line is lines[0] else "", line) for line in lines]
+
+    def _verdict(self) -> list[tuple[str, str]]:
+        """What the file can and cannot detect, and what would help."""
+        found = self.manifest.verdict
+        if found is None:
+            return []
+        lines = [("this file can", f"detect {text}") for text in found.detects]
+        lines += [("it cannot", f"detect {text}") for text in found.misses]
+        return lines + [("to improve it", text) for text in found.advice]
 
     def _view(self) -> list[tuple[str, str]]:
         """How the second pass looks, and why."""
@@ -151,6 +186,9 @@ class ExportReport:
         found = []
         if calibration.accuracy_raw.value < LOW_ACCURACY:
             found.append("the model gets most calibration images wrong: do the class numbers fit its logits?")
+        lost = calibration.accuracy_raw.value - calibration.accuracy_defended.value
+        if self.manifest.policy is Policy.ALWAYS and lost > NOTABLE_LOSS:
+            found.append(f"perturbing every input costs {100 * lost:.1f} points of benign accuracy")
         if calibration.flag_rate.interval[0] > calibration.benign_budget:
             found.append(
                 "more benign images are flagged than the budget allows: give more calibration images"

@@ -169,6 +169,7 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f"read-outs     {_size(defence.readout_size_bytes)}",
         f"gate          {', '.join(defence.tests)}; screen at {screen}, flag at {defence.flag_threshold:.4g}",
         *_gate_lines(manifest),
+        *_honesty_lines(manifest),
         f"calibration   {calibration.images} benign images, budget {calibration.benign_budget:.1%}",
         f"  flagged     {calibration.flag_rate}, of all: {manifest.flag_rate_all or 'not recorded'}",
         f"  pass 2      {calibration.pass2_rate}",
@@ -200,6 +201,23 @@ def _gate_lines(manifest: Manifest) -> list[str]:
         f" {tried.told:.2f}, repairs {tried.repaired or 'none (none made)'}, moves {tried.strength:.2f}"
         for tried in gate.views_tried
     ]
+
+
+def _honesty_lines(manifest: Manifest) -> list[str]:
+    coverage, verdict = manifest.coverage, manifest.verdict
+    lines = []
+    if coverage is not None:
+        lines.append(
+            f"images of     {coverage.with_images} classes, of {coverage.few_images} fewer than 10, of"
+            f" {coverage.without_images} none"
+        )
+        lines += [f"  pooled      {', '.join(coverage.pooled)}"] if coverage.pooled else []
+        lines += [f"  silent      {', '.join(coverage.silent)}, of these"] if coverage.silent else []
+    if verdict is not None:
+        lines += [f"detects       {text}" for text in verdict.detects or ("next to nothing",)]
+        lines += [f"cannot detect {text}" for text in verdict.misses]
+        lines += [f"to improve    {text}" for text in verdict.advice]
+    return lines
 
 
 def _bank_text(manifest: Manifest) -> str:

@@ -1,5 +1,6 @@
 """The manifest: what a defended file says about its input, its defence, how it was calibrated and checked."""
 
+from nip_runtime.manifest.honesty import CoverageInfo, VerdictInfo
 from nip_runtime.manifest.model import (
     SCHEMA_VERSION,
     BankInfo,
@@ -32,6 +33,7 @@ __all__ = [
     "BankStorage",
     "CalibrationInfo",
     "ConversionInfo",
+    "CoverageInfo",
     "DefenceInfo",
     "Digests",
     "GateInfo",
@@ -46,6 +48,7 @@ __all__ = [
     "Resize",
     "SettingsInfo",
     "TapInfo",
+    "VerdictInfo",
     "VerificationInfo",
     "ViewInfo",
     "ViewStep",

@@ -13,12 +13,15 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from nip_runtime.manifest.checks import require as _require
+from nip_runtime.manifest.honesty import CoverageInfo, VerdictInfo
 from nip_runtime.rates import Rate
 
-SCHEMA_VERSION: Final = "1.3"
+SCHEMA_VERSION: Final = "1.4"
 """Version this package writes. A reader refuses another major and ignores what a newer minor adds.
 
-1.1 added ``precision``, ``conversion`` and ``settings``; 1.2 ``flag_rate_all``; 1.3 ``gate``."""
+1.1 added ``precision``, ``conversion`` and ``settings``; 1.2 ``flag_rate_all``; 1.3 ``gate``; 1.4
+``coverage`` and ``verdict``."""
 
 _VERSION: Final = re.compile(r"[0-9]+\.[0-9]+")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -90,11 +93,6 @@ class ViewStep(StrEnum):
     """Multiplied by 0.9."""
     BITS = "bits"
     """Rounded to the nearest of four values, evenly spaced between the bounds."""
-
-
-def _require(condition: bool, field: str, expected: str, got: object) -> None:
-    if not condition:
-        raise ValueError(f"{field}: expected {expected}, got {got!r}")
 
 
 def _require_finite(field: str, values: Sequence[float]) -> None:
@@ -378,9 +376,9 @@ class Provenance:
 class Manifest:
     """Everything a defended file says about itself. Read one with :func:`read_manifest`.
 
-    ``conversion`` is None for fp32, ``settings``, ``flag_rate_all`` and ``gate`` where the file is older than
-    them: see `ADDED`. ``flag_rate_all`` is the share of all benign images, misclassified ones too, that
-    were flagged: the rate to expect of traffic, which has no labels.
+    ``conversion`` is None for fp32, ``settings``, ``flag_rate_all``, ``gate``, ``coverage`` and ``verdict``
+    where the file is older than them: see `ADDED`. ``flag_rate_all`` is the share of all benign images,
+    misclassified ones too, that were flagged: the rate to expect of traffic, which has no labels.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -394,6 +392,8 @@ class Manifest:
     calibration: CalibrationInfo
     flag_rate_all: Rate | None = None
     gate: GateInfo | None = None
+    coverage: CoverageInfo | None = None
+    verdict: VerdictInfo | None = None
     verification: VerificationInfo
     digests: Digests
     provenance: Provenance
@@ -416,6 +416,7 @@ ADDED: Final = {
     1: frozenset({"precision", "conversion", "settings"}),
     2: frozenset({"flag_rate_all"}),
     3: frozenset({"gate"}),
+    4: frozenset({"coverage", "verdict"}),
 }
 """Fields of :class:`Manifest` by the minor version that added them; older files lack them."""
 

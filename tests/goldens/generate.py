@@ -142,6 +142,7 @@ def generate(folder: Path) -> None:
                 resize="area",
                 ascent_steps=20,
                 seed=SEED,
+                force=policy is Policy.ALWAYS,
             ),
         )
         with DefendedSession(path, device="cpu", threads=1) as session:

@@ -13,6 +13,7 @@ from nip_runtime.manifest import (
     BankStorage,
     CalibrationInfo,
     ConversionInfo,
+    CoverageInfo,
     DefenceInfo,
     Digests,
     GateInfo,
@@ -27,6 +28,7 @@ from nip_runtime.manifest import (
     Resize,
     SettingsInfo,
     TapInfo,
+    VerdictInfo,
     VerificationInfo,
     ViewInfo,
     ViewStep,
@@ -106,6 +108,28 @@ def _gates(draw: st.DrawFn) -> GateInfo:
     )
 
 
+@st.composite
+def _coverages(draw: st.DrawFn) -> CoverageInfo:
+    present = draw(_positive)
+    return CoverageInfo(
+        with_images=present,
+        few_images=draw(st.integers(0, present)),
+        without_images=draw(st.integers(0, 1000)),
+        pooled=draw(_tuples(_name)),
+        silent=draw(_tuples(_name)),
+    )
+
+
+_verdicts = st.builds(
+    VerdictInfo,
+    detects=_tuples(_name),
+    misses=_tuples(_name, 1),
+    advice=_tuples(_name),
+    early_knows=st.floats(0, 1),
+    swapped=_rate,
+    reached=_rate,
+    allowed_flags=st.integers(0, 1000),
+)
 _precisions = st.one_of(
     st.just((Precision.FP32, None)),
     st.tuples(st.sampled_from([Precision.FP16, Precision.INT8]), _conversions),
@@ -125,6 +149,8 @@ _plain_manifests = st.builds(
     settings=st.none() | _settings,
     flag_rate_all=st.none() | _rate,
     gate=st.none() | _gates(),
+    coverage=st.none() | _coverages(),
+    verdict=st.none() | _verdicts,
     defence=st.builds(
         DefenceInfo,
         taps=_tuples(st.builds(TapInfo, name=_name, channels=_positive, cells=_positive), 1),

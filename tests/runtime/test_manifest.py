@@ -212,11 +212,14 @@ def _older(minor: int) -> Document:
     return document
 
 
-@pytest.mark.parametrize(("minor", "field"), [(0, "flag_rate_all"), (1, "flag_rate_all"), (2, "gate")])
+@pytest.mark.parametrize(
+    ("minor", "field"), [(0, "flag_rate_all"), (1, "flag_rate_all"), (2, "gate"), (3, "verdict")]
+)
 def test_older_files_lack_what_later_versions_added(minor: int, field: str) -> None:
     read = read_manifest(json.dumps(_older(minor)))
     absent = (
-        {"gate": None}
+        {"coverage": None, "verdict": None}
+        | ({"gate": None} if minor < 3 else {})
         | ({"flag_rate_all": None} if minor < 2 else {})
         | ({"settings": None} if minor < 1 else {})
     )
@@ -226,7 +229,9 @@ def test_older_files_lack_what_later_versions_added(minor: int, field: str) -> N
     SCHEMA.validate(_older(minor))
 
 
-@pytest.mark.parametrize(("minor", "field"), [(1, "precision"), (2, "flag_rate_all"), (3, "gate")])
+@pytest.mark.parametrize(
+    ("minor", "field"), [(1, "precision"), (2, "flag_rate_all"), (3, "gate"), (4, "coverage")]
+)
 def test_only_older_files_may_lack_what_a_version_added(minor: int, field: str) -> None:
     document = _older(minor - 1) | {"schema_version": f"1.{minor}"}
     with pytest.raises(ArtifactError, match=rf"^\$\.{field}: expected this field"):

@@ -16,6 +16,7 @@ from nip_runtime.manifest import (
     BankInfo,
     BankStorage,
     CalibrationInfo,
+    CoverageInfo,
     DefenceInfo,
     Digests,
     GateInfo,
@@ -29,6 +30,7 @@ from nip_runtime.manifest import (
     Resize,
     SettingsInfo,
     TapInfo,
+    VerdictInfo,
     VerificationInfo,
     ViewInfo,
     ViewStep,
@@ -208,6 +210,18 @@ def manifest_for(model: bytes, policy: Policy = Policy.GUARDED) -> Manifest:
             pass2_rate=Rate(1500, 1500),
             accuracy_raw=Rate(1400, 1500),
             accuracy_defended=Rate(1390, 1500),
+        ),
+        coverage=CoverageInfo(
+            with_images=3, few_images=1, without_images=1, pooled=("response",), silent=("disagreement",)
+        ),
+        verdict=VerdictInfo(
+            detects=("inputs that a second look answers otherwise",),
+            misses=("attackers who know this defence",),
+            advice=("give images of the class that had none",),
+            early_knows=0.4,
+            swapped=Rate(95, 100),
+            reached=Rate(38, 100),
+            allowed_flags=20,
         ),
         gate=GateInfo(
             view=(ViewStep.MIRROR,),

@@ -162,6 +162,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="layer that computes the logits, where it isn't found; its input is the features then",
     )
     defence.add_argument(
+        "--force",
+        action="store_true",
+        help="write the file even if its gate can hardly ever fire, or `always` costs over 10 points",
+    )
+    defence.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seeds split and ascent (default 0)"
     )
     work = parser.add_argument_group("how it works")
@@ -229,6 +234,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         memory=args.memory,
         batch_size=args.batch_size,
+        force=args.force,
     )
     with progress_bars() as progress:
         report = export_defended(

@@ -1,0 +1,112 @@
+"""A file that would defend nothing is not written unseen, and every file says what it can and cannot do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nip_export.calibrate import calibrate
+from nip_export.pipeline import prepare_defence, write_defended
+from nip_export.prepared import Prepared
+from nip_export.worth import MOST_LOSS, check_worth, verdict_of
+from nip_runtime.artifact import read_artifact
+from nip_runtime.errors import ExportError
+from nip_runtime.manifest import Policy
+from nip_runtime.rates import Rate
+from tests.export.drawn import BUDGET, blobs, quick, trained
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    own = blobs(1200, seed=3)
+    model = trained(blobs(2000, seed=1), 10, steps=150)
+    return prepare_defence(
+        model,
+        own.images[:600],
+        own.labels[:600],
+        calibration=(own.images[600:], own.labels[600:]),
+        config=quick(),
+    )
+
+
+def deaf(prepared: Prepared) -> Prepared:
+    """The same with a second look that scatters so much that no response stands out."""
+    return replace(prepared, second=prepared.second[::-1].copy())
+
+
+def test_summary_manifest_and_inspect_say_what_the_file_can_do(prepared: Prepared, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    report = write_defended(prepared, path)
+    verdict, coverage = report.manifest.verdict, report.manifest.coverage
+    assert verdict is not None and coverage is not None
+    assert coverage.with_images == 10 and coverage.without_images == 0
+    assert read_artifact(path).manifest.verdict == verdict
+    summary = report.summary()
+    assert "10 of 10 had images" in summary
+    for text in (*verdict.detects, *verdict.misses, *verdict.advice):
+        assert text in summary
+    done = subprocess.run(
+        [sys.executable, "-m", "nip_runtime.cli.main", "inspect", str(path)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+    )
+    for text in (*verdict.misses, *verdict.advice):
+        assert text in done.stdout
+
+
+def test_a_gate_that_hardly_ever_fires_is_refused_unless_detecting_or_forced(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"what stood here before")
+    lost = deaf(prepared)
+    with pytest.raises(ExportError, match=r"would defend nothing: its gate hardly ever fires.*policy detect"):
+        write_defended(lost, path)
+    assert path.read_bytes() == b"what stood here before"
+    forced = replace(lost, bench=replace(lost.bench, config=replace(lost.bench.config, force=True)))
+    report = write_defended(forced, path)
+    assert report.manifest.verdict is not None and report.manifest.verdict.detects == ()
+    assert "it cannot         detect nearly everything" in report.summary()
+    detecting = replace(
+        lost, bench=replace(lost.bench, config=replace(lost.bench.config, policy=Policy.DETECT))
+    )
+    assert write_defended(detecting, path).manifest.policy is Policy.DETECT
+
+
+def test_always_is_refused_above_the_loss_it_states(prepared: Prepared) -> None:
+    bench = prepared.bench
+    known, config = prepared.known, bench.config
+    found = calibrate(
+        bench.calibration_pass,
+        prepared.second,
+        bench.calibration.labels,
+        known,
+        benign_budget=BUDGET,
+        screen_rate=0.4,
+        policy=Policy.GUARDED,
+        seed=0,
+    )
+    verdict = verdict_of(prepared, bench, found)
+    count = found.accuracy_raw.n
+    before = Rate(count * 9 // 10, count)
+    always = replace(config, policy=Policy.ALWAYS)
+
+    def losing(points: float) -> None:
+        after = Rate(before.count - round(count * points), count)
+        check_worth(always, replace(found, accuracy_raw=before, accuracy_defended=after), verdict)
+
+    losing(MOST_LOSS - 0.01)
+    with pytest.raises(ExportError, match=r"expected it to cost at most 10 points .* before and .* after"):
+        losing(MOST_LOSS + 0.01)
+    always = replace(always, force=True)
+    losing(0.5)
+    always = replace(always, force=False, policy=Policy.GUARDED)
+    losing(0.5)
