@@ -66,6 +66,7 @@ class ExportConfig:
             3 GiB, or half of what the machine or its cgroup leaves, if that is less.
         seed: seeds the held-out split and the order of the ascent's batches.
         force: write the file even if its gate can hardly ever fire, or ``always`` costs more than 10 points.
+        self_test: attack some held-back images once the file stands, and report what it makes of them.
         input_name: name of the graph's input.
         output_name: name of the graph's first output.
 
@@ -98,6 +99,7 @@ class ExportConfig:
     memory: int | None = None
     seed: int = 0
     force: bool = False
+    self_test: bool = False
     input_name: str = "input"
     output_name: str = "logits"
 

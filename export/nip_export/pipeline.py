@@ -36,6 +36,7 @@ from nip_export.prepared import (
 )
 from nip_export.progress import Progress, silent
 from nip_export.report import ExportReport
+from nip_export.self_test import self_test
 from nip_export.spec import DefenceSpec, Gate, ReadOut
 from nip_export.verify import Comparison, DefendedTwin, verify_file
 from nip_export.verify.compare import EXACT, HALF
@@ -182,6 +183,7 @@ def write_defended(
         if plain_path is not None:
             write_whole(Path(plain_path), plain, error=ExportError)
     _log.info("wrote %s", target)
+    attempts = self_test(bench, target) if config.self_test else ()
     return ExportReport(
         path=target,
         manifest=manifest,
@@ -195,6 +197,7 @@ def write_defended(
         profiles=prepared.profiles,
         spec=spec,
         network=bench.network,
+        attempts=attempts,
         notes=prepared.notes,
         seconds=prepared.seconds + time.perf_counter() - began,
     )

@@ -39,6 +39,23 @@ class LayerReport:
     used: bool
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """Projected gradient descent within ε (Madry et al. 2018) on rightly classified calibration images.
+
+    Attributes:
+        eps: largest change of an input element, in input units.
+        fooled: attacked images that the network alone gets wrong.
+        detected: of those, flagged by the file; None if none fooled the network.
+        repaired: of those, answered rightly by the file; likewise.
+    """
+
+    eps: float
+    fooled: Rate
+    detected: Rate | None
+    repaired: Rate | None
+
+
 @dataclass(frozen=True, eq=False)
 class ExportReport:
     """A finished export.
@@ -56,6 +73,7 @@ class ExportReport:
         profiles: influence per tapped layer.
         spec: the defence, for oracle and twin.
         network: the backbone with its normalisation and the taps that oracle and twin need.
+        attempts: what the self-test saw; none, if it was not asked for.
         seconds: wall time of the export.
         notes: what had to be done to the user's model to read logits from it.
     """
@@ -72,6 +90,7 @@ class ExportReport:
     profiles: Mapping[str, InfluenceProfile]
     spec: DefenceSpec
     network: TappedNetwork
+    attempts: tuple[Attempt, ...]
     seconds: float
     notes: tuple[str, ...] = ()
 
@@ -104,6 +123,7 @@ class ExportReport:
                 f"largest logit error {self.comparison.max_abs_logit_error:.1e}, same class in "
                 f"{self.comparison.argmax_agreement:.0%}",
             ),
+            *self._self_test(),
             ("time", f"{self.seconds:.0f} s"),
         )
         return "\n".join(f"{label:<16}  {text}" for label, text in rows)
@@ -139,6 +159,20 @@ class ExportReport:
         lines = [("this file can", f"detect {text}") for text in found.detects]
         lines += [("it cannot", f"detect {text}") for text in found.misses]
         return lines + [("to improve it", text) for text in found.advice]
+
+    def _self_test(self) -> list[tuple[str, str]]:
+        """What the file made of attacks on held-back images."""
+        low, high = self.manifest.input.bounds
+        lines = []
+        for attempt in self.attempts:
+            made = "none of them fooled the network"
+            if attempt.detected is not None and attempt.repaired is not None:
+                made = f"detected {attempt.detected}, repaired {attempt.repaired}"
+            size = f"{255 * attempt.eps / (high - low):.3g}/255"
+            lines.append(f"PGD {size} fooled the network on {attempt.fooled}; {made}")
+        if lines:
+            lines.append("attackers knew the network, not the defence; nothing was tuned by this")
+        return [("self-test" if line is lines[0] else "", line) for line in lines]
 
     def _view(self) -> list[tuple[str, str]]:
         """How the second pass looks, and why."""

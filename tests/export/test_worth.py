@@ -7,11 +7,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nip_export.calibrate import calibrate
 from nip_export.pipeline import prepare_defence, write_defended
 from nip_export.prepared import Prepared
+from nip_export.self_test import IMAGES, descend
+from nip_export.statistics import log_softmax
 from nip_export.worth import MOST_LOSS, check_worth, verdict_of
 from nip_runtime.artifact import read_artifact
 from nip_runtime.errors import ExportError
@@ -110,3 +113,33 @@ def test_always_is_refused_above_the_loss_it_states(prepared: Prepared) -> None:
     losing(0.5)
     always = replace(always, force=False, policy=Policy.GUARDED)
     losing(0.5)
+
+
+def test_a_self_test_attacks_held_back_images_and_changes_nothing(prepared: Prepared, tmp_path: Path) -> None:
+    plain = write_defended(prepared, tmp_path / "plain.onnx")
+    tested = replace(
+        prepared, bench=replace(prepared.bench, config=replace(prepared.bench.config, self_test=True))
+    )
+    report = write_defended(tested, tmp_path / "tested.onnx")
+    assert report.manifest.digests.graph == plain.manifest.digests.graph
+    assert plain.attempts == () and "self-test" not in plain.summary()
+    assert [round(255 * attempt.eps) for attempt in report.attempts] == [2, 4, 8]
+    strongest = report.attempts[-1]
+    assert strongest.fooled.n == IMAGES and strongest.fooled.value > 0.4
+    assert strongest.detected is not None and strongest.repaired is not None
+    assert strongest.detected.n == strongest.repaired.n == strongest.fooled.count
+    assert f"detected {strongest.detected}, repaired {strongest.repaired}" in report.summary()
+
+
+def test_attacked_images_stay_within_epsilon_and_bounds(prepared: Prepared) -> None:
+    bench = prepared.bench
+    inputs, labels = bench.calibration.inputs[:20], bench.calibration.labels[:20]
+    done: list[int] = []
+    attacked = descend(bench, inputs, labels, 0.1, advance=done.append)
+    assert attacked.min() >= 0 and attacked.max() <= 1 and sum(done) == 20
+    assert 0.09 < np.abs(attacked - inputs).max() <= 0.1 + 1e-6
+    before, after = (
+        np.take_along_axis(log_softmax(bench.run(images).logits), labels[:, None], axis=1).mean()
+        for images in (inputs, attacked)
+    )
+    assert after < before - 1

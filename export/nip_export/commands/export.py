@@ -167,6 +167,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="write the file even if its gate can hardly ever fire, or `always` costs over 10 points",
     )
     defence.add_argument(
+        "--self-test",
+        action="store_true",
+        help="attack up to 64 held-back images once the file stands, and print what it detects and repairs",
+    )
+    defence.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seeds split and ascent (default 0)"
     )
     work = parser.add_argument_group("how it works")
@@ -235,6 +240,7 @@ def run(args: argparse.Namespace) -> int:
         memory=args.memory,
         batch_size=args.batch_size,
         force=args.force,
+        self_test=args.self_test,
     )
     with progress_bars() as progress:
         report = export_defended(
