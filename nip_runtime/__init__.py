@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nip_runtime.stream import Answer
 
 # From 1.29 on onnxruntime writes a device id into the user's cache and looks up hosts. It reads this when it
-# is first imported, which is later than here. Who wants telemetry sets it to 0.
+# is first imported, which is later than here. Set it to 0 to have telemetry.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"

@@ -395,6 +395,6 @@ def _runner(device: Device, settings: SessionSettings) -> Runner[Any]:
 
 
 def _guarded(observer: Observer) -> Guarded:
-    from nip_runtime.observe.guard import guarded  # who wants no observer need not wait for its import
+    from nip_runtime.observe.guard import guarded  # imported only for those who use it
 
     return guarded(observer)

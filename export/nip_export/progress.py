@@ -1,4 +1,4 @@
-"""How long work tells whoever waits how far it is."""
+"""How long work shows how far it is."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def part_by_screen(found: Look) -> Mixture:
     threshold = np.float32((float(low) + float(high)) / 2)
     if not low < threshold < high:
         raise InputError.mismatch(
-            expected="inputs of which the screen can hold some apart from others",
+            expected="inputs that the screen can tell apart",
             got=f"{len(order)} with a statistic from {float(low):.6g} to {float(high):.6g}",
             fix="give other inputs with --data, or leave it out for random ones",
         )

@@ -56,7 +56,7 @@ class Answered:
         self.flags += flagged
 
     def refuse(self, row: Row, error: str) -> None:
-        """Add a row without an answer. It counts as flagged for whoever looks at the flag alone."""
+        """Add a row without an answer. It counts as flagged, for code that looks at the flag alone."""
         self._rows.append(
             (row.source, row.index, None, None, None, None, True, None, str(Reason.REFUSED), error)
         )

@@ -106,7 +106,7 @@ def drive(
                 raise DeviceError.mismatch(
                     expected="shards that can be done",
                     got=f"{_HOPELESS} failures and no success, the last: {counts}",
-                    fix="cure this, and run the same command again",
+                    fix="mend the cause, and run the same command again",
                 )
         watcher.tick(running=len(running), slots=slots)
     return failures

@@ -1,4 +1,4 @@
-"""A pool of processes that outlives its workers: whoever is killed is replaced, and the caller is told.
+"""A pool of processes that outlives its workers: one that is killed is replaced, and the caller is told.
 
 ``concurrent.futures.ProcessPoolExecutor`` breaks as a whole when one of its processes dies.
 """

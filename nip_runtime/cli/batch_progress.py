@@ -66,7 +66,7 @@ class BatchProgress:
         self._write(self._line(now - self._began, running))
 
     def clear(self) -> None:
-        """Leave the line to whoever writes next."""
+        """Clear the line for what is written next."""
         if self._is_terminal:
             self._stream.write("\r\033[K")
             self._stream.flush()

@@ -136,7 +136,7 @@ class Progress:
             self._stream.flush()
 
     def clear(self) -> None:
-        """Leave the line to whoever writes next."""
+        """Clear the line for what is written next."""
         if self._is_shown:
             self._stream.write("\r\033[K")
             self._stream.flush()

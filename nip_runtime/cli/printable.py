@@ -1,4 +1,4 @@
-"""Text fit for a terminal: names come from whoever made the file, and not every stream knows every letter."""
+"""Text fit for a terminal: names come from the author of a file, and not every stream knows every letter."""
 
 from __future__ import annotations
 

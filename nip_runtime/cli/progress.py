@@ -39,7 +39,7 @@ class Progress:
         return advance
 
     def clear(self) -> None:
-        """Leave the line to whoever writes next."""
+        """Clear the line for what is written next."""
         if self._is_terminal:
             self._show("")
 

@@ -211,7 +211,7 @@ class _Model:
                     raise LimitError(f"{what} of at most {most} bytes", f"{size} bytes")
                 value = wire.text(reader.buffer, part)
         if key in self.metadata:
-            raise WireError(f"metadata key {printable(key)!r} stands twice")
+            raise WireError(f"metadata key {printable(key)!r} appears twice")
         self.metadata[key] = value
         reader.limit("metadata entries", len(self.metadata), reader.limits.metadata_entries)
 

@@ -1,7 +1,7 @@
 """The messages that ONNX files are made of: which fields the profile knows, and which it refuses by name.
 
 What protobuf would merge, skip or read otherwise than this reader is never passed over in silence: a single
-field that stands twice, an unknown field, one of another wire type.
+field that appears twice, an unknown field, one of another wire type.
 
 Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """

@@ -1,7 +1,7 @@
 """Reads a file once, whole, into memory, and refuses what is no plain file of a bearable size.
 
-A mapped file would take no copy, but whoever can write to it could change it between check and run, or cut it
-off and end this process with SIGBUS. What is in memory stays what it is.
+A mapped file would take no copy, but anybody who can write to it could change it between check and run, or
+cut it off and end this process with SIGBUS. What is in memory stays what it is.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Source:
             raise InputError.mismatch(
                 expected=f"{'camera' if self.is_live else 'a video at'} {name}",
                 got="nothing that OpenCV can open",
-                fix="see which cameras there are" if self.is_live else "convert it with ffmpeg",
+                fix="check which cameras are connected" if self.is_live else "convert it with ffmpeg",
             )
         self.rate_hz = self._capture.get(cv2.CAP_PROP_FPS) or self.rate_hz
 

@@ -76,7 +76,9 @@ class VideoFile:
     def __init__(self, path: Path, rate_hz: float) -> None:
         if path.suffix.lower() not in _CODECS:
             raise InputError.mismatch(
-                expected=f"a file ending in {', '.join(_CODECS)}", got=path.name, fix="name it so"
+                expected=f"a file ending in {', '.join(_CODECS)}",
+                got=path.name,
+                fix="choose one of these endings",
             )
         self._path, self._rate_hz = path, rate_hz
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")

@@ -104,7 +104,7 @@ def _archived(file: BinaryIO, size_bytes: int, path: Path) -> Iterator[_Found]:
             raise InputError.mismatch(
                 expected=f"an array named 'images' in {path}",
                 got=", ".join(list(members)[:9]) or "none",
-                fix="name it so",
+                fix="store the images under that name",
             )
         info = members.get("images") or next(iter(members.values()))
         if info.compress_type != zipfile.ZIP_STORED and info.file_size > MOST_INFLATED_BYTES:

@@ -15,7 +15,7 @@ from nip_runtime.errors import InputError
 def open_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file; gives it and its size in bytes.
 
-    Folders, pipes and devices are refused unopened: some would be waited for, or read, for ever.
+    Folders, pipes and devices are refused unopened: some would be waited for, or read, without end.
 
     Raises:
         InputError: if it can't be opened or read, or is no regular file.

@@ -39,7 +39,7 @@ def read_one(path: Path, spec: InputSpec) -> Images:
 
 
 def read_unjudged(path: Path, spec: InputSpec) -> Images:
-    """As :func:`read_file`, but the values of an array are left to whoever answers its rows one by one."""
+    """As :func:`read_file`, but the values of an array are left to those who answer its rows one by one."""
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return check_kind(read_array(path), spec)
     if spec.layout is not Layout.NCHW:

@@ -1,4 +1,4 @@
-"""Hands every flagged row to whoever keeps watch: to a function of yours, or as lines of a file."""
+"""Hands every flagged row on: to a function of yours, or as lines of a file."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class DriftWatch:
             raise InputError.mismatch(
                 expected="an Expected or a Learned rate",
                 got=repr(expected),
-                fix="pass Expected.from_manifest(session.manifest), say",
+                fix="pass for instance Expected.from_manifest(session.manifest)",
             )
         check_share("alpha", alpha)
         check_whole("horizon_rows", horizon_rows)

@@ -42,7 +42,7 @@ class Inside:
         with self._lock:  # the condition's own, entered without Python code
             # Other threads may still run: functions that the user has registered for the end, for one.
             while self._leaving and threading.current_thread().daemon:
-                self._changed.wait()  # for ever: nobody is left to hear the answer
+                self._changed.wait()  # without end: nobody is left to take the answer
             self._count += 1
 
     def __exit__(

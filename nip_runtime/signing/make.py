@@ -16,7 +16,7 @@ def sign_content(content: Buffer, *, name: str, key: PrivateKey) -> tuple[bytes,
 
     Args:
         content: the bytes of the model file.
-        name: the file's name, for whoever reads the statement.
+        name: the file's name, for people who read the statement.
         key: see :func:`nip_runtime.signing.keys.read_private_key`.
 
     Returns:

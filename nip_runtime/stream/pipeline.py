@@ -109,7 +109,7 @@ class Pipeline(Generic[Item]):
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # no item's fault: the caller must hear of it, not wait for ever
+        except BaseException as error:  # no item's fault: the caller must hear of it, not wait without end
             with self._results:
                 self._failure = error
                 self._is_stopped = True

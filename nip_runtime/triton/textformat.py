@@ -64,11 +64,11 @@ class Message:
         """The value of a field that may stand once; None if it is absent.
 
         Raises:
-            TextFormatError: it stands twice, which protobuf refuses too.
+            TextFormatError: it appears twice, which protobuf refuses too.
         """
         found = [entry for entry in self.entries if entry.name == name]
         if len(found) > 1:
-            raise TextFormatError(f"line {found[1].line}: {name} stands twice")
+            raise TextFormatError(f"line {found[1].line}: {name} appears twice")
         return found[0].value if found else None
 
     def messages(self, name: str) -> list[Message]:
@@ -87,7 +87,7 @@ class Message:
         """The value of a field that holds one message.
 
         Raises:
-            TextFormatError: it is no message, or stands twice.
+            TextFormatError: it is no message, or appears twice.
         """
         self.one(name)
         return next(iter(self.messages(name)), None)

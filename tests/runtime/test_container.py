@@ -212,7 +212,7 @@ def _deep(depth: int) -> bytes:
         (MODEL + encode_bytes(7, b""), "two graphs in one file"),
         (
             MODEL + encode_metadata_entry("a", "1") + encode_metadata_entry("a", "2"),
-            "metadata key 'a' stands twice",
+            "metadata key 'a' appears twice",
         ),
         (MODEL + encode_bytes(14, encode_bytes(1, b"\xff")), "not UTF-8"),
         (_deep(200), "expected subgraphs nested at most 16 deep in these bytes, got more"),

@@ -94,7 +94,7 @@ UNREADABLE: Final[dict[str, tuple[str, str, str]]] = {
     "a field twice": (
         "max_batch_size: 64",
         "max_batch_size: 64 max_batch_size: 8",
-        "max_batch_size stands twice",
+        "max_batch_size appears twice",
     ),
     "an open string": ('name: "golden"', 'name: "golden', "line 2"),
     "no colon": ("max_batch_size: 64", "max_batch_size 64", "line 4"),

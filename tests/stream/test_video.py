@@ -215,7 +215,10 @@ def test_frames_of_all_sizes_fit_one_file(tmp_path: Path, pictures: list[NDArray
     [
         (["nowhere.mp4"], "a camera's index, got 'nowhere.mp4'; check the path"),
         (["63"], "expected camera 63, got nothing that OpenCV can open"),
-        (["CLIP", "--out", "x.gif"], "expected a file ending in .mp4, .avi, .mkv, got x.gif; name it so"),
+        (
+            ["CLIP", "--out", "x.gif"],
+            "expected a file ending in .mp4, .avi, .mkv, got x.gif; choose one of these endings",
+        ),
         (["CLIP", "--out", "nowhere/x.avi"], "expected a place to write nowhere/x.avi"),
         (["CLIP", "--show"], "expected an OpenCV with windows, for --show, got a headless one; use --out"),
     ],

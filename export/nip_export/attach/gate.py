@@ -48,7 +48,7 @@ class GatePass(ir.passes.InPlacePass):
         # Rounding must not carry the sum of the curve's steps past 1.
         suspicion = editor.column(editor.op("Min", [rank, editor.constant("one", 1.0)]), name=ROW_SUSPICION)
         if gate.screen_threshold is not None:
-            # Whoever does not take the second pass is not screened: where this stays, it is False.
+            # A row that does not take the second pass is not screened: where this stays, it is False.
             editor.column(editor.value(names.SCREENED), name=NOT_FLAGGED)
         for result in (
             editor.put_back(flag, NOT_FLAGGED, name=names.FLAGGED),

@@ -1,4 +1,4 @@
-"""The way back: the defence's numbers out of a finished file, for whoever attacks or examines it."""
+"""The way back: the defence's numbers out of a finished file, for those who attack or examine it."""
 
 from __future__ import annotations
 

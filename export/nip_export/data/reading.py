@@ -165,7 +165,7 @@ def _read_npz(
         raise InputError.mismatch(
             expected=f"arrays named 'images' and 'labels' in {path}",
             got=", ".join(arrays) or "none",
-            fix="name them so",
+            fix="store them under these names",
         )
     images, labels = arrays["images"], arrays["labels"]
     if images.dtype.kind == "f":

@@ -28,7 +28,7 @@ def damaged_files() -> Iterator[BadFile]:
         "no-opset", "no IR or operator-set version", lambda: encode_int(1, 8) + encode_bytes(7, b"")
     )
     yield of_bytes("graph-twice", "two graphs in one file", lambda: golden() + encode_bytes(7, b""))
-    yield of_bytes("golden-twice", "two graphs in one file|stands twice", lambda: golden() + golden())
+    yield of_bytes("golden-twice", "two graphs in one file|appears twice", lambda: golden() + golden())
     yield of_bytes("group-tag", "wire type 3 in field 7", lambda: golden() + b"\x3b")
     yield of_bytes("field-0", "field number 0", lambda: golden() + b"\x00")
     yield of_bytes("endless-number", "longer than 10 bytes", lambda: golden() + b"\x08" + b"\xff" * 11)
@@ -45,7 +45,7 @@ def damaged_files() -> Iterator[BadFile]:
     )
     yield of_bytes(
         "manifest-twice",
-        "metadata key 'nip.manifest' stands twice",
+        "metadata key 'nip.manifest' appears twice",
         lambda: golden() + encode_metadata_entry(MANIFEST_KEY, manifest_text()),
     )
     yield of_bytes("plain-model", "got a plain ONNX model", bare, shown=True)

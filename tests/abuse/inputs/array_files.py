@@ -150,9 +150,9 @@ NPZ: Final = (
     _refused("empty", ".npz", bytes, _PLAIN),
     _refused("no archive", ".npz", lambda: b"PK\x03\x04nope", _PLAIN),
     _refused("half an archive", ".npz", lambda: archive(("images.npy", saved(BATCH)))[:900], _PLAIN),
-    _refused("no arrays", ".npz", archive, "got none; name it so"),
+    _refused("no arrays", ".npz", archive, "got none; store the images under that name"),
     _refused(
-        "two arrays of other names", ".npz", lambda: archive(("a.npy", b""), ("b.npy", b"")), "got a, b; name"
+        "two arrays of other names", ".npz", lambda: archive(("a.npy", b""), ("b.npy", b"")), "got a, b; store"
     ),
     _refused("a member that is no array", ".npz", lambda: archive(("images.npy", b"nope")), _PLAIN),
     _refused("a folder inside", ".npz", lambda: archive(("images/", b"")), _PLAIN),

@@ -50,7 +50,7 @@ def adaptive_text(evaluation: Evaluation) -> str:
     attacks = [attack for attack in evaluation.attacks if attack.threat is Threat.ADAPTIVE]
     if not attacks:
         return (
-            "Attackers who know the defence (T4) were not part of this run. Whoever holds the file can "
+            "Attackers who know the defence (T4) were not part of this run. Anybody who has the file can "
             "differentiate through all of it: expect accuracy near that of the undefended network."
         )
     worst = worst_of(evaluation, Threat.ADAPTIVE)
