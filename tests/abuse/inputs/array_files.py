@@ -152,7 +152,10 @@ NPZ: Final = (
     _refused("half an archive", ".npz", lambda: archive(("images.npy", saved(BATCH)))[:900], _PLAIN),
     _refused("no arrays", ".npz", archive, "got none; store the images under that name"),
     _refused(
-        "two arrays of other names", ".npz", lambda: archive(("a.npy", b""), ("b.npy", b"")), "got a, b; store"
+        "two arrays of other names",
+        ".npz",
+        lambda: archive(("a.npy", b""), ("b.npy", b"")),
+        "got a, b; store",
     ),
     _refused("a member that is no array", ".npz", lambda: archive(("images.npy", b"nope")), _PLAIN),
     _refused("a folder inside", ".npz", lambda: archive(("images/", b"")), _PLAIN),
