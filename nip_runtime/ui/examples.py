@@ -21,7 +21,7 @@ from nip_runtime.manifest import Manifest
 
 MOST_PICTURES: Final = 48
 _MOST_BYTES: Final = 1 << 28
-_FIX: Final = "make it again with nip export --ui-examples"
+_FIX: Final = "make it again with nip export --ui-examples, or remove it"
 _FIELDS: Final = ("images", "labels", "attacked", "attacks", "eps", "universal", "graph_digest")
 
 Bytes = NDArray[np.uint8]

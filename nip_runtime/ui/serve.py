@@ -49,6 +49,10 @@ class _Server(ThreadingHTTPServer):
         self.only_local = address[0] in _LOOPBACK
         super().__init__(address, _Handler)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A visitor that breaks off is none of the terminal's business."""
+        _log.info("request of %s broke off", client_address, exc_info=True)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
@@ -66,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
-        name = unquote(urlsplit(self.path).path).removeprefix("/") or INDEX
+        name = unquote(self.path.partition("?")[0]).removeprefix("/") or INDEX
         content = self.server.site.files.get(name)
         if self.server.only_local and not self._is_asked_locally():
             # Another site may let its own name point here, to read the model through a visitor's browser.
@@ -77,7 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, content, PurePosixPath(name).suffix, with_body)
 
     def _is_asked_locally(self) -> bool:
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+        try:
+            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+        except ValueError:  # no name at all
+            return False
         return host in _LOOPBACK
 
     def _send(self, status: HTTPStatus, content: bytes, suffix: str, with_body: bool) -> None:

@@ -28,10 +28,13 @@ _PAGE: Final = (
     "icon.svg",
     "app.js",
     "attacks.js",
+    "camera.js",
     "charts.js",
     "client.js",
+    "examples.js",
     "gate.js",
     "pictures.js",
+    "trials.js",
     "views.js",
     "worker.js",
 )

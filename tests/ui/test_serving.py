@@ -86,6 +86,7 @@ def test_head_and_what_is_not_there(address: str, site: Site) -> None:
         "/engine/",
         "/.",
         "//etc/passwd",
+        "//[",
         "/nothing",
     ):
         assert ask(address, path)[0].status == 404
@@ -94,7 +95,7 @@ def test_head_and_what_is_not_there(address: str, site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "[::2]"]
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "[::2]", "[::"]
 )
 def test_names_that_others_point_here_are_refused(address: str, host: str) -> None:
     assert ask(address, "/model.onnx", host=host)[0].status == 403

@@ -32,8 +32,11 @@ function oneIn(share) {
 }
 
 export class Views {
-  constructor(facts) {
+  /** `rho` holds the stored steps of ρ, or is null. */
+  constructor(facts, rho) {
     this.facts = facts;
+    this.rho = rho;
+    this.threads = 1;
     this.manifest = facts.manifest;
     const { classes, class_names: names } = this.manifest.output;
     this.names = names ?? Array.from({ length: classes }, (_, index) => `class ${index}`);
@@ -91,7 +94,7 @@ export class Views {
     $('verdict').textContent = `${attack ? `${attack}: ` : ''}${said}${judged}`;
     $('verdict').dataset.fate = truth === null ? 'unknown' : answer.label === truth ? 'held' : answer.flagged ? 'noticed' : 'lost';
     const second = answer.secondInput !== null ? 'both passes' : 'first pass alone';
-    $('timing').textContent = `${answer.milliseconds.toFixed(1)} ms for this picture (${second}), on ${this.facts.threads === 1 ? 'one thread' : `${this.facts.threads} threads`} of this browser.`;
+    $('timing').textContent = `${answer.milliseconds.toFixed(1)} ms for this picture (${second}), on ${this.threads === 1 ? 'one thread' : `${this.threads} threads`} of this browser.`;
   }
 
   cards(answer, { truth }) {
