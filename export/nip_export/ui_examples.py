@@ -27,7 +27,7 @@ from nip_export.progress import Progress, silent
 from nip_export.report import ExportReport
 from nip_export.verify import DefendedTwin
 from nip_runtime.errors import InputError
-from nip_runtime.manifest import Layout, Precision
+from nip_runtime.manifest import Precision
 from nip_runtime.session import DefendedSession
 from nip_runtime.ui.examples import examples_beside
 from nip_runtime.writing import check_target, write_whole
@@ -70,18 +70,20 @@ def check_ui_examples(model: Path, examples: ImageSet, others: ImageSet) -> None
             got=f"{examples.images.dtype} {examples.images.shape}",
             fix="pass pictures, or an .npz with uint8 (N,H,W) or (N,H,W,C)",
         )
+    if others.bounds != (0.0, 1.0):
+        raise InputError.mismatch(
+            expected="pixels in [0, 1] for --ui-examples",
+            got=f"inputs within {others.bounds}",
+            fix="leave --ui-examples out",
+        )
     shapes = [to_model_input(each.images[:1], channels).shape[1:] for each in (examples, others)]
     if shapes[0] != shapes[1]:
         raise InputError.mismatch(
-            expected=f"images of {_size(shapes[1])} for --ui-examples, as in --data",
-            got=_size(shapes[0]),
-            fix="resize them, or both with --size",
+            expected=f"--ui-examples of shape {shapes[1]}, as --data",
+            got=str(shapes[0]),
+            fix="resize them, or both with --size; inputs that are no images can't be shown",
         )
     check_target(examples_beside(model))
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape[1:])) + " pixels"
 
 
 def write_ui_examples(
@@ -116,15 +118,9 @@ def write_ui_examples(
         InputError: `examples` are no 8-bit images that fit the model, or the network labels none rightly.
     """
     check_ui_examples(report.path, examples, others)
-    spec = report.manifest.input
-    if spec.layout is not Layout.NCHW or spec.bounds != (0.0, 1.0):
-        raise InputError.mismatch(
-            expected="a classifier of images with pixels in [0, 1] for --ui-examples",
-            got=f"layout {spec.layout} within {spec.bounds}",
-            fix="leave --ui-examples out",
-        )
+    channels = report.manifest.input.shape[0]
     chosen = _chosen(report.path, examples, images)
-    clean = torch.from_numpy(to_model_input(chosen.images, spec.shape[0]))
+    clean = torch.from_numpy(to_model_input(chosen.images, channels))
     labels = torch.from_numpy(chosen.labels)
     network = _Logits(report.network)
     is_fp32 = report.manifest.precision is Precision.FP32  # the twin computes in nothing else
@@ -135,7 +131,7 @@ def write_ui_examples(
         for attack in _attacks(report, network, clean, labels, is_fp32=is_fp32, steps=steps, seed=seed):
             attacked.append(attack)
             advance(1)
-        rows = to_model_input(others.images[:_UNIVERSAL_IMAGES], spec.shape[0])
+        rows = to_model_input(others.images[:_UNIVERSAL_IMAGES], channels)
         pattern = _universal(network, torch.from_numpy(rows), others.labels[:_UNIVERSAL_IMAGES])
         advance(1)
     packed = io.BytesIO()

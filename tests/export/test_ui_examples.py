@@ -97,8 +97,11 @@ def test_what_is_no_picture_is_refused_before_the_export(report: ExportReport, t
     with pytest.raises(InputError, match="create it or choose another"):
         check_ui_examples(tmp_path / "absent" / "model.onnx", test, test)
     small = ImageSet(test.images[:, 2:-2, 2:-2], test.labels)
-    with pytest.raises(InputError, match="of 28 x 28 pixels"):
+    with pytest.raises(InputError, match=r"of shape \(1, 28, 28\)"):
         check_ui_examples(tmp_path / "model.onnx", small, test)
+    wide = ImageSet(np.zeros((2, 1, 28, 28), np.float32), np.zeros(2, np.int64), None, (-1.0, 1.0))
+    with pytest.raises(InputError, match=r"pixels in \[0, 1\]"):
+        check_ui_examples(tmp_path / "model.onnx", test, wide)
     rgb = ImageSet(np.repeat(test.images[..., None], 3, axis=3), test.labels)
     with pytest.raises(InputError, match="channels"):
         check_ui_examples(tmp_path / "model.onnx", rgb, test)
