@@ -120,7 +120,8 @@ class ExportReport:
             (
                 "verified",
                 f"{self.comparison.images} images at batch {', '.join(map(str, self.comparison.batches))}: "
-                f"largest logit error {self.comparison.max_abs_logit_error:.1e}, same class in "
+                f"largest logit error {self.comparison.max_abs_logit_error:.1e}, at most "
+                f"{self.comparison.of_allowed:.0%} of what is allowed, same class in "
                 f"{self.comparison.argmax_agreement:.0%}",
             ),
             *self._self_test(),

@@ -16,7 +16,7 @@ from nip_runtime.container.reader import printable
 from nip_runtime.container.wholefile import read_whole
 from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError
-from nip_runtime.manifest import Manifest, read_manifest
+from nip_runtime.manifest import Manifest, Precision, read_manifest
 from nip_runtime.manifest.model import plain
 from nip_runtime.names import MANIFEST_KEY
 from nip_runtime.profile import LIMITS
@@ -154,6 +154,7 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
     defence, calibration, verification = manifest.defence, manifest.calibration, manifest.verification
     provenance = manifest.provenance
     taps = ", ".join(f"{tap.name} ({tap.channels}x{tap.cells})" for tap in defence.taps)
+    fp16 = manifest.precision is Precision.FP16
     screen = "none" if defence.screen_threshold is None else f"{defence.screen_threshold:.4g}"
     return [
         f"              {'matches' if matches else 'DIFFERS FROM'} the manifest",
@@ -175,8 +176,10 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f"  pass 2      {calibration.pass2_rate}",
         f"  accuracy    raw {calibration.accuracy_raw}, defended {calibration.accuracy_defended}",
         f"verified      {verification.images} images at batch {', '.join(map(str, verification.batches))}:"
-        f" largest logit error {verification.max_abs_logit_error:.2g},"
-        f" same label {verification.argmax_agreement:.2%}",
+        f" largest logit error {verification.max_abs_logit_error:.2g}, same label"
+        f" {verification.argmax_agreement:.2%}",
+        f"              within what an export allows: {'2e-3' if fp16 else '1e-4'} of the largest logit, and"
+        " more in corrected rows, which magnify rounding",
         f"made          {provenance.created} by {provenance.tool}, torch {provenance.torch},"
         f" onnx-ir {provenance.onnx_ir}, onnxruntime {provenance.onnxruntime}, seed {provenance.seed}",
         f"data          profile {manifest.digests.profile_data}",

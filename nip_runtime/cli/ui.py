@@ -24,7 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "file say, the gate's tests and the second view; then attack it: prepared adversarial images,\n"
         "a universal perturbation, noise, or a live query attack with a counter of what the defence lost.\n\n"
         "The page loads nothing from anywhere else, and images do not leave the browser. Examples beside\n"
-        "the file (model.nip.examples.npz, by nip export --ui-examples or nip demo) are found by themselves."
+        "the file (model.nip.examples.npz, by nip export --ui-examples or nip demo) are found without\n"
+        "being named."
     )
     parser.epilog = (
         "examples:\n"
@@ -50,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--report",
         metavar="JSON",
         type=Path,
-        help="report.json of nip evaluate: the page says what attackers leave who know the defence",
+        help="report.json of nip evaluate: the page then says what attackers who know the defence leave",
     )
     parser.add_argument(
         "--require-signature", metavar="PUB", help="public key (PEM) whose owner must have signed F.onnx"

@@ -199,8 +199,8 @@ def with_field(answers: Answers, field: str, values: Any) -> Answers:
 
 def test_equal_answers_agree(expected: tuple[DefenceSpec, Expected]) -> None:
     answers = oracle_answers(expected[1])
-    worst, agrees = compare(answers, answers, ALL)
-    assert worst == 0 and agrees.all()
+    worst, share, agrees = compare(answers, answers, ALL)
+    assert worst == share == 0 and agrees.all()
 
 
 @pytest.mark.parametrize("field", ["logits", "raw_logits", "suspicion", "flagged", "candidate"])
@@ -232,7 +232,10 @@ def test_the_gain_widens_the_corrected_logits_of_flagged_rows_and_nothing_else(
 
     gain = 1e3 * float(np.abs(reference.logits).max())
     error = 0.05 * gain * 1e-4 * float(np.abs(reference.raw_logits).max())
-    compare(off("logits", flagged, error), reference, ALL, gain=gain)
+    worst, share, _ = compare(off("logits", flagged, error), reference, ALL, gain=gain)
+    assert worst == pytest.approx(error)
+    size = max(1.0, float(np.abs(reference.raw_logits).max()))
+    assert share == pytest.approx(error / (1e-4 * max(gain * size, np.abs(reference.logits).max())), rel=1e-3)
     for other in (off("logits", flagged, 1e3 * error), off("logits", passed, error)):
         with pytest.raises(ExportError, match="in logits"):
             compare(other, reference, ALL, gain=gain)

@@ -17,12 +17,13 @@ HELP = "turn a trained PyTorch classifier into one ONNX file that defends itself
 _DESCRIPTION = """\
 Traces a trained PyTorch classifier into one standard ONNX file that answers, checks and corrects by itself.
 
-Nothing is trained. Benign images give each neuron's influence on each class, what features usually look like,
-the second view under which suspicious inputs are looked at again, inverse perturbations that strengthen
-influential neurons, and thresholds that flag at most the stated share of benign images. The file
-is compared with PyTorch and numpy before it is written. It runs anywhere onnxruntime does, without torch.
-With --precision the network is converted first and the thresholds are set on what it answers then; how far
-it still agrees with PyTorch is printed, and a conversion that costs over 2 points of accuracy is refused."""
+The network's weights stay as they are. Benign images give each neuron's influence on each class, what
+features usually look like, the view under which suspicious inputs are looked at a second time, inverse
+perturbations that strengthen influential neurons, and thresholds that flag at most the stated share of
+benign images. The file is compared with PyTorch and numpy before it is written. It runs wherever
+onnxruntime does, without torch. With --precision the network is converted first and the thresholds are set
+on what it answers then; how far it still agrees with PyTorch is printed, and a conversion that costs over 2
+points of accuracy is refused."""
 
 _EPILOG = """\
 examples:

@@ -51,6 +51,7 @@ class Comparison:
         images: inputs compared.
         batches: batch sizes at which all were run.
         max_abs_logit_error: largest difference of any defended or raw logit from a reference.
+        of_allowed: largest share that a difference takes of what is allowed in its row, in [0, 1].
         argmax_agreement: share of answers with the same largest logit, over all references.
         knife_edge: inputs left out because they lie on a cut.
         flagged: inputs compared that the gate flags.
@@ -59,6 +60,7 @@ class Comparison:
     images: int
     batches: tuple[int, ...]
     max_abs_logit_error: float
+    of_allowed: float
     argmax_agreement: float
     knife_edge: int
     flagged: int
@@ -140,8 +142,8 @@ def compare(
     *,
     gain: float = 1.0,
     tolerance: Tolerance = EXACT,
-) -> tuple[float, NDArray[np.bool_]]:
-    """Largest logit error and per-row argmax agreement over some rows.
+) -> tuple[float, float, NDArray[np.bool_]]:
+    """Over some rows: largest logit error, its share of what is allowed, and argmax agreement per row.
 
     Args:
         file: the graph's answers.
@@ -154,7 +156,7 @@ def compare(
     Raises:
         ExportError: an error above tolerance, or a flag or candidate that differs.
     """
-    worst = 0.0
+    worst = share = 0.0
     raw_size = size_of(reference.raw_logits[rows])
     for label in ("raw_logits", "logits"):
         ours = getattr(file, label)[rows].astype(np.float64)
@@ -169,6 +171,7 @@ def compare(
                 f"{tolerance.logits * size[row]:.3g}. No file was written; please report the model"
             )
         worst = max(worst, float(error.max()))
+        share = max(share, float((error / (tolerance.logits * size)).max()))
     gap = float(np.abs(file.suspicion[rows] - reference.suspicion[rows]).max())
     flags = int((file.flagged[rows] != reference.flagged[rows]).sum())
     candidates = int((file.candidate[rows] != reference.candidate[rows]).sum())
@@ -177,7 +180,7 @@ def compare(
             f"{file.who} differs from {reference.who} in {flags} flags, {candidates} candidates and by "
             f"{gap:.3g} in suspicion; expected 0, 0 and at most {tolerance.suspicion}. No file was written"
         )
-    return worst, file.logits[rows].argmax(1) == reference.logits[rows].argmax(1)
+    return worst, share, file.logits[rows].argmax(1) == reference.logits[rows].argmax(1)
 
 
 def size_of(logits: NDArray[np.floating]) -> float:
@@ -226,12 +229,13 @@ def verify_file(
         references.append(twin_answers(twin, inputs, device))
     # Only `guarded` answers with statistics; the others answer with logits of the backbone.
     gain = float(spec.gate.response_scale.inverse_std.max()) if spec.policy is Policy.GUARDED else 1.0
-    errors, agreements = [], []
+    errors, shares, agreements = [], [], []
     for batch in batches:
         file = file_answers(session, output_name, inputs, batch)
         for reference in references:
-            error, agrees = compare(file, reference, rows, gain=gain, tolerance=tolerance)
+            error, share, agrees = compare(file, reference, rows, gain=gain, tolerance=tolerance)
             errors.append(error)
+            shares.append(share)
             agreements.append(agrees)
     agreement = float(np.mean(agreements))
     if agreement < 1:
@@ -242,6 +246,7 @@ def verify_file(
         images=int(rows.sum()),
         batches=tuple(batches),
         max_abs_logit_error=max(errors),
+        of_allowed=max(shares),
         argmax_agreement=agreement,
         knife_edge=int((~rows).sum()),
         flagged=int(expected.reading.flagged[rows].sum()),
