@@ -52,7 +52,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing nip-runtime and the development tools into $(VENV) (some minutes) ..."
-	$(INSTALL) -e ".[cpu,vision,export,eval,sign,serve,scale,dev]"
+	$(INSTALL) -e ".[cpu,vision,audio,export,eval,sign,serve,scale,dev]"
 	@touch $@ $(VENV)/.installed-demo
 
 # Without PyTorch: references and help texts import nothing heavy.

@@ -11,6 +11,7 @@ from nip_runtime.errors import DependencyError
 _EXTRAS: Final = {
     "onnxruntime": ("cpu", "gpu"),
     "cv2": ("vision",),
+    "soundfile": ("audio",),
     "torch": ("export",),
     "onnx": ("export",),
     "onnx_ir": ("export",),

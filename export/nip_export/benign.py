@@ -90,4 +90,11 @@ def prepare(
             got=f"{held_out.inputs.shape[1:]}",
             fix="prepare both sets in the same way",
         )
+    shape = profile.inputs.shape[1:]
+    if config.sound is not None and (len(shape) != 2 or shape[0] != 1 or shape[1] < config.sound.shortest):
+        raise InputError.mismatch(
+            expected=f"recordings (N, 1, samples) of at least {config.sound.shortest} samples",
+            got=f"inputs {shape}",
+            fix="read them with nip_export.data.read_recordings, or leave sound out",
+        )
     return profile, held_out

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from nip_export.views import parse_view
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import PerturbationMethod, Policy, Precision, Resize
+from nip_runtime.manifest import PerturbationMethod, Policy, Precision, Resize, SoundSpec
 
 PUBLISHED_SCALE: Final = 0.008
 """Largest scale of the published one-step perturbation: 0.001…0.008 of the value range."""
@@ -51,14 +51,17 @@ class ExportConfig:
         std: per channel, divides after `mean`.
         class_names: one name per logit, or None.
         resize: how hosts bring images to the input size; None means that sizes must match.
+        sound: how hosts make inputs (1, samples) of recordings; None where inputs are none. Full scale is the
+            upper of `bounds`, which lie evenly around 0.
         top_k: k, the number of front and of tail neurons per class.
         cells: grid cells per spatial axis to which early maps are pooled for the read-outs.
         early_readouts: how many read-outs form the second opinion, counted from the earliest that qualifies.
         screen_rate: share of benign inputs that may need the second pass, in (0, 1]; 1: every input takes it.
         calibration_fraction: share of the images held out where no calibration set is given, in (0, 1).
         view: how the second pass looks at an input: "auto" (chosen on benign images), or steps out of
-            mirror, shift, median, blur, gain, joined by "+", with "rho" last if the inverse perturbation is
-            added; "rho" alone looks at the input itself. Policy ``always`` takes no view.
+            mirror, shift, median, blur, gain, polarity, delay, bits, joined by "+", with "rho" last if the
+            inverse perturbation is added; "rho" alone looks at the input itself. Policy ``always`` takes
+            no view.
         perturbation: how inverse perturbations are computed.
         ascent_steps: gradient steps of the ascent.
         batch_size: images per forward or gradient pass, at most; fewer where `memory` is short.
@@ -87,6 +90,7 @@ class ExportConfig:
     std: Sequence[float] | None = None
     class_names: Sequence[str] | None = None
     resize: Resize | Literal["area", "linear"] | None = None
+    sound: SoundSpec | None = None
     top_k: int = 5
     cells: int = 4
     early_readouts: int = 1
@@ -120,6 +124,7 @@ class ExportConfig:
         low, high = self.bounds
         ordered = math.isfinite(low) and math.isfinite(high) and low < high
         _check(ordered, "bounds", "two finite numbers, low below high", self.bounds)
+        _check(self.sound is None or low == -high, "bounds", "evenly around 0 for recordings", self.bounds)
         _check(
             0 < self.eps < high - low, "eps", f"above 0, below {high - low:g}, the input's range", self.eps
         )

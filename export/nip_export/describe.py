@@ -87,6 +87,7 @@ def describe(
             mean=per_channel(config.mean, channels),
             std=per_channel(config.std, channels),
             resize=Resize(config.resize) if config.resize is not None else None,
+            sound=config.sound,
         ),
         output=OutputSpec(
             name=config.output_name,

@@ -7,6 +7,8 @@ runtime (they pick, average or compare values) and stay within the input's bound
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ View = tuple[ViewStep, ...]
 
 GAIN = 0.9
 """What ``gain`` multiplies with."""
+DELAY = 16
+"""Into how many parts ``delay`` parts the last axis: it moves everything by one."""
 LEVELS = 3
 """Steps between the lowest and the highest of the values that ``bits`` leaves."""
 
@@ -57,7 +61,8 @@ def menu(shape: tuple[int, ...], bounds: tuple[float, float]) -> tuple[View, ...
 
     Args:
         shape: (C, H, W) images and spectra, (C, T) sequences, (D,) vectors.
-        bounds: lowest and highest value; scaling keeps within them if 0 is one of theirs or between them.
+        bounds: lowest and highest value; scaling keeps within them if 0 is one of theirs or between them,
+            and another sign if they lie evenly around 0.
     """
     mirror, shift, median, blur, gain = (
         ViewStep.MIRROR,
@@ -71,10 +76,22 @@ def menu(shape: tuple[int, ...], bounds: tuple[float, float]) -> tuple[View, ...
         return tuple((*first, *then) for then in ((), (median,), (blur,)) for first in turned)
     found: list[View] = [()]
     if len(shape) == 2 and shape[1] >= 3:
-        found += [(shift,), (blur,)]
+        found += [(shift,), (blur,), (ViewStep.DELAY,), (mirror,)]
+    if bounds[0] == -bounds[1]:
+        found += [(*view, ViewStep.POLARITY) for view in found]
     if bounds[0] <= 0 <= bounds[1]:
         found += [(*view, gain) for view in found]
     return tuple(found)
+
+
+SPATIAL_AXES = {
+    ViewStep.MIRROR: 1,
+    ViewStep.MEDIAN: 2,
+    ViewStep.SHIFT: 1,
+    ViewStep.BLUR: 1,
+    ViewStep.DELAY: 1,
+}
+"""Axes behind the channels that a step needs."""
 
 
 def check_view(view: View, shape: tuple[int, ...], bounds: tuple[float, float]) -> None:
@@ -84,7 +101,7 @@ def check_view(view: View, shape: tuple[int, ...], bounds: tuple[float, float]) 
         ExportError: naming the step.
     """
     spatial = len(shape) - 1
-    for step, axes in ((ViewStep.MIRROR, 2), (ViewStep.MEDIAN, 2), (ViewStep.SHIFT, 1), (ViewStep.BLUR, 1)):
+    for step, axes in SPATIAL_AXES.items():
         if step in view and (spatial < axes or min(shape[-axes:]) < 3):
             needed = "rows and columns" if axes == 2 else "an axis after the channels"
             raise ExportError(
@@ -92,6 +109,13 @@ def check_view(view: View, shape: tuple[int, ...], bounds: tuple[float, float]) 
             )
     if ViewStep.GAIN in view and not bounds[0] <= 0 <= bounds[1]:
         raise ExportError(f"view: gain needs bounds around 0, got {bounds}; leave it out")
+    if ViewStep.POLARITY in view and bounds[0] != -bounds[1]:
+        raise ExportError(f"view: polarity needs bounds evenly around 0, got {bounds}; leave it out")
+
+
+def delay_of(shape: Sequence[int]) -> int:
+    """By how many entries ``delay`` moves inputs of a shape."""
+    return max(1, shape[-1] // DELAY)
 
 
 def _axes(ndim: int) -> tuple[int, ...]:
@@ -115,6 +139,7 @@ def see(
     ``mirror`` turns the last axis round. ``shift`` moves everything by one entry along every spatial axis,
     the first entry staying in place behind it. ``median`` takes the median of 3×3 pixels, ``blur`` weighs
     neighbours 1:2:1 along every spatial axis; both repeat the edge outside. ``gain`` multiplies by 0.9,
+    ``polarity`` by −1. ``delay`` moves everything by a sixteenth of the last axis, its first entry repeated.
     ``bits`` rounds to four values between the bounds.
     """
     for step in view:
@@ -138,6 +163,11 @@ def see(
                     inputs = ((left + middle + middle + right) / np.float32(4)).astype(np.float32)
             case ViewStep.GAIN:
                 inputs = inputs * np.float32(GAIN)
+            case ViewStep.POLARITY:
+                inputs = -inputs
+            case ViewStep.DELAY:
+                moved = _edged(inputs, -1, before=delay_of(inputs.shape), after=0)
+                inputs = moved[..., : inputs.shape[-1]]
             case ViewStep.BITS:
                 low, size = np.float32(bounds[0]), np.float32((bounds[1] - bounds[0]) / LEVELS)
                 inputs = np.rint((inputs - low) / size) * size + low
@@ -166,6 +196,12 @@ def see_torch(inputs: Tensor, view: View, bounds: tuple[float, float] = (0.0, 1.
                     inputs = (left + middle + middle + right) / 4
             case ViewStep.GAIN:
                 inputs = inputs * GAIN
+            case ViewStep.POLARITY:
+                inputs = -inputs
+            case ViewStep.DELAY:
+                first, delay = inputs.narrow(-1, 0, 1), delay_of(inputs.shape)
+                kept = inputs.narrow(-1, 0, inputs.shape[-1] - delay)
+                inputs = torch.cat((first.expand(*first.shape[:-1], delay), kept), -1)
             case ViewStep.BITS:
                 rounded = _rounded(inputs, bounds)
                 # Exactly the rounded values, with the gradient of the given ones.

@@ -21,9 +21,17 @@ from nip_runtime.names import ROWS
 
 _GAIN: Final = 0.9
 _SHOWN: Final = 200
+_DELAY: Final = 16
+"""Into how many parts ``delay`` parts the last axis."""
 _LEVELS: Final = 3
 """Steps between the lowest and the highest of the values that ``bits`` leaves."""
-_SPATIAL_AXES: Final = {ViewStep.MIRROR: 2, ViewStep.MEDIAN: 2, ViewStep.SHIFT: 1, ViewStep.BLUR: 1}
+_SPATIAL_AXES: Final = {
+    ViewStep.MIRROR: 1,
+    ViewStep.MEDIAN: 2,
+    ViewStep.SHIFT: 1,
+    ViewStep.BLUR: 1,
+    ViewStep.DELAY: 1,
+}
 """Axes behind the channels that a step needs."""
 
 
@@ -95,6 +103,13 @@ class _WayBack:
                 return value
             case ViewStep.GAIN:
                 return self._computed(value, "Mul", _GAIN)
+            case ViewStep.POLARITY:
+                (whole,) = self._inputs(value, "Neg", 1)
+                return whole
+            case ViewStep.DELAY:
+                last, length = self._axes[-1], self._shape[-1]
+                delay = max(1, length // _DELAY)
+                return self._picked(value, last, first=-delay, last=length - 1 - delay)
             case ViewStep.BITS:
                 (counted,) = self._inputs(
                     self._computed(self._computed(value, "Add", low), "Mul", size), "Round", 1

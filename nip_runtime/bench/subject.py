@@ -28,7 +28,7 @@ from nip_runtime.engine.choose import Opened, open_engine
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.engine.parts import has_screen
 from nip_runtime.errors import InputError
-from nip_runtime.images import find_files, read_file
+from nip_runtime.images import find_files, read_file, suffixes_of
 from nip_runtime.inputs import to_float32
 from nip_runtime.manifest import InputSpec, Manifest
 from nip_runtime.providers import Device, SessionSettings, Spinning
@@ -155,7 +155,7 @@ def _inputs(spec: InputSpec, data: tuple[Path, ...]) -> Inputs:
         return random_inputs(spec, LOOKED_AT)
     parts: list[Inputs] = []
     count = 0
-    for path in find_files(data):
+    for path in find_files(data, suffixes_of(spec)):
         parts.append(to_float32(read_file(path, spec)[: LOOKED_AT - count], spec))
         count += len(parts[-1])
         if count == LOOKED_AT:

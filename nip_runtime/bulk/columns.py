@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from nip_runtime.errors import InputError
 from nip_runtime.images import decode_image, read_one, resize_image
 from nip_runtime.inputs import Images, check_kind
 from nip_runtime.manifest import InputSpec, Layout
+from nip_runtime.sound import read_sound
 
 DEFAULT_COLUMN: Final = "image"
 
@@ -133,6 +135,8 @@ def _nothing(origin: str) -> InputError:
 
 
 def _image(encoded: NDArray[np.uint8], spec: InputSpec, origin: str) -> Images:
+    if spec.sound is not None:
+        return check_kind(read_sound(BytesIO(encoded.tobytes()), spec, origin=origin), spec)
     if spec.layout is not Layout.NCHW:
         raise InputError.mismatch(
             expected="lists of float32, for this model takes no images", got="bytes", fix="store numbers"

@@ -21,6 +21,7 @@ from nip_runtime.bulk.plan import Plan, Settings, Shard
 from nip_runtime.bulk.shard import Job, digest_of
 from nip_runtime.bulk.sources import find_sources
 from nip_runtime.errors import InputError
+from nip_runtime.images import suffixes_of
 from nip_runtime.writing import write_whole
 
 _APPEARS_WITHIN_S: Final = 5.0
@@ -113,9 +114,10 @@ def make_plan(config: BatchConfig, out: Path) -> Plan:
         ArtifactError: if the model is no defended file, or not signed as required.
         InputError: if there is nothing to predict, or too much for so small shards.
     """
-    with opened(config.model, require_signature=config.require_signature) as (_, content):
+    with opened(config.model, require_signature=config.require_signature) as (artifact, content):
         # Workers open a file of this digest or none, so what is checked here holds for them too.
         digest = digest_of(content)
+        suffixes = suffixes_of(artifact.manifest.input)
     settings = Settings(
         model=digest,
         nip_version=__version__,
@@ -125,7 +127,7 @@ def make_plan(config: BatchConfig, out: Path) -> Plan:
         column=config.column,
         logits=config.logits,
     )
-    plan = Plan(settings, find_sources(config.inputs, column=config.column, out=out))
+    plan = Plan(settings, find_sources(config.inputs, suffixes=suffixes, column=config.column, out=out))
     if plan.shard_count > _MOST_SHARDS:
         largest = max(plan.sources, key=lambda source: source.rows)
         raise InputError.mismatch(

@@ -15,16 +15,22 @@ from nip_runtime.errors import InputError
 from nip_runtime.images import ARRAY_SUFFIXES, IMAGE_SUFFIXES, array_shape
 
 PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
-_KNOWN: Final = ARRAY_SUFFIXES | IMAGE_SUFFIXES | PARQUET_SUFFIXES
 
 
-def find_sources(inputs: Iterable[str], *, column: str, out: Path) -> tuple[Source, ...]:
+def find_sources(
+    inputs: Iterable[str],
+    *,
+    suffixes: frozenset[str] = ARRAY_SUFFIXES | IMAGE_SUFFIXES,
+    column: str,
+    out: Path,
+) -> tuple[Source, ...]:
     """List the input files in a fixed order: as named, and sorted by path within a folder.
 
     A file that can't be read is listed as one row with its problem.
 
     Args:
         inputs: folders, searched recursively without following links to folders, and files.
+        suffixes: of files, beside Parquet files, that a folder is searched for.
         column: of Parquet files; "" for the default.
         out: the output folder, which may not be searched.
 
@@ -34,7 +40,7 @@ def find_sources(inputs: Iterable[str], *, column: str, out: Path) -> tuple[Sour
         DependencyError: if there is a Parquet file and pyarrow is missing.
     """
     paths: dict[Path, None] = {}
-    for path in _listed(inputs, out):
+    for path in _listed(inputs, suffixes | PARQUET_SUFFIXES, out):
         if path in paths:
             raise InputError.mismatch(
                 expected="every input once", got=f"{path} twice", fix="name no file beside its folder"
@@ -61,7 +67,7 @@ def changed(source: Source) -> str:
     return f"expected {source.path} as it was planned, got {got}; start anew with another --out"
 
 
-def _listed(inputs: Iterable[str], out: Path) -> Iterator[Path]:
+def _listed(inputs: Iterable[str], suffixes: frozenset[str], out: Path) -> Iterator[Path]:
     for path in (Path(path).absolute() for path in inputs):
         try:
             is_folder, exists = path.is_dir(), os.path.lexists(path)
@@ -72,7 +78,7 @@ def _listed(inputs: Iterable[str], out: Path) -> Iterator[Path]:
                 fix="check the path and its permissions",
             ) from error
         if is_folder:
-            yield from _inside(path, out)
+            yield from _inside(path, suffixes, out)
         elif exists:
             yield path
         else:
@@ -81,7 +87,7 @@ def _listed(inputs: Iterable[str], out: Path) -> Iterator[Path]:
             )
 
 
-def _inside(folder: Path, out: Path) -> list[Path]:
+def _inside(folder: Path, suffixes: frozenset[str], out: Path) -> list[Path]:
     # Not Path.resolve: it raises RuntimeError for a link to itself.
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
         raise InputError.mismatch(
@@ -101,11 +107,12 @@ def _inside(folder: Path, out: Path) -> list[Path]:
         Path(parent, name)
         for parent, _, names in os.walk(folder, onerror=refuse)
         for name in names
-        if Path(name).suffix.lower() in _KNOWN
+        if Path(name).suffix.lower() in suffixes
     ]
     if not found:
+        kind = "images" if suffixes >= IMAGE_SUFFIXES else "recordings"
         raise InputError.mismatch(
-            expected=f"images, .npy, .npz or .parquet files in folder {folder}",
+            expected=f"{kind}, .npy, .npz or .parquet files in folder {folder}",
             got="none",
             fix="name another folder",
         )

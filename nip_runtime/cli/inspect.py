@@ -16,7 +16,7 @@ from nip_runtime.container.reader import printable
 from nip_runtime.container.wholefile import read_whole
 from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError
-from nip_runtime.manifest import Manifest, Precision, read_manifest
+from nip_runtime.manifest import InputSpec, Manifest, Precision, read_manifest
 from nip_runtime.manifest.model import plain
 from nip_runtime.names import MANIFEST_KEY
 from nip_runtime.profile import LIMITS
@@ -97,6 +97,13 @@ def _examine(path: Path, content: Buffer) -> _Findings:
     return _Findings(path, container, manifest, None)
 
 
+def _reading(spec: InputSpec) -> str:
+    """How hosts make inputs of files."""
+    if spec.sound is None:
+        return f"resize {spec.resize or 'none: sizes must match'}"
+    return f"recordings at {spec.sound.rate} Hz, the {spec.sound.cut} of longer ones"
+
+
 def _as_json(found: _Findings) -> dict[str, Any]:
     container = found.container
     return {
@@ -163,7 +170,7 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f"classes       {manifest.output.classes}"
         + (f": {', '.join(manifest.output.class_names)}" if manifest.output.class_names else ""),
         f"pixels        within [{manifest.input.bounds[0]:g}, {manifest.input.bounds[1]:g}], layout"
-        f" {manifest.input.layout}, resize {manifest.input.resize or 'none: sizes must match'}",
+        f" {manifest.input.layout}, {_reading(manifest.input)}",
         f"taps          {taps}",
         f"influence     layer {defence.influence_layer}, top {defence.top_k}, eps {defence.eps_pixel:.4g}",
         f"bank          {_bank_text(manifest)}",

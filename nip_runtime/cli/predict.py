@@ -1,4 +1,4 @@
-"""``nip predict``: runs a defended file on images and arrays."""
+"""``nip predict``: runs a defended file on images, recordings and arrays."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import numpy as np
 
 from nip_runtime.cli.predict_text import JsonLines, Progress, Source, Table
 from nip_runtime.errors import InputError
-from nip_runtime.images import ARRAY_SUFFIXES, find_files, quieten_opencv, read_unjudged
+from nip_runtime.images import ARRAY_SUFFIXES, find_files, quieten_opencv, read_unjudged, suffixes_of
 from nip_runtime.inputs import Images, OnBadRow
 from nip_runtime.manifest import InputSpec
 from nip_runtime.session import DefendedSession
 
 NAME: Final = "predict"
-HELP: Final = "classify images with a defended file, and say which look attacked"
+HELP: Final = "classify images or recordings with a defended file, and say which look attacked"
 _SOME_FAILED: Final = 1
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.description = (
-        "Classifies images with a defended file.\n\n"
+        "Classifies images, or recordings, with a defended file.\n\n"
         "  label      the defended answer\n"
         "  raw        what the undefended model says\n"
         "  suspicion  share of benign images that look less suspicious\n"
@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="image file, folder (searched recursively), .npy, or .npz with an array `images`",
+        help="image or sound file, folder (searched recursively), .npy, or .npz with an array `images`",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
     parser.add_argument(
@@ -73,11 +73,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict every input; one that has no answer is reported in its place and the rest goes on."""
-    files = find_files(args.inputs)
     quieten_opencv()
     with DefendedSession(
         args.model, device=args.device, max_batch=args.batch, require_signature=args.require_signature
     ) as session:
+        files = find_files(args.inputs, suffixes_of(session.manifest.input))
         names = session.manifest.output.class_names
         show = JsonLines(names) if args.json else Table(names, files)
         progress = Progress(len(files), sys.stderr)

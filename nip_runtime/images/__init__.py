@@ -1,8 +1,8 @@
-"""Files to arrays: found, opened, decoded by OpenCV (images) or numpy (``.npy``, ``.npz``)."""
+"""Files to arrays: found, opened, decoded by OpenCV (images), libsndfile or numpy (``.npy``, ``.npz``)."""
 
 from nip_runtime.images.arrays import array_shape, map_array, read_array
 from nip_runtime.images.decode import MOST_PIXELS, decode_image, quieten_opencv, read_image, resize_image
-from nip_runtime.images.find import ARRAY_SUFFIXES, IMAGE_SUFFIXES, find_files
+from nip_runtime.images.find import ARRAY_SUFFIXES, IMAGE_SUFFIXES, find_files, suffixes_of
 from nip_runtime.images.read import read_file, read_one, read_unjudged
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "read_one",
     "read_unjudged",
     "resize_image",
+    "suffixes_of",
 ]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from nip_runtime.errors import InputError
+from nip_runtime.manifest import InputSpec
+from nip_runtime.sound import SOUND_SUFFIXES
 
 ARRAY_SUFFIXES: Final = frozenset({".npy", ".npz"})
 IMAGE_SUFFIXES: Final = frozenset(
@@ -16,21 +18,29 @@ IMAGE_SUFFIXES: Final = frozenset(
 """What a folder is searched for; a file that is named outright is read whatever its suffix."""
 
 
-def find_files(paths: Iterable[str | Path]) -> list[Path]:
+def suffixes_of(spec: InputSpec) -> frozenset[str]:
+    """What a folder is searched for on behalf of a model: arrays, and recordings or images."""
+    return ARRAY_SUFFIXES | (IMAGE_SUFFIXES if spec.sound is None else SOUND_SUFFIXES)
+
+
+def find_files(
+    paths: Iterable[str | Path], suffixes: frozenset[str] = ARRAY_SUFFIXES | IMAGE_SUFFIXES
+) -> list[Path]:
     """List the files that ``paths`` name: files as given, folders searched recursively in sorted order.
 
-    Links to folders inside a folder are not followed, so no loop can be walked into. Whatever else bears the
-    name of an image or array is listed, be it a broken link or a folder that can't be searched: reading it
+    Folders are searched for names that end in one of ``suffixes``.
+    Links to folders inside a folder are not followed, so no loop can be walked into. Whatever else bears
+    such a name is listed, be it a broken link or a folder that can't be searched: reading it
     then says so, and nothing goes missing in silence.
 
     Raises:
-        InputError: if a path does not exist, or a folder holds no image and no array.
+        InputError: if a path does not exist, or a folder holds nothing of the kind.
     """
     found: list[Path] = []
     for path in map(Path, paths):
         try:
             if path.is_dir():
-                found.extend(_inside(path))
+                found.extend(_inside(path, suffixes))
                 continue
             exists = path.exists()
         except OSError as error:  # a name too long, a folder on the way that can't be entered
@@ -47,7 +57,7 @@ def find_files(paths: Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def _inside(folder: Path) -> list[Path]:
+def _inside(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     found: list[Path] = []
 
     def keep(error: OSError) -> None:
@@ -55,9 +65,10 @@ def _inside(folder: Path) -> list[Path]:
 
     for parent, _, names in os.walk(folder, onerror=keep):
         paths = (Path(parent, name) for name in names)
-        found.extend(path for path in paths if path.suffix.lower() in ARRAY_SUFFIXES | IMAGE_SUFFIXES)
+        found.extend(path for path in paths if path.suffix.lower() in suffixes)
     if not found:
+        kind = "images" if suffixes >= IMAGE_SUFFIXES else "recordings"
         raise InputError.mismatch(
-            expected=f"images, .npy or .npz in folder {folder}", got="none", fix="name another folder"
+            expected=f"{kind}, .npy or .npz in folder {folder}", got="none", fix="name another folder"
         )
     return sorted(found)

@@ -1,4 +1,4 @@
-"""One file, image or array, as input of a model."""
+"""One file, image, recording or array, as input of a model."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from nip_runtime.errors import InputError
 from nip_runtime.images.arrays import read_array
 from nip_runtime.images.decode import read_image, resize_image
 from nip_runtime.images.find import ARRAY_SUFFIXES
+from nip_runtime.images.opened import open_file
 from nip_runtime.inputs import Images, check_kind, check_values
 from nip_runtime.manifest import InputSpec, Layout
+from nip_runtime.sound import read_sound
 
 
 def read_file(path: Path, spec: InputSpec) -> Images:
-    """Read one file as checked input of a model: (1, H, W, C) uint8 from an image, (N, …) from an array file.
+    """Read one file as checked input of a model.
+
+    An image gives uint8 (1, H, W, C), a recording float32 (1, 1, samples), an array file (N, …).
 
     Raises:
         InputError: if the file can't be read or does not fit ``spec``.
-        DependencyError: if it is an image and OpenCV is missing.
+        DependencyError: if it is an image and OpenCV is missing, or a recording and soundfile is.
     """
     images = read_unjudged(path, spec)
     check_values(images, spec)
@@ -42,6 +46,9 @@ def read_unjudged(path: Path, spec: InputSpec) -> Images:
     """As :func:`read_file`, but the values of an array are left to those who answer its rows one by one."""
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return check_kind(read_array(path), spec)
+    if spec.sound is not None:
+        with open_file(path) as (file, _):
+            return check_kind(read_sound(file, spec, origin=str(path)), spec)
     if spec.layout is not Layout.NCHW:
         raise InputError.mismatch(
             expected="an .npy or .npz file, for this model takes no images", got=path.name, fix="store arrays"

@@ -21,7 +21,7 @@ SCHEMA_VERSION: Final = "1.4"
 """Version this package writes. A reader refuses another major and ignores what a newer minor adds.
 
 1.1 added ``precision``, ``conversion`` and ``settings``; 1.2 ``flag_rate_all``; 1.3 ``gate``; 1.4
-``coverage`` and ``verdict``."""
+``coverage``, ``verdict`` and ``input.sound``."""
 
 _VERSION: Final = re.compile(r"[0-9]+\.[0-9]+")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -51,6 +51,21 @@ class Resize(StrEnum):
 
     AREA = "area"
     LINEAR = "linear"
+
+
+class SoundCut(StrEnum):
+    """Which piece of a recording longer than the input a host takes."""
+
+    START = "start"
+    MIDDLE = "middle"
+
+
+class Resampling(StrEnum):
+    """How a host brings a recording to the input's rate."""
+
+    POLYPHASE = "polyphase"
+    """A Kaiser-windowed sinc (β = 5), ten zero crossings of the lower rate on either side, zeros outside the
+    recording: what ``scipy.signal.resample_poly`` does by default."""
 
 
 class BankStorage(StrEnum):
@@ -91,12 +106,40 @@ class ViewStep(StrEnum):
     """Neighbours weighed 1:2:1 along every spatial axis, the edge repeated outside."""
     GAIN = "gain"
     """Multiplied by 0.9."""
+    POLARITY = "polarity"
+    """Multiplied by −1."""
+    DELAY = "delay"
+    """Moved by a sixteenth of the last axis, the first entry repeated before it."""
     BITS = "bits"
     """Rounded to the nearest of four values, evenly spaced between the bounds."""
 
 
 def _require_finite(field: str, values: Sequence[float]) -> None:
     _require(all(math.isfinite(value) for value in values), field, "finite numbers", values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundSpec:
+    """How a host makes inputs of recordings: one channel, the mean of all, at `rate`.
+
+    What is longer than the input is cut, what is shorter gets silence behind it. Full scale is the upper
+    bound, and what lies beyond it is clipped.
+
+    Args:
+        rate: samples per second.
+        resample: how other rates are brought to it.
+        cut: which piece of a longer recording is taken.
+        shortest: samples at `rate`, below which a recording is refused.
+    """
+
+    rate: int
+    resample: Resampling
+    cut: SoundCut
+    shortest: int
+
+    def __post_init__(self) -> None:
+        _require(self.rate >= 1, "rate", "at least 1", self.rate)
+        _require(self.shortest >= 1, "shortest", "at least 1", self.shortest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +154,7 @@ class InputSpec:
         mean: per-channel mean that the graph subtracts, in input units; None if it does not normalise.
         std: per-channel divisor, likewise.
         resize: how a host resizes images; None means that sizes must match.
+        sound: how a host makes inputs (1, samples) of recordings; None where they are none.
     """
 
     name: str
@@ -120,6 +164,7 @@ class InputSpec:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     resize: Resize | None
+    sound: SoundSpec | None = None
 
     def __post_init__(self) -> None:
         _require(self.name != "", "name", "a graph input", self.name)
@@ -137,6 +182,13 @@ class InputSpec:
                 _require_finite(field, values)
         if self.std is not None:
             _require(min(self.std) > 0, "std", "positive values", self.std)
+        if self.sound is not None:
+            one = len(self.shape) == 2 and self.shape[0] == 1
+            _require(one, "sound", "None unless the shape is (1, samples)", self.shape)
+            low, high = self.bounds
+            _require(low == -high, "sound", "None unless bounds lie evenly around 0", self.bounds)
+            shortest = self.sound.shortest
+            _require(shortest <= self.shape[1], "sound", f"shortest of at most {self.shape[1]}", shortest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -416,9 +468,10 @@ ADDED: Final = {
     1: frozenset({"precision", "conversion", "settings"}),
     2: frozenset({"flag_rate_all"}),
     3: frozenset({"gate"}),
-    4: frozenset({"coverage", "verdict"}),
+    4: frozenset({"coverage", "verdict", "input.sound"}),
 }
-"""Fields of :class:`Manifest` by the minor version that added them; older files lack them."""
+"""Fields of :class:`Manifest`, or of parts of it, by the minor version that added them; older files lack
+them."""
 
 
 def plain(value: object) -> Any:

@@ -95,7 +95,7 @@ def _minor_version(document: dict[str, Any]) -> int:
 class _Decoder:
     ignore_unknown: bool
     optional: frozenset[str]
-    """Fields of the manifest itself that may be absent."""
+    """Fields that may be absent, by their path from the manifest."""
 
     def decode(self, kind: Any, value: object, where: str) -> Any:
         """Turn ``value``, found at JSON path ``where``, into an instance of the type ``kind``."""
@@ -126,9 +126,8 @@ class _Decoder:
                 f"{where}.{printable(unknown[0])}: expected only known fields ({', '.join(known)}),"
                 " got this one; export the model again"
             )
-        optional = self.optional if kind is Manifest else frozenset()
         for name in known:
-            if name not in value and name not in optional:
+            if name not in value and f"{where}.{name}".removeprefix("$.") not in self.optional:
                 raise ArtifactError(
                     f"{where}.{name}: expected this field, got an object without it; export the model again"
                 )

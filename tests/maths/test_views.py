@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nip_export.spec import Bank
 from nip_export.verify.oracle import look_again
 from nip_export.views import (
+    DELAY,
     GAIN,
     LEVELS,
     View,
@@ -33,13 +34,13 @@ Floats = NDArray[np.float32]
 Bounds = tuple[float, float]
 SHAPES: tuple[tuple[int, ...], ...] = ((3, 9, 11), (1, 20), (7,))
 BOUNDS: tuple[Bounds, ...] = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
-MIRROR, SHIFT, MEDIAN, BLUR, GAIN_STEP, BITS = ViewStep
+MIRROR, SHIFT, MEDIAN, BLUR, GAIN_STEP, POLARITY, DELAY_STEP, BITS = ViewStep
 seeded = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def views_of(shape: tuple[int, ...]) -> tuple[View, ...]:
     """All of the menu, and two bits alone and after every other step."""
-    found = menu(shape, (0.0, 1.0))
+    found = menu(shape, (-1.0, 1.0))
     return tuple(dict.fromkeys((*found, (BITS,), *((*view, BITS) for view in found if len(view) == 1))))
 
 
@@ -93,6 +94,11 @@ def step_by_hand(image: Floats, step: ViewStep, bounds: Bounds) -> Floats:
                     for right in (-1, 0, 1)
                 ]
                 seen[index] = python_statistics.median(window)
+            case ViewStep.POLARITY:
+                seen[index] = -image[index]
+            case ViewStep.DELAY:
+                moved = (*index[:-1], index[-1] - max(1, image.shape[-1] // DELAY))
+                seen[index] = entry(image, moved)
             case ViewStep.GAIN:
                 seen[index] = image[index] * np.float32(GAIN)
             case ViewStep.BITS:
@@ -151,6 +157,8 @@ def test_torch_sees_the_same_bit_for_bit(
 def test_a_view_stays_within_the_bounds(
     shape: tuple[int, ...], view: View, data: Any, bounds: Bounds
 ) -> None:
+    if POLARITY in view:
+        bounds = (-1.0, 1.0)
     inputs = data.draw(inputs_of(shape, bounds))
     seen = see(inputs, view, bounds)
     assert bounds[0] <= seen.min() and seen.max() <= bounds[1]
@@ -196,7 +204,7 @@ def test_mirrored_twice_is_the_input(shape: tuple[int, ...], data: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("step", [MIRROR, SHIFT, MEDIAN, BLUR])
+@pytest.mark.parametrize("step", [MIRROR, SHIFT, MEDIAN, BLUR, DELAY_STEP])
 def test_an_input_of_one_value_looks_the_same_from_everywhere(step: ViewStep, value: float) -> None:
     inputs = np.full((2, 3, 9, 11), value, np.float32)
     np.testing.assert_allclose(see(inputs, (step,)), inputs, rtol=1e-6)
@@ -225,16 +233,16 @@ def test_gradients_pass(shape: tuple[int, ...], view: View) -> None:
     inputs = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
     (gradient,) = torch.autograd.grad(see_torch(inputs, view).sum(), inputs)
     # Every entry of what is seen is one entry, or a mean of some, times 0.9 under gain.
-    share = GAIN if GAIN_STEP in view else 1.0
+    share = (GAIN if GAIN_STEP in view else 1.0) * (-1 if POLARITY in view else 1)
     assert float(gradient.sum()) == pytest.approx(share * inputs.numel(), rel=1e-4)
     if view == (BITS,):
         assert torch.equal(gradient, torch.ones_like(inputs))
 
 
 REFUSED: list[tuple[ViewStep, tuple[int, ...], str]] = [
-    (MIRROR, (40,), "rows and columns"),
-    (MIRROR, (1, 20), "rows and columns"),
-    (MIRROR, (3, 2, 9), "rows and columns"),
+    (MIRROR, (40,), "an axis after the channels"),
+    (MIRROR, (1, 2), "an axis after the channels"),
+    (DELAY_STEP, (40,), "an axis after the channels"),
     (MEDIAN, (40,), "rows and columns"),
     (MEDIAN, (1, 20), "rows and columns"),
     (MEDIAN, (3, 9, 2), "rows and columns"),
@@ -263,6 +271,14 @@ def test_gain_is_refused_where_it_would_leave_the_bounds(bounds: Bounds) -> None
         check_view((GAIN_STEP,), (7,), bounds)
 
 
+def test_polarity_is_refused_where_it_would_leave_the_bounds() -> None:
+    check_view((POLARITY,), (7,), (-2.0, 2.0))
+    with pytest.raises(
+        ExportError, match=r"view: polarity needs bounds evenly around 0, got .*; leave it out"
+    ):
+        check_view((POLARITY,), (7,), (0.0, 1.0))
+
+
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 3, 3), (1, 28, 28), (2, 3), (1, 2), (3, 2, 2), (1,)], ids=str)
 @pytest.mark.parametrize("bounds", [*BOUNDS, (0.5, 1.0)], ids=str)
 def test_the_menu_offers_what_fits_and_the_input_itself_first(shape: tuple[int, ...], bounds: Bounds) -> None:
@@ -270,7 +286,7 @@ def test_the_menu_offers_what_fits_and_the_input_itself_first(shape: tuple[int, 
     assert found[0] == () and len(set(found)) == len(found)
     for view in found:
         check_view(view, shape, bounds)
-    assert ((MIRROR,) in found) == (len(shape) == 3 and min(shape[1:]) >= 3)
+    assert ((MIRROR,) in found) == (len(shape) > 1 and min(shape[1:]) >= 3)
 
 
 def test_the_menu_of_images_sequences_and_vectors_is_that_of_the_documentation() -> None:
@@ -279,7 +295,9 @@ def test_the_menu_of_images_sequences_and_vectors_is_that_of_the_documentation()
         for first in ((), (MIRROR,), (SHIFT,), (MIRROR, SHIFT))
         for then in ((), (MEDIAN,), (BLUR,))
     }
-    plain = {(), (SHIFT,), (BLUR,)}
+    plain = {(), (SHIFT,), (BLUR,), (DELAY_STEP,), (MIRROR,)}
+    assert set(menu((1, 1024), (0.0, 1.0))) == plain | {(*view, GAIN_STEP) for view in plain}
+    plain |= {(*view, POLARITY) for view in plain}
     assert set(menu((1, 1024), (-1.0, 1.0))) == plain | {(*view, GAIN_STEP) for view in plain}
     assert set(menu((40,), (0.0, 1.0))) == {(), (GAIN_STEP,)}
     assert menu((40,), (0.5, 1.0)) == ((),)

@@ -25,8 +25,11 @@ from nip_runtime.manifest import (
     Policy,
     Precision,
     Provenance,
+    Resampling,
     Resize,
     SettingsInfo,
+    SoundCut,
+    SoundSpec,
     TapInfo,
     VerdictInfo,
     VerificationInfo,
@@ -47,22 +50,33 @@ def _tuples(items: st.SearchStrategy[Any], low: int = 0, high: int = 4) -> st.Se
     return st.lists(items, min_size=low, max_size=high).map(tuple)
 
 
+def _sounds(samples: int) -> st.SearchStrategy[SoundSpec]:
+    return st.builds(
+        SoundSpec,
+        rate=_positive,
+        resample=st.sampled_from(Resampling),
+        cut=st.sampled_from(SoundCut),
+        shortest=st.integers(1, samples),
+    )
+
+
 @st.composite
 def _inputs(draw: st.DrawFn) -> InputSpec:
     layout = draw(st.sampled_from(Layout))
     shape = draw(
         _tuples(st.integers(1, 9), 3, 3) if layout is Layout.NCHW else _tuples(st.integers(1, 9), 1, 4)
     )
-    has_mean = draw(st.booleans())
-    channels = shape[0]
+    has_mean, high = draw(st.booleans()), draw(st.floats(0.5, 300))
+    channels, hears = shape[0], len(shape) == 2 and shape[0] == 1 and draw(st.booleans())
     return InputSpec(
         name=draw(_name),
         shape=shape,
         layout=layout,
-        bounds=draw(st.tuples(st.floats(-10, 0), st.floats(0.5, 300))),
+        bounds=(-high, high) if hears else draw(st.tuples(st.floats(-10, 0), st.just(high))),
         mean=draw(_tuples(_number, channels, channels)) if has_mean else None,
         std=draw(_tuples(st.floats(1e-3, 1e3), channels, channels)) if has_mean else None,
         resize=draw(st.sampled_from([*Resize, None])),
+        sound=draw(_sounds(shape[1])) if hears else None,
     )
 
 

@@ -55,6 +55,10 @@ def test_schema_is_a_schema_and_names_every_field_of_the_model() -> None:
         if isinstance(value, dict):
             by_version = [schema, *schema.get("allOf", [])]
             added = [name for rule in by_version for name in rule.get("else", {}).get("required", [])]
+            part = where.removeprefix("$.")
+            for rule in _schema()["allOf"]:
+                inside = rule.get("else", {}).get("properties", {}).get(part, {})
+                added += inside.get("required", [])
             required = {*schema["required"], *added}
             assert set(schema["properties"]) == set(value) == required, where
             for name, item in value.items():
@@ -208,7 +212,8 @@ def _older(minor: int) -> Document:
     """As an older version wrote it: without what later ones added."""
     document: Document = json.loads(GOOD.to_json()) | {"schema_version": f"1.{minor}"}
     for name in (name for added, names in ADDED.items() if added > minor for name in names):
-        del document[name]
+        holder, key = _at(document, name)
+        del holder[key]
     return document
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from nip_export.attach.editor import GraphEditor
-from nip_export.views import GAIN, LEVELS, View
+from nip_export.views import GAIN, LEVELS, View, delay_of
 from nip_runtime.manifest import ViewStep
 
 
@@ -34,6 +34,11 @@ def add_view(
                     inputs = editor.op("Mean", [left, middle, middle, right])
             case ViewStep.GAIN:
                 inputs = editor.op("Mul", [inputs, editor.constant("view_gain", GAIN)])
+            case ViewStep.POLARITY:
+                inputs = editor.op("Neg", [inputs])
+            case ViewStep.DELAY:
+                last, delay = seen.axes[-1], delay_of(shape)
+                inputs = seen.picked(inputs, last, first=-delay, last=seen.length(last) - 1 - delay)
             case ViewStep.BITS:
                 low = editor.constant("view_low", bounds[0])
                 size = editor.constant("view_step", (bounds[1] - bounds[0]) / LEVELS)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nip_export.commands.images import read_images
+from nip_export.commands.images import read_labelled
 from nip_export.commands.numbers import numbers, size
 from nip_export.commands.threads import passive_waiting
 from nip_runtime.errors import InputError
@@ -185,17 +185,18 @@ def _given(args: argparse.Namespace) -> Material:
     from nip_export.loading import load_model
     from nip_runtime.artifact import read_artifact
 
-    names = read_artifact(args.file).manifest.output.class_names
+    manifest = read_artifact(args.file).manifest
+    names, heard = manifest.output.class_names, manifest.input if manifest.input.sound is not None else None
 
     def read(path: Path | None) -> ImageSet | None:
-        return None if path is None else read_images(path, args.size, names)
+        return None if path is None else read_labelled(path, args.size, names, heard)
 
     surrogate = None
     if args.surrogate is not None:
         surrogate = load_model(args.surrogate, weights=args.surrogate_weights)
     return Material(
         model=load_model(args.model, weights=args.weights),
-        test=read_images(args.data, args.size, names),
+        test=read_labelled(args.data, args.size, names, heard),
         surrogate=surrogate,
         profile=read(args.export_data),
         calibration=read(args.calibration),

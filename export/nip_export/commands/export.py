@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nip_export.commands.images import read_images
+from nip_export.commands.images import heard_input, read_images, read_labelled
 from nip_export.commands.numbers import amount, as_shares, interval, number, numbers, size
 from nip_export.commands.threads import keep_freed_memory, passive_waiting
 from nip_runtime.errors import InputError
@@ -31,6 +31,8 @@ examples:
       --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --out resnet18.nip.onnx
   nip export --model my_nets:lenet --data profile.npz --calibration held_out.npz --out lenet.nip.onnx \\
       --policy detect --benign-budget 0.01
+  nip export --model my_nets:speakers --data voices/ --rate 8000 --samples 8000 --eps 0.005 \\
+      --out speakers.nip.onnx
 
 DATA is a folder with one subfolder per class (any format OpenCV reads; the sorted names give the class
 numbers, unless --classes states the model's own order), or an .npz with `images` (uint8 (N,H,W) or (N,H,W,C),
@@ -100,6 +102,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="class names, one per line, in the order of the logits; subfolders are matched by name",
     )
+    recordings = parser.add_argument_group("how the model hears recordings, if it takes those")
+    recordings.add_argument(
+        "--rate", type=int, metavar="HZ", help="samples per second; DATA then holds sound files per class"
+    )
+    recordings.add_argument(
+        "--samples", type=int, metavar="N", help="length of an input (1, N); shorter ones get silence behind"
+    )
+    recordings.add_argument(
+        "--cut", choices=("middle", "start"), default="middle", help="piece of a longer one (default middle)"
+    )
     defence = parser.add_argument_group("the defence")
     defence.add_argument(
         "--policy",
@@ -135,8 +147,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="auto|STEPS",
         help="how the second pass looks at an input: auto (default; chosen on benign images), or steps out "
-        "of mirror, shift, median, blur, gain, bits joined by +, with rho last to add the inverse "
-        "perturbation (mirror+rho); a mirror is wrong where left and right matter, and auto refuses it there",
+        "of mirror, shift, median, blur, gain, polarity, delay, bits joined by +, with rho last to add the "
+        "inverse perturbation (mirror+rho); a mirror is wrong where left and right matter, and auto refuses "
+        "it there",
     )
     defence.add_argument(
         "--eps",
@@ -205,10 +218,12 @@ def run(args: argparse.Namespace) -> int:
 
     names = _class_names(args.classes) if args.classes is not None else None
     model = load_model(args.model, weights=args.weights)
-    data = read_images(args.data, args.size, names, args.bounds)
+    heard = heard_input(args)
+    bounds = heard.bounds if heard is not None else args.bounds
+    data = read_labelled(args.data, args.size, names, heard, bounds)
     held_out = None
     if args.calibration is not None:
-        held_out = read_images(args.calibration, args.size, names, args.bounds)
+        held_out = read_labelled(args.calibration, args.size, names, heard, bounds)
     if held_out is not None and data.class_names and held_out.class_names not in (None, data.class_names):
         raise InputError.mismatch(
             expected=f"the same classes in --calibration as in --data: {', '.join(data.class_names[:5])} …",
@@ -234,9 +249,10 @@ def run(args: argparse.Namespace) -> int:
         output=args.output,
         mean=mean,
         std=std,
-        bounds=args.bounds,
+        bounds=bounds,
         class_names=names if names is not None else data.class_names,
         resize="area" if args.size is not None else None,
+        sound=heard.sound if heard is not None else None,
         seed=args.seed,
         memory=args.memory,
         batch_size=args.batch_size,

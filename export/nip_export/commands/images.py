@@ -2,11 +2,60 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nip_runtime.errors import InputError
+
 if TYPE_CHECKING:
     from nip_export.data import ImageSet
+    from nip_runtime.manifest import InputSpec
+
+
+UNIT, FULL_SCALE = (0.0, 1.0), (-1.0, 1.0)
+
+
+def heard_input(args: argparse.Namespace) -> InputSpec | None:
+    """What ``--rate``, ``--samples`` and ``--cut`` say of recordings; None without them.
+
+    ``--bounds`` is full scale, ±1 unless named: recordings lie evenly around 0.
+
+    Raises:
+        InputError: one of the two without the other, or with ``--size``, or numbers that do not fit.
+    """
+    if args.rate is None and args.samples is None:
+        return None
+    if args.rate is None or args.samples is None or args.size is not None:
+        raise InputError.mismatch(
+            expected="--rate and --samples together, and no --size, for recordings",
+            got=f"--rate {args.rate}, --samples {args.samples}, --size {args.size}",
+            fix="name the rate and the length of the model's input",
+        )
+    from nip_export.data import sound_input
+
+    bounds = args.bounds if args.bounds != UNIT else FULL_SCALE
+    return sound_input(args.rate, args.samples, cut=args.cut, bounds=bounds)
+
+
+def read_labelled(
+    path: Path,
+    size: tuple[int, int] | None,
+    names: tuple[str, ...] | None,
+    heard: InputSpec | None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> ImageSet:
+    """As :func:`read_images`, or recordings where the input is one of those.
+
+    Raises:
+        InputError: nothing usable there, or other classes.
+    """
+    if heard is None:
+        return read_images(path, size, names, bounds)
+    from nip_export.data import read_recordings
+
+    data = read_recordings(path, heard)
+    return data.renumbered(names) if names is not None else data
 
 
 def read_images(

@@ -4,39 +4,58 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from nip_export.capture import as_classifier
 from nip_export.evaluate.adaptive import adaptive_cases
-from nip_export.evaluate.attacks import catalogue, select, transfer_cases
+from nip_export.evaluate.attacks import catalogue, select, sound_catalogue, transfer_cases
+from nip_export.evaluate.attacks.sound import ADAPTIVE_EPSILONS
 from nip_export.evaluate.craft import Crafter
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.query import DeployedModule, query_cases
+from nip_export.evaluate.plan import ADAPTIVE_EPS, EvaluationPlan
+from nip_export.evaluate.query import DeployedModule, query_cases, sound_queries
 from nip_export.evaluate.results import NotMeasured
 from nip_export.evaluate.target import Target, Undefended
 from nip_export.evaluate.threats import AttackCase, Attacked, Threat
 from nip_export.network import tapped_network
 from nip_runtime.errors import InputError
+from nip_runtime.manifest import InputSpec
 from nip_runtime.session import DefendedSession
 
 
-def planned_cases(plan: EvaluationPlan) -> Mapping[Threat, tuple[AttackCase, ...]]:
+def planned_cases(
+    plan: EvaluationPlan, spec: InputSpec | None = None
+) -> Mapping[Threat, tuple[AttackCase, ...]]:
     """The attacks of each threat model of the plan, on as many images as it allows.
+
+    Args:
+        plan: which.
+        spec: the file's input; None: images in [0, 1]. Recordings have attacks of their own. ε of the cases
+            is in its units: within other bounds than [0, 1] an attack changes the same share of the range.
 
     Raises:
         InputError: the plan names an attack that does not exist, or an ε outside (0, 1].
     """
-    gray = select(plan.attacks, catalogue(eps=plan.eps))
+    low, high = spec.bounds if spec is not None else (0.0, 1.0)
+    hears = spec is not None and spec.sound is not None
+    gray = select(plan.attacks, (sound_catalogue if hears else catalogue)(eps=plan.eps))
+    usual = plan.adaptive_eps == ADAPTIVE_EPS
+    adaptive_eps = ADAPTIVE_EPSILONS if hears and usual else plan.adaptive_eps
     cases = {
         Threat.GRAY_BOX: gray,
         Threat.TRANSFER: transfer_cases(gray),
-        Threat.QUERY: query_cases(quick=plan.quick),
-        Threat.ADAPTIVE: adaptive_cases(plan.adaptive_eps, quick=plan.quick, images=plan.adaptive_images),
+        Threat.QUERY: (sound_queries if hears else query_cases)(quick=plan.quick),
     }
+    cases = {threat: tuple(_in_units(case, high - low) for case in found) for threat, found in cases.items()}
+    cases[Threat.ADAPTIVE] = adaptive_cases(adaptive_eps, quick=plan.quick, images=plan.adaptive_images)
     return {threat: tuple(map(plan.capped, cases[threat])) for threat in Threat if threat in plan.threats}
+
+
+def _in_units(case: AttackCase, span: float) -> AttackCase:
+    """A case whose craft works on [0, 1], for inputs of another range."""
+    return case if case.epsilon is None or span == 1 else replace(case, epsilon=case.epsilon * span)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +90,7 @@ class Attackers:
             for threat in Threat
             if threat not in plan.threats
         ]
-        planned = planned_cases(plan)
+        planned = planned_cases(plan, target.manifest.input)
         # Looked at before hours of other attacks: a network that does not fit is refused at once.
         surrogate = self._undefended_surrogate() if Threat.TRANSFER in plan.threats else None
         if Threat.GRAY_BOX in plan.threats:

@@ -83,7 +83,7 @@ class Contenders:
     def others(self, shape: tuple[int, ...], budget: float) -> tuple[list[Contender], list[NotMeasured]]:
         """All baselines at a benign budget, and those that could not be had."""
         labels_of = network_labels(logits_of(self.target.undefended))
-        transforms, left_out = transform_defences(labels_of, shape)
+        transforms, left_out = transform_defences(labels_of, shape, self.target.manifest.input.bounds)
         found = [
             Contender(defence=self._remembered(defence), variant=False)
             for defence in transforms

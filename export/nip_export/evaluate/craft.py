@@ -20,10 +20,11 @@ class Crafter:
 
     Attributes:
         store: where finished attacks are.
-        images: (N, *shape) float32 in [0, 1], the images that may be attacked.
+        images: (N, *shape) float32 within the bounds, the images that may be attacked.
         labels: (N,) int64.
         seed: of the attacks.
         progress: who waits.
+        bounds: lowest and highest value of the images.
     """
 
     store: AttackStore
@@ -31,6 +32,7 @@ class Crafter:
     labels: Labels
     seed: int
     progress: Progress
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def craft(
         self, cases: Sequence[AttackCase], victim: nn.Module, *, victim_digest: str | None = None
@@ -51,6 +53,8 @@ class Crafter:
 
         def make() -> Attacked:
             advance = self.progress(f"attack: {case.threat.value} {case.name}", count)
-            return run_attack(case, victim, images, labels, seed=self.seed, advance=advance)
+            return run_attack(
+                case, victim, images, labels, seed=self.seed, advance=advance, bounds=self.bounds
+            )
 
         return self.store.recall(case, make, victim=digest, images=digest_of(images, labels), seed=self.seed)

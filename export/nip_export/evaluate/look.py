@@ -21,8 +21,8 @@ from nip_export.progress import Progress
 from nip_export.verify.oracle import look_again
 from nip_runtime.manifest import Policy
 
-SHOWN = "PGD 8/255"
-"""The attack whose images are shown, if it was run."""
+SHOWN = ("PGD 8/255", "PGD 0.002")
+"""The attacks whose images or recordings are shown, if one was run."""
 LATENCY_BATCHES = (1, 32)
 
 
@@ -109,7 +109,7 @@ class Views:
         names = [made.case.name for made in self.attacked]
         if not names:
             return None
-        index = names.index(SHOWN) if SHOWN in names else 0
+        index = next((names.index(name) for name in SHOWN if name in names), 0)
         made, outcome = self.attacked[index], self.outcomes[index]
         count = len(outcome)
         forward, seen = logits_of(self.target.undefended), self.seen(made.images)

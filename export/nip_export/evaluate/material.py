@@ -49,13 +49,13 @@ class Material:
         """The test images as the network takes them.
 
         Raises:
-            InputError: no images, or inputs not in [0, 1], which the attack libraries are set up for.
+            InputError: no images, or images within other bounds than the file's.
         """
-        if target_bounds != (0.0, 1.0):
+        if target_bounds != self.test.bounds:
             raise InputError.mismatch(
-                expected="a file whose inputs lie in [0, 1]",
-                got=f"bounds {target_bounds}",
-                fix="scale the inputs to [0, 1] and put the rest into mean and std of the export",
+                expected=f"test images within {target_bounds}, the file's bounds",
+                got=f"bounds {self.test.bounds}",
+                fix="pass them as ImageSet(…, bounds=…) of the export",
             )
         if len(self.test) < 2:
             raise InputError.mismatch(

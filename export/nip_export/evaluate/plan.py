@@ -11,6 +11,7 @@ from nip_export.evaluate.threats import AttackCase, Threat
 from nip_runtime.errors import InputError
 
 ALL_THREATS = tuple(Threat)
+ADAPTIVE_EPS = (8 / 255, 25 / 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class EvaluationPlan:
         images: how many of the test images are attacked at most, the first ones; None: all. All of them
             tell the benign cost.
         quick: few images and steps everywhere: minutes instead of hours, wide intervals.
-        adaptive_eps: ε of the adaptive attacks.
+        adaptive_eps: ε of the adaptive attacks; the default stands for smaller ones on recordings.
         adaptive_images: how many images those take at most; None: 200, or 30 with `quick`.
         baselines: whether the file is compared with other defences.
         caps: how many images attacks take at most, by name, family or threat ("C&W", "T4"); what is not named
@@ -41,7 +42,7 @@ class EvaluationPlan:
     eps: tuple[float, ...] | None = None
     images: int | None = None
     quick: bool = False
-    adaptive_eps: tuple[float, ...] = (8 / 255, 25 / 255)
+    adaptive_eps: tuple[float, ...] = ADAPTIVE_EPS
     adaptive_images: int | None = None
     baselines: bool = True
     caps: Mapping[str, int] = field(default_factory=dict)

@@ -21,9 +21,10 @@ from nip_runtime.errors import InputError
 from nip_runtime.manifest import Precision
 from nip_runtime.rates import Rate
 
-SCHEMA_VERSION: Final = "1.2"
-"""1.1 added the subject's precision, which is fp32 in older reports; 1.2 what baselines detect."""
-_READABLE: Final = ("1.0", "1.1", SCHEMA_VERSION)
+SCHEMA_VERSION: Final = "1.3"
+"""1.1 added the subject's precision, which is fp32 in older reports; 1.2 what baselines detect; 1.3
+the ratio of signal to change."""
+_READABLE: Final = ("1.0", "1.1", "1.2", SCHEMA_VERSION)
 _TOLERANCE: Final = 1e-9
 _FIX: Final = "evaluate the file again"
 _KINDS: Final = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
@@ -73,19 +74,21 @@ def load(text: str) -> Evaluation:
     subject = document.get("subject")
     if version == "1.0" and isinstance(subject, dict):
         document["subject"] = {"precision": str(Precision.FP32)} | subject
+    if version in ("1.0", "1.1"):
+        _complete(document.get("baselines"), "detected")
     if version != SCHEMA_VERSION:
-        _complete_baselines(document.get("baselines"))
+        _complete([document], "snr_db")
     evaluation: Evaluation = _decode(Evaluation, document, "$")
     return evaluation
 
 
-def _complete_baselines(baselines: object) -> None:
-    """Give what baselines were measured by before 1.2 the field that is missing there."""
-    for baseline in baselines if isinstance(baselines, list) else ():
-        attacks = baseline.get("attacks") if isinstance(baseline, dict) else None
+def _complete(holders: object, name: str) -> None:
+    """Give the attacks of an older report, or of its baselines, a field that is missing there."""
+    for holder in holders if isinstance(holders, list) else ():
+        attacks = holder.get("attacks") if isinstance(holder, dict) else None
         for attack in attacks if isinstance(attacks, list) else ():
             if isinstance(attack, dict):
-                attack.setdefault("detected", None)
+                attack.setdefault(name, None)
 
 
 def _plain(value: object) -> Any:

@@ -73,6 +73,8 @@ class AttackResult:
         mean_linf, mean_l2: mean size of the change in input units.
         queries: mean answers asked for per image, where counted.
         seconds: wall time of the attack.
+        snr_db: median ratio of signal to change in dB, of recordings that were changed; None for inputs that
+            do not lie evenly around 0, or if none was.
     """
 
     name: str
@@ -97,6 +99,7 @@ class AttackResult:
     mean_l2: float
     queries: float | None
     seconds: float
+    snr_db: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,12 +140,15 @@ class Work:
             outcomes.append(Outcome.of(made.case, truth=self.labels, benign=benign, answers=answers))
             stage(1)
         labels_of = network_labels(logits_of(self.target.undefended))
+        low, high = self.target.manifest.input.bounds
+        signed = low == -high
         results = tuple(
             score_attack(
                 outcome,
                 attacked=made,
                 clean=self.images,
                 fooled_torch=labels_of(made.images) != self.labels[: len(outcome)],
+                signed=signed,
             )
             for made, outcome in zip(attacked, outcomes, strict=True)
         )
@@ -199,7 +202,14 @@ class Work:
 
     def _crafter(self) -> Crafter:
         count = len(self.images) if self.plan.images is None else min(self.plan.images, len(self.images))
-        return Crafter(self.store, self.images[:count], self.labels[:count], self.plan.seed, self.progress)
+        return Crafter(
+            self.store,
+            self.images[:count],
+            self.labels[:count],
+            self.plan.seed,
+            self.progress,
+            self.target.manifest.input.bounds,
+        )
 
     def _answer(self, images: Images) -> Answers:
         prediction = self.session.predict(images)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nip_export.evaluate.attacks.gradient import PGD_STEPS, pgd
+from nip_export.evaluate.attacks.sound import USUAL_EPSILON
 from nip_export.evaluate.baselines import logits_of, network_labels
 from nip_export.evaluate.craft import Crafter
 from nip_export.evaluate.scoring import MoreSteps
@@ -26,8 +27,10 @@ def compare_steps(
         for made in attacked
         if made.case.threat is Threat.GRAY_BOX and made.case.family == "PGD" and made.case.epsilon is not None
     ]
-    # At a large ε nothing is left to gain; at a tiny one little is moved. 8/255 is what tables compare by.
-    run = min(runs, key=lambda made: abs((made.case.epsilon or 0) - 8 / 255), default=None)
+    # At a large ε nothing is left to gain; at a tiny one little is moved. These are what tables compare by.
+    low, high = crafter.bounds
+    usual = 8 / 255 * (high - low) if crafter.images.ndim != 3 else USUAL_EPSILON
+    run = min(runs, key=lambda made: abs((made.case.epsilon or 0) - usual), default=None)
     if run is None or run.case.epsilon is None:
         return None
     count = min(QUICK_IMAGES if quick else IMAGES, len(run.images))
@@ -37,7 +40,7 @@ def compare_steps(
         settings=run.case.settings.replace(str(PGD_STEPS), str(FACTOR * PGD_STEPS)),
         images=count,
         core=False,
-        craft=pgd(run.case.epsilon, steps=FACTOR * PGD_STEPS),
+        craft=pgd(run.case.epsilon / (high - low), steps=FACTOR * PGD_STEPS),
     )
     (more,) = crafter.craft([case], undefended)
     labels_of, truth = network_labels(logits_of(undefended)), crafter.labels[:count]

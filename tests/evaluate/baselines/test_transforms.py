@@ -90,10 +90,31 @@ def test_what_does_not_fit_the_input_is_named_with_the_reason() -> None:
         return np.zeros(len(images), np.int64)
 
     defences, left_out = transform_defences(labels, (1, 16000))
-    assert [entry.what for entry in left_out] == ["JPEG compression", "Median smoothing"]
+    assert [entry.what for entry in left_out] == ["JPEG compression"]
     assert all("(1, 16000)" in entry.why for entry in left_out)
     sounds = np.linspace(0, 1, 32000, dtype=np.float32).reshape(2, 1, 16000)
-    assert len(defences) == 6 and all(len(defence.answer(sounds)) == 2 for defence in defences)
+    assert len(defences) == 8 and all(len(defence.answer(sounds)) == 2 for defence in defences)
+
+
+def test_sequences_are_smoothed_along_time_and_within_their_own_bounds() -> None:
+    sounds = np.random.default_rng(0).uniform(-1, 1, (3, 1, 40)).astype(np.float32)
+    asked: list[Images] = []
+
+    def labels(images: Images) -> Labels:
+        asked.append(images)
+        return np.zeros(len(images), np.int64)
+
+    defences, _ = transform_defences(labels, (1, 40), (-1.0, 1.0))
+    by_name = {defence.name: defence for defence in defences}
+    by_name["median 3"].answer(sounds)
+    middle = np.stack([sounds[..., :-2], sounds[..., 1:-1], sounds[..., 2:]])
+    np.testing.assert_allclose(asked[0][..., 1:-1], np.median(middle, axis=0), atol=1e-6)
+    asked.clear()
+    by_name["8-bit rounding"].answer(sounds)
+    assert 0 < np.abs(asked[0] - sounds).max() <= 1 / 255 + 1e-6
+    asked.clear()
+    by_name["bit depth 1"].answer(sounds)
+    np.testing.assert_array_equal(asked[0], np.where(sounds > 0, 1, -1))
 
 
 def test_videos_fit_where_the_library_takes_them() -> None:

@@ -122,7 +122,8 @@ def test_what_takes_no_images_names_what_needs_them(quick: Quick, kind: str, tmp
     why = left_out(evaluation)
     assert "expected images (N, C, H, W)" in why["Square 8/255"]
     assert "needs images" in why["JPEG compression"]
-    assert "needs images" in why["Median smoothing"]
+    if kind != "audio":  # sequences have a median of their own
+        assert "needs images" in why["Median smoothing"]
     assert why["T2 transfer"] == "no surrogate network was given"
     assert {baseline.name for baseline in evaluation.baselines} >= {"bit depth 3"}
     assert evaluation.trade_offs[0].name == "this file"

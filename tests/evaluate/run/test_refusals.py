@@ -150,9 +150,11 @@ def test_out_is_a_file(made: Made, tmp_path: Path) -> None:
     assert out.read_text() == "mine"
 
 
-def test_inputs_beyond_0_to_1_are_refused_with_a_way_out(quick: Quick, tmp_path: Path) -> None:
+def test_inputs_within_other_bounds_than_the_file_s_are_refused(quick: Quick, tmp_path: Path) -> None:
     made = quick.export("mlp", "wide", bounds=(-1.0, 1.0))
-    with pytest.raises(InputError, match=r"inputs lie in \[0, 1\].*bounds \(-1\.0, 1\.0\).*mean and std"):
+    with pytest.raises(
+        InputError, match=r"within \(-1\.0, 1\.0\), the file's bounds, got bounds \(0\.0, 1\.0\)"
+    ):
         run_evaluation(made.path, made.alone, tmp_path / "out", plan=SHORT)
     assert list(tmp_path.iterdir()) == []
 

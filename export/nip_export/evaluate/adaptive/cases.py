@@ -15,6 +15,7 @@ from nip_export.evaluate.adaptive.objectives import (
     under_the_gate,
 )
 from nip_export.evaluate.adaptive.relaxed import softly
+from nip_export.evaluate.attacks.catalogue import epsilon_name
 from nip_export.evaluate.threats import AttackCase, Norm, Threat
 
 STEPS, QUICK_STEPS = 100, 25
@@ -120,7 +121,7 @@ def adaptive_cases(
 
 
 def _case(recipe: Recipe, epsilon: float, steps: int, images: int) -> AttackCase:
-    size = f"{epsilon * 255:g}/255"
+    size = epsilon_name(epsilon)
     return AttackCase(
         name=f"{recipe.family} {size}",
         family=recipe.family,

@@ -3,6 +3,7 @@
 from nip_export.evaluate.attacks.catalogue import CORE, NATURAL, catalogue
 from nip_export.evaluate.attacks.run import run_attack
 from nip_export.evaluate.attacks.select import select
+from nip_export.evaluate.attacks.sound import sound_catalogue
 from nip_export.evaluate.attacks.transfer import transfer_cases
 
-__all__ = ["CORE", "NATURAL", "catalogue", "run_attack", "select", "transfer_cases"]
+__all__ = ["CORE", "NATURAL", "catalogue", "run_attack", "select", "sound_catalogue", "transfer_cases"]

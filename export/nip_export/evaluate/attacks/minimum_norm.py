@@ -28,16 +28,21 @@ DEEPFOOL_STEPS = 50
 DEEPFOOL_CANDIDATES = 5
 
 
-def carlini_wagner(confidence: float) -> Craft:
-    """C&W in L2: another class leads by at least κ = `confidence` in logits (Carlini & Wagner 2017)."""
+def carlini_wagner(
+    confidence: float, *, steps: int | None = None, stepsize: float = CW_STEPSIZE, const: float = CW_CONST
+) -> Craft:
+    """C&W in L2: another class leads by at least κ = `confidence` in logits (Carlini & Wagner 2017).
+
+    `steps` is by default :func:`cw_steps`.
+    """
 
     def attack(victim: nn.Module, clean: Tensor, truth: Tensor) -> Tensor:
         search = L2CarliniWagnerAttack(
             binary_search_steps=CW_SEARCHES,
-            steps=cw_steps(confidence),
-            stepsize=CW_STEPSIZE,
+            steps=cw_steps(confidence) if steps is None else steps,
+            stepsize=stepsize,
             confidence=confidence,
-            initial_const=CW_CONST,
+            initial_const=const,
             abort_early=True,
         )
         attacked: Tensor = search.run(_model(victim), clean, Misclassification(truth))

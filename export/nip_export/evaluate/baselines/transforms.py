@@ -7,10 +7,11 @@ squeezing"): Xu et al., NDSS 2018. Each answers with what the network says of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from art.defences.preprocessor import FeatureSqueezing, JpegCompression, SpatialSmoothing
+from scipy.ndimage import median_filter  # type: ignore[import-untyped]
 
 from nip_export.evaluate.answers import Answers, Defence
 from nip_export.evaluate.baselines.network import remembering
@@ -22,6 +23,8 @@ MEDIAN_WINDOWS = (2, 3)
 BIT_DEPTHS = (5, 4, 3, 2, 1)
 SPATIAL_RANKS = (3, 4)
 """Axes per image that ART's spatial preprocessors know: (C, H, W) and (C, frames, H, W)."""
+SEQUENCE_WINDOWS = (3, 5)
+"""Of the median along a sequence (C, T)."""
 BOUNDS = (0.0, 1.0)
 
 
@@ -81,6 +84,22 @@ def median(window: int) -> Transformation:
     )
 
 
+def sequence_median(window: int) -> Transformation:
+    """Median of neighbours along a sequence, the edge repeated."""
+
+    def apply(images: Images) -> Images:
+        smoothed: Images = median_filter(images, size=(1, 1, window), mode="nearest")
+        return smoothed
+
+    return Transformation(
+        family="Median smoothing",
+        name=f"median {window}",
+        description=f"scipy median_filter, window {window} along the sequence",
+        spatial=False,
+        apply=apply,
+    )
+
+
 def bit_depth(bits: int) -> Transformation:
     """Rounding to 2^bits levels; 8 bits are what any stored image has."""
     library = FeatureSqueezing(clip_values=BOUNDS, bit_depth=bits)
@@ -107,6 +126,24 @@ def transformations() -> tuple[Transformation, ...]:
     )
 
 
+def sequence_transformations() -> tuple[Transformation, ...]:
+    """Those for sequences (C, T) alone."""
+    return tuple(sequence_median(window) for window in SEQUENCE_WINDOWS)
+
+
+def _in_unit(transformation: Transformation, bounds: tuple[float, float]) -> Transformation:
+    """A transformation of [0, 1] for inputs within other bounds."""
+    if bounds == BOUNDS:
+        return transformation
+    low, span = np.float32(bounds[0]), np.float32(bounds[1] - bounds[0])
+
+    def apply(images: Images) -> Images:
+        changed: Images = transformation.apply((images - low) / span) * span + low
+        return changed
+
+    return replace(transformation, apply=apply)
+
+
 def transform_defence(
     transformation: Transformation, network: Callable[[Images], Labels], raw: Callable[[Images], Labels]
 ) -> Defence:
@@ -119,13 +156,17 @@ def transform_defence(
 
 
 def transform_defences(
-    network_labels: Callable[[Images], Labels], shape: Sequence[int]
+    network_labels: Callable[[Images], Labels],
+    shape: Sequence[int],
+    bounds: tuple[float, float] = BOUNDS,
 ) -> tuple[tuple[Defence, ...], tuple[NotMeasured, ...]]:
     """Every transformation that fits the input, in front of the network.
 
     Args:
-        network_labels: maps images (N, *shape) float32 in [0, 1] to labels (N,) of the undefended network.
+        network_labels: maps images (N, *shape) float32 within the bounds to labels (N,) of the undefended
+            network.
         shape: of one image.
+        bounds: lowest and highest value of the images.
 
     Returns:
         The defences, and the families left out with the reason.
@@ -133,10 +174,15 @@ def transform_defences(
     raw = remembering(network_labels)
     defences: list[Defence] = []
     left_out: dict[str, NotMeasured] = {}
-    for transformation in transformations():
+    fitting: set[str] = set()
+    offered = transformations()
+    if len(shape) == 2:
+        offered = (*offered, *sequence_transformations())
+    for transformation in offered:
         if transformation.spatial and len(shape) not in SPATIAL_RANKS:
             why = f"needs images (C, H, W) or videos (C, frames, H, W); inputs are {tuple(shape)}"
             left_out[transformation.family] = NotMeasured(transformation.family, why)
         else:
-            defences.append(transform_defence(transformation, network_labels, raw))
-    return tuple(defences), tuple(left_out.values())
+            defences.append(transform_defence(_in_unit(transformation, bounds), network_labels, raw))
+            fitting.add(transformation.family)
+    return tuple(defences), tuple(missing for family, missing in left_out.items() if family not in fitting)

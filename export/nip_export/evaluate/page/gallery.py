@@ -1,4 +1,4 @@
-"""A few images on their way through attack and defence, as PNGs inside the page."""
+"""A few images or recordings on their way through attack and defence, as PNGs inside the page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from nip_export.evaluate.answers import Answers
+from nip_export.evaluate.page.recordings import recording_uri
 from nip_export.evaluate.threats import Images, Labels
 from nip_runtime.errors import InputError
 
@@ -46,6 +47,8 @@ class Gallery:
         turned: how many images the attack turned; the panels are the first of them.
         difference_scale: attacked − benign is drawn from −this to +this, in 1/255.
         perturbation_scale: likewise for the inverse perturbation.
+        drawn_to: of recordings, in full scale, what difference and inverse perturbation are drawn to instead;
+            None for images.
     """
 
     attack: str
@@ -53,6 +56,14 @@ class Gallery:
     turned: int
     difference_scale: int
     perturbation_scale: int
+    drawn_to: tuple[float, float] | None = None
+
+    @property
+    def scales(self) -> tuple[str, str]:
+        """What the difference and the inverse perturbation are drawn to, as text."""
+        if self.drawn_to is not None:
+            return f"{self.drawn_to[0]:.3g}", f"{self.drawn_to[1]:.3g}"
+        return f"{self.difference_scale}/255", f"{self.perturbation_scale}/255"
 
 
 def make_gallery(
@@ -75,7 +86,7 @@ def make_gallery(
     Args:
         attack: its name.
         epsilon: its ε, which scales the drawn difference; None for a minimum-norm attack.
-        clean: (n, *shape) float32 in [0, 1], the benign images.
+        clean: (n, *shape) float32, the benign images in [0, 1] or recordings (n, 1, T).
         attacked: (n, *shape), the same images attacked.
         truth: (n,) true classes.
         benign: the file's answers to `clean`.
@@ -88,17 +99,29 @@ def make_gallery(
         eps_pixel: bound of |ρ|.
 
     Returns:
-        The gallery; None for inputs that are no images, that is not (n, 1, H, W) or (n, 3, H, W).
+        The gallery; None for inputs that are neither recordings (n, 1, T) nor images, (n, 1, H, W) or
+        (n, 3, H, W).
 
     Raises:
         InputError: the arrays' lengths or shapes differ.
     """
-    if clean.ndim != 4 or clean.shape[1] not in (1, 3):
+    heard = clean.ndim == 3 and clean.shape[1] == 1
+    if not heard and (clean.ndim != 4 or clean.shape[1] not in (1, 3)):
         return None
     _check_lengths(clean, attacked, rho, seen, truth, seen_labels, benign.labels, answers.labels)
     rows = np.flatnonzero((benign.raw_labels == truth) & (answers.raw_labels != truth))
     scale = FREE_SCALE if epsilon is None else max(1, round(epsilon * 255))
     rho_scale = max(1, math.ceil(eps_pixel * 255 - 1e-6))
+    drawn_to = _loudest(attacked - clean, epsilon), eps_pixel
+
+    def whole(row: int, inputs: Images) -> str:
+        return recording_uri(inputs[row], limit=_loudest(clean[row])) if heard else png_uri(inputs[row])
+
+    def change(row: int, inputs: Images, limit: float, parts: int) -> str:
+        if heard:
+            return recording_uri(inputs[row], limit=limit)
+        return signed_png_uri(inputs[row], scale=parts / 255)
+
     panels = tuple(
         Panel(
             true_class=class_names[truth[row]],
@@ -106,11 +129,11 @@ def make_gallery(
             seen_class=class_names[seen_labels[row]],
             defended_class=class_names[answers.labels[row]],
             flagged=None if answers.flagged is None else bool(answers.flagged[row]),
-            benign_uri=png_uri(clean[row]),
-            attacked_uri=png_uri(attacked[row]),
-            difference_uri=signed_png_uri(attacked[row] - clean[row], scale=scale / 255),
-            perturbation_uri=signed_png_uri(rho[row], scale=rho_scale / 255),
-            seen_uri=png_uri(seen[row]),
+            benign_uri=whole(row, clean),
+            attacked_uri=whole(row, attacked),
+            difference_uri=change(row, attacked - clean, drawn_to[0], scale),
+            perturbation_uri=change(row, rho, drawn_to[1], rho_scale),
+            seen_uri=whole(row, seen),
         )
         for row in rows[:PANELS]
     )
@@ -120,7 +143,13 @@ def make_gallery(
         turned=len(rows),
         difference_scale=scale,
         perturbation_scale=rho_scale,
+        drawn_to=drawn_to if heard else None,
     )
+
+
+def _loudest(samples: Images, bound: float | None = None) -> float:
+    """What recordings are drawn to: their bound, or their loudest sample."""
+    return bound if bound is not None else max(float(np.abs(samples).max(initial=0)), 1e-6)
 
 
 def png_uri(image: Images) -> str:

@@ -2,5 +2,6 @@
 
 from nip_export.evaluate.query.cases import query_cases
 from nip_export.evaluate.query.deployed import DeployedModule
+from nip_export.evaluate.query.sound import sound_queries
 
-__all__ = ["DeployedModule", "query_cases"]
+__all__ = ["DeployedModule", "query_cases", "sound_queries"]

@@ -27,9 +27,9 @@ class DeployedModule(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Defended logits (N, C) float32 of images (N, *shape) in [0, 1]; cuts every gradient."""
-        # A blend of two images may leave [0, 1] by rounding, which the session would refuse.
-        asked = images.detach().clamp(0, 1).numpy()
+        """Defended logits (N, C) float32 of images (N, *shape) within its bounds; cuts every gradient."""
+        # A blend of two images may leave the bounds by rounding, which the session would refuse.
+        asked = images.detach().clamp(*self._session.manifest.input.bounds).numpy()
         answers = self._session.predict(np.ascontiguousarray(asked, dtype=np.float32))
         self.rows_answered += len(asked)
         return torch.from_numpy(answers.logits)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nip_export.evaluate.answers import Answers
 from nip_export.evaluate.results import AttackResult, BenignResult, Estimate
@@ -46,7 +47,9 @@ def score_benign(answers: Answers, labels: Labels, *, second_pass: Flags | None)
     )
 
 
-def score_attack(outcome: Outcome, *, attacked: Attacked, clean: Images, fooled_torch: Flags) -> AttackResult:
+def score_attack(
+    outcome: Outcome, *, attacked: Attacked, clean: Images, fooled_torch: Flags, signed: bool = False
+) -> AttackResult:
     """What became of one attack.
 
     Args:
@@ -54,6 +57,7 @@ def score_attack(outcome: Outcome, *, attacked: Attacked, clean: Images, fooled_
         attacked: the attack's n images.
         clean: (≥ n, *shape) float32, the images they were made from; further rows are ignored.
         fooled_torch: (n,) bool, the undefended torch network labels the attacked image wrongly.
+        signed: inputs lie evenly around 0, as recordings do: their power has a meaning.
 
     Raises:
         InputError: if outcome, images and `fooled_torch` are not about the same images.
@@ -68,6 +72,7 @@ def score_attack(outcome: Outcome, *, attacked: Attacked, clean: Images, fooled_
     right, raw_right, successful = outcome.right, outcome.raw_right, outcome.successful
     flagged = outcome.answers.flagged
     mean_linf, mean_l2 = change_sizes(attacked.images, clean[:count])
+    changes = signal_to_change_db(attacked.images, clean[:count]) if signed else clean[:0]
     return AttackResult(
         name=case.name,
         family=case.family,
@@ -91,6 +96,7 @@ def score_attack(outcome: Outcome, *, attacked: Attacked, clean: Images, fooled_
         mean_l2=mean_l2,
         queries=attacked.queries,
         seconds=attacked.seconds,
+        snr_db=float(np.median(changes)) if len(changes) else None,
     )
 
 
@@ -98,6 +104,15 @@ def change_sizes(attacked: Images, clean: Images) -> tuple[float, float]:
     """Mean L∞ and mean L2 size of the change from (n, *shape) to (n, *shape), in input units."""
     change = (attacked.astype(np.float64) - clean).reshape(len(attacked), -1)
     return float(np.abs(change).max(1).mean()), float(np.linalg.norm(change, axis=1).mean())
+
+
+def signal_to_change_db(attacked: Images, clean: Images) -> NDArray[np.float64]:
+    """10 log₁₀ of the power of clean inputs (n, *shape) over that of their changes, of those that changed."""
+    signal = np.square(clean.astype(np.float64)).reshape(len(clean), -1).sum(1)
+    change = np.square(attacked.astype(np.float64) - clean).reshape(len(clean), -1).sum(1)
+    told = (signal > 0) & (change > 0)
+    ratios: NDArray[np.float64] = 10 * np.log10(signal[told] / change[told])
+    return ratios
 
 
 def mean_dsr(outcomes: Sequence[Outcome]) -> Estimate | None:
