@@ -11,6 +11,7 @@ from torch import nn
 from nip_export import statistics
 from nip_export.attach.trace import TappedNetwork
 from nip_export.capture import Tap, TapPlan
+from nip_export.capture.adapted import named_layers
 from nip_export.network import Passed, TapCells
 from nip_export.profiles import as_stored, fit_readout, fit_temperature
 from nip_export.report import LayerReport
@@ -22,6 +23,9 @@ WIDEST = 1024
 """Longest pooled activation: a few thousand images still estimate a shared covariance of this size."""
 LARGEST_ERROR = 1e-3
 """By which share of the largest logit a last layer, applied to the pooled features, may miss the logits."""
+NAME_SOME = (
+    "name earlier layers in taps, if any will do though not all of the network's paths pass through them"
+)
 QUALIFYING_SHARE = 0.8
 """A read-out qualifies if it is right at least this often for every time that the backbone is."""
 
@@ -56,9 +60,11 @@ def own_readout(network: TappedNetwork, plan: TapPlan, passed: Passed) -> ReadOu
         None if the classifier is not one linear layer on the pooled features.
     """
     # Names of layers that are no modules, such as a function's output, are found nowhere.
-    classifier = dict(network.model.named_modules()).get(plan.classifier)
+    classifier = dict(named_layers(network.model)).get(plan.classifier)
     features = passed.pooled[plan.features]
     if not isinstance(classifier, nn.Linear) or classifier.in_features != features.shape[1]:
+        return None
+    if classifier.out_features != passed.logits.shape[1]:
         return None
     weight = classifier.weight.detach().cpu().float().numpy().T
     bias = np.zeros(weight.shape[1], np.float32)
@@ -103,10 +109,7 @@ def choose_readouts(
         ExportError: no early layer is tapped.
     """
     if not grids:
-        raise ExportError(
-            "taps: expected a layer before the features, for the second opinion, got the features alone; "
-            "name an earlier layer too, or use 'auto'"
-        )
+        raise ExportError(f"expected a layer before the features, got none; {NAME_SOME}")
     classes = profile.logits.shape[1]
     needed = QUALIFYING_SHARE * float((calibration.logits.argmax(1) == calibration_labels).mean())
     fitted: list[tuple[ReadOut, Rate]] = []

@@ -23,6 +23,7 @@ from nip_export.config import ExportConfig
 from nip_export.decision import FirstLook, read_gate
 from nip_export.describe import Measured, describe
 from nip_export.network import Passed, TapCells
+from nip_export.opinion import known_of
 from nip_export.precision.network import OnnxBackbone
 from nip_export.prepared import (
     Prepared,
@@ -30,7 +31,6 @@ from nip_export.prepared import (
     in_precision,
     inverse_bank,
     inverse_perturbations,
-    known_of,
     prepare_defence,
     second_pass,
 )

@@ -16,11 +16,11 @@ from nip_export import statistics
 from nip_export.attach.backbone import Backbone
 from nip_export.bench import Bench, device_of, set_up
 from nip_export.benign import prepare
-from nip_export.calibrate import Known, ViewTrial, choose_view, early_weight, fit_typicality
+from nip_export.calibrate import Known, ViewTrial, choose_view
 from nip_export.capture import Classifier, as_classifier
 from nip_export.config import ExportConfig
-from nip_export.layers import choose_readouts, own_readout
 from nip_export.network import Passed, tapped_network
+from nip_export.opinion import alone, second_opinion
 from nip_export.perturbations import InverseObjective, ascend, one_step, quantise
 from nip_export.perturbations.bank import coarse_shape
 from nip_export.precision.convert import with_taps
@@ -28,7 +28,7 @@ from nip_export.precision.stage import Conversion, convert
 from nip_export.profiles import InfluenceProfile
 from nip_export.progress import Progress, silent
 from nip_export.report import LayerReport
-from nip_export.spec import Bank, ReadOut
+from nip_export.spec import Bank
 from nip_export.verify.oracle import look_again
 from nip_export.views import View, check_view, menu, parse_view
 from nip_runtime.errors import ExportError
@@ -96,6 +96,8 @@ def prepare_defence(
     profile, held_out = prepare(images, labels, calibration, config)
     classifier = classifier_of(model, profile.inputs, config)
     bench = set_up(classifier.model, profile, held_out, config, progress)
+    if not bench.early_grids:
+        alone(bench)
     profiles = bench.influence_profiles()
     bank = inverse_bank(bench, profiles[bench.plan.features]) if may_add_rho(config) else no_bank(bench)
     return replace(_fitted(classifier.model, bench, profiles, bank, began), notes=classifier.notes)
@@ -138,20 +140,7 @@ def _fitted(
     if bench.config.precision is not Precision.FP32:
         # All that is fitted from here on is fitted to what the file will compute.
         bench, conversion = convert(bench, model, rho)
-    readouts, layers = choose_readouts(
-        bench.early_grids,
-        bench.profile_pass,
-        bench.profile.labels,
-        bench.calibration_pass,
-        bench.calibration.labels,
-        count=bench.config.early_readouts,
-    )
-    known = known_of(bench, readouts)
-    if Policy(bench.config.policy) is not Policy.ALWAYS and not knows_anything(bench, readouts):
-        own = own_readout(bench.network, bench.plan, bench.calibration_pass)
-        if own is not None:
-            known = replace(known, readouts=(own,))
-            layers = tuple(replace(layer, used=False) for layer in layers)
+    known, layers = second_opinion(bench)
     view, bank, trials = chosen_view(bench, known, rho)
     return Prepared(
         model=model,
@@ -167,12 +156,6 @@ def _fitted(
         conversion=conversion,
         seconds=time.perf_counter() - began,
     )
-
-
-def knows_anything(bench: Bench, readouts: Sequence[ReadOut]) -> bool:
-    """Whether read-outs are better than a guess on calibration images."""
-    early = statistics.evidence(readouts, bench.calibration_pass.pooled)
-    return early_weight(early, bench.calibration.labels) > 0
 
 
 def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: int | None = None) -> Tensor:
@@ -231,17 +214,6 @@ def may_add_rho(config: ExportConfig) -> bool:
 def no_bank(bench: Bench) -> Bank:
     """One perturbation of zeros."""
     return quantise(np.zeros((1, *coarse_shape(bench.shape))), eps=bench.config.eps, shape=bench.shape)
-
-
-def known_of(bench: Bench, readouts: Sequence[ReadOut]) -> Known:
-    """What the profile images tell: read-outs, and what features of which classes look like."""
-    tap = bench.plan.tap(bench.plan.features)
-    labels = bench.profile.labels
-    return Known(
-        readouts=tuple(readouts),
-        typicality=fit_typicality(bench.profile_pass.pooled[tap.name], labels, tap=tap.name, kind=tap.kind),
-        present=np.bincount(labels, minlength=bench.classes) > 0,
-    )
 
 
 def chosen_view(bench: Bench, known: Known, bank: Bank) -> tuple[View, Bank, tuple[ViewTrial, ...]]:

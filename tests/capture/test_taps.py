@@ -163,10 +163,10 @@ def test_model_without_hidden_layer_is_refused() -> None:
         find_taps(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.rand(1, 2, 2))
 
 
-def test_model_without_earlier_layer_is_refused() -> None:
+def test_model_without_earlier_layer_has_no_early_taps() -> None:
     shallow = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-    with pytest.raises(ExportError, match=r"no layer before the features '1'.*no second opinion"):
-        find_taps(shallow, torch.rand(1, 4))
+    plan = find_taps(shallow, torch.rand(1, 4))
+    assert (plan.features, plan.early, plan.classifier) == ("1", (), "2")
     assert find_taps(shallow, torch.rand(1, 4), taps=["1"]).early == ()
 
 

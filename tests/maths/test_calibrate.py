@@ -16,8 +16,8 @@ from nip_export.decision import FirstLook, read_gate
 from nip_export.demo.example import Example
 from nip_export.layers import choose_readouts
 from nip_export.network import Passed
+from nip_export.opinion import known_of as known_of_bench
 from nip_export.perturbations import quantise
-from nip_export.prepared import known_of as known_of_bench
 from nip_export.progress import silent
 from nip_export.verify.oracle import look_again
 from nip_runtime.errors import ExportError

@@ -104,6 +104,7 @@ def find_taps(
     The trunk is what every path from the input to the logits passes through: residual branches,
     squeeze-and-excite modules and one head of two are not. The features are what the last trained step before
     the logits reads, which for two heads is what both read; earlier layers are taken from the trunk before.
+    Where there are none, as with one hidden layer, the plan has no early layers.
 
     Args:
         model: classifier from (N, …) to logits (N, C).
@@ -115,8 +116,8 @@ def find_taps(
             features.
 
     Raises:
-        ExportError: no gradient of the logits reaches the input; the classifier, its features or an earlier
-            layer cannot be found; or a named layer cannot be tapped. The message lists the layers that can.
+        ExportError: no gradient of the logits reaches the input; the classifier or its features cannot be
+            found; or a named layer cannot be tapped. The message lists the layers that can.
     """
     execution = record_execution(model, example)
     check_gradient(execution)
@@ -137,12 +138,6 @@ def find_taps(
         if any(mixes_rows(execution, spot) for spot in early):
             alone = [spot for spot in steps if not mixes_rows(execution, spot)]
             early = spread(alone or steps, EARLY_LAYERS)
-        if not early:
-            raise ExportError(
-                f"the network has no layer before the features {found.name!r} that all its paths pass "
-                "through, so there is no second opinion to hold against its answer; name earlier layers in "
-                f"taps, if one of these will do:\n{candidates(execution)}"
-            )
     else:
         early = named_spots(execution, model, taps)
         if without_reshapes(early[-1].value) == without_reshapes(found.value):

@@ -1,0 +1,75 @@
+"""Networks in which no layer lies before the features: their own doubt stands in for a second opinion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nip_export import ExportConfig, export_defended
+from nip_runtime.errors import ExportError
+from nip_runtime.session import DefendedSession
+
+
+class Squared(nn.Module):
+    """A last layer that is not linear."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.layer(x)
+        return scores * scores.abs()
+
+
+def blobs(count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Three overlapping clouds of 12 values in [0, 1]."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, count)
+    centres = np.random.default_rng(0).uniform(0.3, 0.7, (3, 12))
+    return (centres[labels] + random.normal(0, 0.08, (count, 12))).clip(0, 1).astype(np.float32), labels
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 3))
+        x, y = (torch.from_numpy(array) for array in blobs(400, 1))
+        optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+        for _ in range(120):
+            optimiser.zero_grad()
+            F.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+    return model
+
+
+def test_it_is_exported_and_said(net: nn.Module, tmp_path: Path) -> None:
+    report = export_defended(
+        net, *blobs(600, 2), tmp_path / "m.onnx", config=ExportConfig(ascent_steps=3, benign_budget=0.05)
+    )
+    assert report.plan.early == ()
+    assert "no layer lies before the features; how sure the network is stands in" in report.summary()
+    with DefendedSession(tmp_path / "m.onnx", device="cpu") as session:
+        inputs, labels = blobs(100, 3)
+        answer = session.predict(inputs)
+        with torch.no_grad():
+            np.testing.assert_allclose(answer.raw_logits, net(torch.from_numpy(inputs)), rtol=1e-4, atol=1e-4)
+        assert (answer.labels == labels).mean() > 0.85
+
+
+def test_what_cannot_stand_in_is_refused(net: nn.Sequential, tmp_path: Path) -> None:
+    data = blobs(600, 2)
+    with pytest.raises(ExportError, match=r"no layer before the features '1'.*policy always answers by"):
+        export_defended(net, *data, tmp_path / "m.onnx", config=ExportConfig(policy="always"))
+    last = net[2]
+    assert isinstance(last, nn.Linear)
+    with pytest.raises(ExportError, match=r"its last layer '2\.layer' is no linear one"):
+        export_defended(nn.Sequential(net[0], net[1], Squared(last)), *data, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
