@@ -131,7 +131,10 @@ def with_pictures(examples: Examples, folder: Path, manifest: Manifest) -> tuple
     classes = manifest.output.class_names or ()
     images, labels, titles = [examples.images], list(examples.labels), list(examples.names)
     for path in paths[:MOST_PICTURES]:
-        rows = read_file(path, manifest.input)
+        try:
+            rows = read_file(path, manifest.input)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         if rows.dtype != np.uint8:
             raise InputError.mismatch(
                 expected=f"a picture, or uint8 pixels, in {path}", got=str(rows.dtype), fix="leave it out"

@@ -142,6 +142,17 @@ def test_pictures_in_folders_named_after_classes_have_labels(
     assert "3 pictures" in site.notes[0]
 
 
+def test_a_picture_that_does_not_fit_is_named(some_engine: Path, tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "large.png"), np.zeros((40, 40), np.uint8))
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"broken\.png.*decode"):
+        build_site(GOLDENS / "shift.onnx", images=tmp_path, engine=some_engine)
+    (tmp_path / "broken.png").unlink()
+    np.save(tmp_path / "floats.npy", np.zeros((1, 1, 28, 28), np.float32))
+    with pytest.raises(InputError, match=r"floats\.npy.*float32"):
+        build_site(GOLDENS / "shift.onnx", images=tmp_path, engine=some_engine)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

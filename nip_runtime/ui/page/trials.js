@@ -78,7 +78,7 @@ export class Trials {
     const result = await client.square(settings, (found) => show(found, `${found.asked} of ${queries} questions asked, ${Math.max(found.loss, 0).toFixed(2)} from a mistake.`));
     state.seed += 1;
     const attack = `Square ${steps(eps)}, sees the ${sees}`;
-    views.answer(await client.look(result.pixels), { benign, pixels: result.pixels, truth, attack });
+    views.answer(await client.look(result.pixels), { benign, pixels: result.pixels, truth, attack, isAssumed: state.truth === null });
     const isMade = result.loss < 0;
     if (!isMade && result.stopped) {
       this.isStopped = true;

@@ -68,7 +68,10 @@ export class Views {
     $('limits-list').replaceChildren(...manifest.known_limits.map((limit) => make('li', {}, limit)));
   }
 
-  /** Everything about one answer. `shown`: benign and attacked pixels, true class or null, and the attack's words. */
+  /**
+   * Everything about one answer. `shown`: benign and attacked pixels, the attack's words, and the true class; null if
+   * nobody has said it, or with `isAssumed` what the network said before the attack.
+   */
   answer(answer, shown) {
     this.verdict(answer, shown);
     this.cards(answer, shown);
@@ -76,7 +79,7 @@ export class Views {
     this.why(answer);
   }
 
-  verdict(answer, { truth, attack }) {
+  verdict(answer, { truth, attack, isAssumed = false }) {
     const [raw, label] = [this.names[answer.rawLabel], this.names[answer.label]];
     const reason = reasonOf(this.manifest.policy, answer);
     const said = {
@@ -89,7 +92,8 @@ export class Views {
     if (truth !== null) {
       const right = answer.label === truth;
       const noticed = answer.flagged ? ' But it was noticed.' : ' And it was not noticed.';
-      judged = right ? ' That is right.' : ` That is wrong: it is ${this.names[truth]}.${noticed}`;
+      const [same, other] = isAssumed ? ['As before the attack.', 'Before the attack it was'] : ['That is right.', 'That is wrong: it is'];
+      judged = right ? ` ${same}` : ` ${other} ${this.names[truth]}.${noticed}`;
     }
     $('verdict').textContent = `${attack ? `${attack}: ` : ''}${said}${judged}`;
     $('verdict').dataset.fate = truth === null ? 'unknown' : answer.label === truth ? 'held' : answer.flagged ? 'noticed' : 'lost';
@@ -97,12 +101,13 @@ export class Views {
     $('timing').textContent = `${answer.milliseconds.toFixed(1)} ms for this picture (${second}), on ${this.threads === 1 ? 'one thread' : `${this.threads} threads`} of this browser.`;
   }
 
-  cards(answer, { truth }) {
+  cards(answer, { truth, isAssumed = false }) {
     const shares = [softmax(answer.rawLogits), softmax(answer.logits)];
     const order = this.names.map((_, index) => index)
       .sort((one, two) => Math.max(shares[0][two], shares[1][two]) - Math.max(shares[0][one], shares[1][one]))
       .slice(0, TOP);
-    const rightly = (label) => (truth === null ? 'true class unknown' : label === truth ? 'right' : 'wrong');
+    const [same, other] = isAssumed ? ['as before the attack', 'changed by the attack'] : ['right', 'wrong'];
+    const rightly = (label) => (truth === null ? 'true class unknown' : label === truth ? same : other);
     const reasons = { passed: 'passed', corrected: answer.flagged ? 'flagged and corrected' : 'corrected', confirmed: answer.flagged ? 'flagged and confirmed' : 'confirmed', detected: 'flagged' };
     this.card('raw', answer.rawLabel, rightly(answer.rawLabel), truth, order, shares[0], answer.rawLogits);
     const reason = reasons[reasonOf(this.manifest.policy, answer)];
@@ -218,8 +223,10 @@ export class Views {
     const attacked = [...this.rows.values()].filter((row) => row.isAttack);
     const sum = (key) => attacked.reduce((total, row) => total + row[key], 0);
     const [count, noticed, lost] = [sum('count'), sum('noticed'), sum('lost')];
+    const wrong = noticed + lost;
+    const said = wrong ? `, answered wrongly ${times(wrong)}, ${noticed} of them flagged: ${lost} got through unnoticed.` : ', and answered rightly every time.';
     $('score-text').textContent = count
-      ? `Attacked ${times(count)}. Answered wrongly ${times(noticed + lost)}, ${noticed} of them flagged: ${lost} got through unnoticed.`
+      ? `Attacked ${times(count)}${said}`
       : 'Nothing was attacked yet. Every attack that is run below, or live above, is counted here.';
     $('score-rows').replaceChildren(...[...this.rows.values()].map((row) => {
       const cells = [row.count, row.rawRight, row.held, row.noticed, row.lost].map((value) => make('td', {}, String(value)));
