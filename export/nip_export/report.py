@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from nip_runtime.manifest import Layout, Manifest, Policy
 from nip_runtime.rates import Rate
 
 LOW_ACCURACY = 0.5
+WIDTH = 104
+"""Characters of the longest texts of a summary."""
 NOTABLE_LOSS = 0.02
 """Benign accuracy that policy ``always`` may cost without a warning."""
 
@@ -161,7 +164,8 @@ class ExportReport:
             return []
         lines = [("this file can", f"detect {text}") for text in found.detects]
         lines += [("it cannot", f"detect {text}") for text in found.misses]
-        return lines + [("to improve it", text) for text in found.advice]
+        lines += [("to improve it", text) for text in found.advice]
+        return [row for label, text in lines for row in _wrapped(label, text)]
 
     def _self_test(self) -> list[tuple[str, str]]:
         """What the file made of attacks on held-back images."""
@@ -231,3 +235,9 @@ class ExportReport:
                 "more benign images are flagged than the budget allows: give more calibration images"
             )
         return [("look here", text) for text in found]
+
+
+def _wrapped(label: str, text: str) -> list[tuple[str, str]]:
+    """A long text as rows of the summary, the label on the first."""
+    lines = textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return list(zip([label, *[""] * (len(lines) - 1)], lines, strict=True))

@@ -46,7 +46,7 @@ def test_a_steady_second_look_tells_swaps_and_a_scattered_one_does_not() -> None
     steady, scattered = calm(), calm(noise=40.0)
     told = judged(steady, steady.fit(budget=BUDGET, screen_rate=SCREEN))
     assert told.info.swapped.value > 0.9 and told.dead is None
-    assert "a second look answers quite otherwise" in told.info.detects[0]
+    assert "whose answer changes at the second look" in told.info.detects[0]
     lost = judged(scattered, scattered.fit(budget=BUDGET, screen_rate=SCREEN))
     assert lost.info.swapped.value < 0.5 and not lost.info.detects
     assert any("lost in its own scatter" in miss for miss in lost.info.misses)

@@ -73,18 +73,18 @@ def judge_gate(
     advice: list[str] = []
     if swapped.value >= TELLS:
         detects.append(
-            f"inputs that a second look answers quite otherwise: both passes flag {swapped} of benign images "
-            f"with another class's second look, {reached} when the screen has to send them on first"
+            f"inputs whose answer changes at the second look: both passes flag {swapped} of benign images "
+            f"given another class's second look, {reached} where the screen must pick them first"
         )
     else:
         misses.append(
-            "most inputs that a second look answers otherwise: the response is lost in its own scatter, "
-            f"both passes flag only {swapped} of benign images with another class's second look"
+            "most inputs whose answer changes at the second look: the response is lost in its own scatter, "
+            f"both passes flag only {swapped} of benign images given another class's second look"
         )
     if "typicality" in coverage.silent:
         misses.append(
             f"inputs that end in one of the {coverage.without_images} classes without images: the free tests "
-            "are silent about them, so the screen seldom sends them on"
+            "are silent about them, so the screen seldom picks them"
         )
         advice.append("give images of the classes that had none")
     if knows == 0:
@@ -95,7 +95,7 @@ def judge_gate(
         misses.append(
             "inputs whose features look benign while "
             + ("the network is sure" if known.own else "early layers agree")
-            + ": the screen does not send them on"
+            + ": the screen does not pick them"
         )
     misses.append("attackers who know this defence and optimise against it")
     if allowed == 0:
@@ -107,8 +107,8 @@ def judge_gate(
     dead = None
     if reached.interval[1] < min(max(DEAD_SHARE * asked, CHANCE * benign_budget), asked / 2):
         dead = (
-            f"its gate hardly ever fires: of benign images with another class's second look it would flag "
-            f"{reached}, with a screen that was asked to send on {asked:.0%}"
+            f"its gate hardly ever fires: of benign images given another class's second look it would flag "
+            f"{reached}, with a screen that was asked to pick {asked:.0%}"
         )
     info = VerdictInfo(
         detects=tuple(detects) if dead is None else (),
