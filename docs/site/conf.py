@@ -12,6 +12,8 @@ html_theme = "furo"
 html_title = f"nip-runtime {__version__}"
 html_show_copyright = False
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 
 myst_heading_anchors = 3
 # Notes and generated tables skip heading levels, which harms nobody.
