@@ -332,5 +332,7 @@ def test_a_name_that_is_no_view_is_refused_as_it_was_given(text: str) -> None:
     with pytest.raises(ExportError) as refused:
         parse_view(text)
     message = str(refused.value)
-    assert message.startswith("view: expected 'auto', or mirror, shift, median, blur, gain, bits")
+    assert message.startswith(
+        "view: expected 'auto', or mirror, shift, median, blur, gain, polarity, delay, bits"
+    )
     assert message.endswith(f"got {text!r}")

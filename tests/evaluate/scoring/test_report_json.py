@@ -157,6 +157,16 @@ def test_reports_before_1_2_do_not_say_what_baselines_detect(example: Evaluation
     assert [one.name for one in read.baselines] == [one.name for one in example.baselines]
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+def test_reports_before_1_3_do_not_say_how_far_below_the_signal(example: Evaluation, version: str) -> None:
+    document = to_json(example)
+    for attack in document["attacks"]:
+        del attack["snr_db"]
+    with pytest.raises(InputError, match=r"attacks\[0\].snr_db: expected the fields"):
+        load(json.dumps(document))
+    assert load(json.dumps(document | {"schema_version": version})) == example
+
+
 def test_rates_are_spelled_out(example: Evaluation) -> None:
     document = to_json(replace(example, benign=replace(example.benign, undefended=Rate(9, 10))))
     low, high = Rate(9, 10).interval
@@ -224,7 +234,7 @@ def test_every_field_is_required_and_no_other_is_known(example: Evaluation) -> N
         ("influence.0.benign", [], r"\$\.influence\[0\]\.benign: expected a list of 3"),
         ("checks", {}, r"\$\.checks: expected a list"),
         ("latency.0", None, r"\$\.latency\[0\]: expected an object, got null"),
-        ("schema_version", "2.0", r"\$\.schema_version: expected \"1.2\", got \"2.0\""),
+        ("schema_version", "2.0", r"\$\.schema_version: expected \"1.3\", got \"2.0\""),
     ],
 )
 def test_names_the_path_of_a_bad_field(example: Evaluation, path: str, value: object, message: str) -> None:
