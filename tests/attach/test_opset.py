@@ -56,6 +56,10 @@ LOWERED = {
         mode="reflect",
     ),
     "pad": opset18("Pad", {"pads": ints(0, 0, 1, 1, 0, 0, 1, 1), "value": np.array(2.0, np.float32)}),
+    "pad-around": opset18("Pad", {"pads": ints(0, 0, 2, 1, 0, 0, 0, 7)}, mode="wrap"),
+    "pad-around-axes": opset18(
+        "Pad", {"pads": ints(3, 1), "axes": ints(-1)}, inputs=["x", "pads", "", "axes"], mode="wrap"
+    ),
     "resize": opset18(
         "Resize",
         {"scales": np.array([1, 1, 2, 2], np.float32)},

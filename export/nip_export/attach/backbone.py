@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nip_export.attach.opset import LowerOpsetPass
+from nip_export.attach.reshapes import InferMissingPass, StateReshapesPass
 from nip_export.attach.tidy import TidyPass
 from nip_export.attach.trace import BATCH, TappedNetwork, channel_constant, check_example, trace
 from nip_export.capture.adapted import Adapted
@@ -208,6 +209,9 @@ def export_backbone(
     LowerOpsetPass()(exported)
     exported.ir_version = IR_VERSION
     for tidy in (
+        StateReshapesPass(),
+        InferMissingPass(),
+        StateReshapesPass(),
         common_passes.RemoveUnusedNodesPass(),
         common_passes.RemoveUnusedOpsetsPass(),
         TidyPass(

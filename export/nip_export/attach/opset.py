@@ -79,7 +79,10 @@ def split_without_count(node: ir.Node) -> bool:
 
 
 def pad_all_axes(node: ir.Node) -> bool:
-    """Pad: opset 18 may name the padded axes; opset 17 pads all of them."""
+    """Pad: opset 18 may name the padded axes, and the exporter wraps around; opset 17 pads all of them."""
+    mode = node.attributes.get("mode")
+    if mode is not None and mode.as_string() == "wrap":
+        return wrap_around(node)
     axes_value = input_or_none(node, 3)
     if axes_value is None:
         node.resize_inputs(min(len(node.inputs), 3))
@@ -96,6 +99,43 @@ def pad_all_axes(node: ir.Node) -> bool:
     append_constant(node, 1, np.array(full, np.int64))
     node.resize_inputs(3)
     return True
+
+
+def wrap_around(node: ir.Node) -> bool:
+    """Pad around the ends, a mode since opset 19: an axis gets its end in front and its start behind."""
+    given, data, result = input_or_none(node, 3), node.inputs[0], node.outputs[0]
+    pads, axes = constant_ints(input_or_none(node, 1)), constant_ints(given)
+    if pads is None or data is None or data.shape is None or (given is not None and axes is None):
+        return False
+    axes = list(range(len(data.shape))) if axes is None else [axis % len(data.shape) for axis in axes]
+    wide, made = data, list[ir.Node]()
+    for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
+        length = data.shape[axis]
+        if not before and not after:
+            continue
+        if not isinstance(length, int) or not 0 <= min(before, after) <= max(before, after) <= length:
+            return False
+        ends = [(length - before, length), (0, after)]
+        slices = [ir.node("Slice", [wide, *(_ints(node, n) for n in (*end, axis))]) for end in ends]
+        left, right = (each.outputs[0] for each in slices)
+        parts = [*([left] if before else []), wide, *([right] if after else [])]
+        joined = ir.node("Concat", parts, {"axis": axis})
+        made += [*(each for each, size in zip(slices, (before, after), strict=True) if size), joined]
+        wide = joined.outputs[0]
+    if not made:
+        return False
+    wide.type, wide.shape = result.type, result.shape
+    ir.convenience.replace_nodes_and_values(owner(node), node, [node], made, [result], [wide])
+    return True
+
+
+def _ints(node: ir.Node, value: int) -> ir.Value:
+    """A new initializer of one whole number, for nodes in the place of `node`."""
+    graph = owner(node)
+    name = f"const_{len(graph.initializers)}_of_{node.outputs[0].name}"
+    constant = ir.val(name, const_value=ir.tensor(np.array([value], np.int64), name=name))
+    graph.register_initializer(constant)
+    return constant
 
 
 def resize_plain(node: ir.Node) -> bool:
