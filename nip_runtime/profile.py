@@ -101,5 +101,9 @@ Bernoulli among them), nothing of training, nothing of another domain, no model-
 the exporter stores constants as weights, where they can be looked at.
 """
 
+FATAL_WHEN_EMPTY: Final = frozenset({"Einsum", "GRU", "LSTM", "RNN"})
+"""Operators with which onnxruntime may end the process, not the run, when a batch has no rows: it divides by
+zero, or gives up a thread."""
+
 SIZES: Final = frozenset({"kernel_shape", "strides", "pads", "dilations", "output_padding", "output_shape"})
 """Attributes whose numbers say how large something is."""

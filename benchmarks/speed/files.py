@@ -21,7 +21,7 @@ from torch import nn
 from benchmarks.speed.networks import Images, Name, Network, images_of, make
 from benchmarks.speed.sessions import open_plain
 from nip_export.attach.trace import TappedNetwork
-from nip_export.bench import Bench
+from nip_export.bench import Bench, tried
 from nip_export.benign import Benign, at_the_door
 from nip_export.calibrate import Known
 from nip_export.calibrate.typicality import MOST_DIRECTIONS
@@ -184,6 +184,7 @@ def seeded_bench(model: nn.Module, images: Images, config: ExportConfig) -> Benc
         config=config,
         progress=silent,
         device=device,
+        trial=tried(model, tapped, example, config),
     )
 
 

@@ -21,6 +21,7 @@ from nip_export.network import Passed, TapCells, run_network, tapped_network
 from nip_export.precision.network import OnnxBackbone
 from nip_export.profiles import InfluenceProfile, influence_profiles
 from nip_export.progress import Progress
+from nip_export.trial import Trial, try_out
 from nip_runtime.errors import ExportError
 from nip_runtime.rates import Rate
 
@@ -44,6 +45,7 @@ class Bench:
         config: the user's settings.
         progress: who waits.
         device: where the model lives.
+        trial: what the trial export of the untouched network showed.
         converted: what will stand in the file, if that is another precision: it gives all passes then.
     """
 
@@ -58,6 +60,7 @@ class Bench:
     config: ExportConfig
     progress: Progress
     device: torch.device
+    trial: Trial
     converted: OnnxBackbone | None = None
 
     @property
@@ -102,15 +105,7 @@ class Bench:
         Raises:
             ExportError: as :func:`nip_export.attach.backbone.export_backbone`.
         """
-        return export_backbone(
-            model,
-            self.example,
-            taps,
-            input_name=self.config.input_name,
-            output_name=self.config.output_name,
-            mean=self.config.mean,
-            std=self.config.std,
-        )
+        return _exported(model, self.example, taps, self.config)
 
     def influence_profiles(self) -> Mapping[str, InfluenceProfile]:
         """Influence per tapped layer, over the profile images.
@@ -137,6 +132,27 @@ class Bench:
             memory=self.config.memory,
             advance=self.progress("Influence profiles", len(self.profile.inputs)),
         )
+
+
+def _exported(model: nn.Module, example: Tensor, taps: Sequence[str], config: ExportConfig) -> Backbone:
+    return export_backbone(
+        model,
+        example,
+        taps,
+        input_name=config.input_name,
+        output_name=config.output_name,
+        mean=config.mean,
+        std=config.std,
+    )
+
+
+def tried(model: nn.Module, network: TappedNetwork, example: Tensor, config: ExportConfig) -> Trial:
+    """Export the untouched model with all taps of `network`, and run it.
+
+    Raises:
+        ExportError: as :func:`nip_export.attach.backbone.export_backbone`, :func:`nip_export.trial.try_out`.
+    """
+    return try_out(_exported(model, example, network.taps, config), network, example)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -174,10 +190,11 @@ def check_better_than_chance(passed: Passed, labels: NDArray[np.int64]) -> None:
 def set_up(
     model: nn.Module, profile: Benign, calibration: Benign, config: ExportConfig, progress: Progress
 ) -> Bench:
-    """Find the taps and run pass 1 over all images; profile images the model gets wrong are dropped.
+    """Find the taps, try an export, then run pass 1 over all images; those the model gets wrong are dropped.
 
     Raises:
-        ExportError: the model cannot be tapped, does not fit the labels, or gets too many images wrong.
+        ExportError: the model cannot be tapped or exported, does not fit the labels, or gets too many images
+            wrong.
     """
     device = device_of(model)
     example = torch.from_numpy(profile.inputs[:2].copy()).to(device)
@@ -191,6 +208,9 @@ def set_up(
     )
     network = tapped_network(model, example, plan.names, mean=config.mean, std=config.std)
     grids = grids_of(plan, config.cells)
+    stage = progress("Trial export", 1)
+    trial = tried(model, network, example, config)
+    stage(1)
 
     def run(inputs: NDArray[np.float32], stage: str) -> Passed:
         advance = progress(stage, len(inputs))
@@ -233,4 +253,5 @@ def set_up(
         config=config,
         progress=progress,
         device=device,
+        trial=trial,
     )
