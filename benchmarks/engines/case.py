@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from nip_export.verify.compare import EXACT, HALF, Tolerance, size_of
+from nip_export.verify.tolerance import EXACT, HALF, Tolerance, size_of
 from nip_runtime import DefendedSession, names
 from nip_runtime.artifact.opening import Artifact, opened
 from nip_runtime.engine.cut import Sliceable, read_numbers

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.engines.case import Case
-from nip_export.verify.compare import size_of
+from nip_export.verify.tolerance import size_of
 
 Parts = Sequence[Mapping[str, NDArray[Any]]]
 """Outputs by name, one mapping per batch."""

@@ -132,7 +132,9 @@ def example_images() -> Images:
 def seeded_defence(network: Network, images: Images | None = None) -> Iterator[Prepared]:
     """Defences of the shapes that real exports have, around one network with seeded weights; `images` give
     the thresholds, by default :data:`IMAGES` seeded ones."""
-    config = ExportConfig(mean=network.mean, std=network.std, benign_budget=BUDGET, batch_size=BATCH)
+    config = ExportConfig(
+        mean=network.mean, std=network.std, benign_budget=BUDGET, batch_size=BATCH, force=True
+    )
     model = make(network)
     bench = seeded_bench(model, images_of(network, IMAGES, seed=0) if images is None else images, config)
     random = np.random.default_rng(1)

@@ -19,11 +19,22 @@ PUBLISHED_SCALE: Final = 0.008
 LEAST_MEMORY: Final = 2**20
 """Less is a slip of the unit."""
 
+
+class PaddingRow(StrEnum):
+    """Whether a row takes the second pass where the screen picks none."""
+
+    AUTO = "auto"
+    """Where onnxruntime can't run the network on no rows, or might not."""
+    ALWAYS = "always"
+    """In every file with a screen: for engines that can't, where onnxruntime can."""
+
+
 CHOICES: Final[dict[str, type[StrEnum]]] = {
     "policy": Policy,
     "precision": Precision,
     "perturbation": PerturbationMethod,
     "resize": Resize,
+    "padding_row": PaddingRow,
 }
 
 
@@ -57,6 +68,8 @@ class ExportConfig:
         cells: grid cells per spatial axis to which early maps are pooled for the read-outs.
         early_readouts: how many read-outs form the second opinion, counted from the earliest that qualifies.
         screen_rate: share of benign inputs that may need the second pass, in (0, 1]; 1: every input takes it.
+        padding_row: "auto", or "always": no operator of the file ever sees an empty batch, which engines
+            other than onnxruntime may not run; a batch without a suspicious row then costs one more row.
         calibration_fraction: share of the images held out where no calibration set is given, in (0, 1).
         view: how the second pass looks at an input: "auto" (chosen on benign images), or steps out of
             mirror, shift, median, blur, gain, polarity, delay, bits, joined by "+", with "rho" last if the
@@ -95,6 +108,7 @@ class ExportConfig:
     cells: int = 4
     early_readouts: int = 1
     screen_rate: float = 0.4
+    padding_row: PaddingRow | Literal["auto", "always"] = PaddingRow.AUTO
     calibration_fraction: float = 0.4
     view: str = "auto"
     perturbation: PerturbationMethod | Literal["ascent", "one-step"] = PerturbationMethod.ASCENT

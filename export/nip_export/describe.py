@@ -28,6 +28,7 @@ from nip_runtime.manifest import (
     Policy,
     Precision,
     Resize,
+    SecondPassInfo,
     SettingsInfo,
     TapInfo,
     VerificationInfo,
@@ -67,6 +68,7 @@ class Measured:
     agreement: Agreement | None
     trials: tuple[ViewTrial, ...]
     verdict: Verdict
+    padding_row: bool
     notes: tuple[str, ...] = ()
 
 
@@ -160,6 +162,9 @@ def describe(
             batches=measured.comparison.batches,
             max_abs_logit_error=measured.comparison.max_abs_logit_error,
             argmax_agreement=measured.comparison.argmax_agreement,
+        ),
+        second_pass=SecondPassInfo(
+            padding_row=measured.padding_row, compared=measured.comparison.second_pass
         ),
         digests=Digests(
             graph=graph_digest(content),

@@ -19,7 +19,7 @@ from nip_export.attach.backbone import Backbone
 from nip_export.bench import Bench
 from nip_export.calibrate import Calibration, Known, calibrate
 from nip_export.calibrate.screen import ScreenCost, probes, sent_on
-from nip_export.config import ExportConfig
+from nip_export.config import ExportConfig, PaddingRow
 from nip_export.decision import FirstLook, read_gate
 from nip_export.describe import Measured, describe
 from nip_export.network import Passed, TapCells
@@ -39,8 +39,9 @@ from nip_export.report import ExportReport
 from nip_export.self_test import self_test
 from nip_export.spec import DefenceSpec, Gate, ReadOut
 from nip_export.verify import Comparison, DefendedTwin, verify_file
-from nip_export.verify.compare import EXACT, HALF
+from nip_export.verify.cuts import fails_without_rows
 from nip_export.verify.oracle import Forward, look_again
+from nip_export.verify.tolerance import EXACT, HALF
 from nip_export.worth import check_worth, verdict_of
 from nip_export.writing import serialise, with_manifest
 from nip_runtime.errors import ExportError
@@ -160,7 +161,7 @@ def write_defended(
     forward = forward_of(bench, backbone, prepared.known.readouts)
     plain = serialise(plain_backbone(backbone))
     opset = backbone.opset
-    content = serialise(attach_defence(backbone, spec, {tap.name: tap for tap in bench.plan.layers}))
+    content, padding_row = defended(bench, backbone, spec)
     stage(1)
     with replacing(target, error=ExportError) as temporary:
         temporary.write_bytes(content)
@@ -173,6 +174,7 @@ def write_defended(
             agreement=agreement,
             trials=prepared.trials,
             verdict=verdict,
+            padding_row=padding_row,
             notes=prepared.notes,
         )
         manifest = describe(bench, spec, measured, content, prepared.model)
@@ -235,6 +237,26 @@ def screen_cost(prepared: Prepared, gate: Gate) -> ScreenCost | None:
         benign=sent_on(gate, look(bench.calibration_pass), prepared.second),
         probes=sent_on(gate, look(bench.run(shown)), bench.run(again).logits),
     )
+
+
+def defended(bench: Bench, backbone: Backbone, spec: DefenceSpec) -> tuple[bytes, bool]:
+    """The finished graph, without a manifest, and whether it has a padding row.
+
+    It has one where the settings or the network ask for it: then no operator ever sees an empty batch, but a
+    batch of which the screen picks no row costs one row's second pass. What the trial could not tell, for
+    onnxruntime optimises the two passes of a file otherwise than the network alone, is tried on the file.
+    """
+    taps = {tap.name: tap for tap in bench.plan.layers}
+    if spec.gate.screen_threshold is None:
+        return serialise(attach_defence(backbone, spec, taps)), False
+    if bench.config.padding_row is PaddingRow.AUTO and bench.trial.needs_a_row is None:
+        spare = replace(backbone, model=backbone.model.clone())
+        content = serialise(attach_defence(spare, spec, taps))
+        problem = fails_without_rows(content, spec, bench.calibration.inputs[:1])
+        if problem is None:
+            return content, False
+        _log.info("the file gets a padding row: without rows, onnxruntime says %s", problem)
+    return serialise(attach_defence(backbone, spec, taps, padding_row=True)), True
 
 
 def forward_of(bench: Bench, backbone: Backbone, readouts: Sequence[ReadOut]) -> Forward:

@@ -127,6 +127,7 @@ class ExportReport:
                 f"{self.comparison.of_allowed:.0%} of what is allowed, same class in "
                 f"{self.comparison.argmax_agreement:.0%}",
             ),
+            *self._second_pass(),
             *self._self_test(),
             ("time", f"{self.seconds:.0f} s"),
         )
@@ -180,6 +181,22 @@ class ExportReport:
         if lines:
             lines.append("attackers knew the network, not the defence; nothing was tuned by this")
         return [("self-test" if line is lines[0] else "", line) for line in lines]
+
+    def _second_pass(self) -> list[tuple[str, str]]:
+        """How far the answers of the second pass were compared, and whether it always has a row."""
+        found, policy = self.comparison, self.manifest.policy
+        what = "corrected answer" if policy is Policy.GUARDED else "answer from the second pass"
+        lines = f"{what} of {found.second_pass} rows"
+        if policy is not Policy.ALWAYS:
+            lines += f", {found.flagged} flagged as the file is, the others with its cuts lowered"
+        told = self.manifest.second_pass
+        if told is None or not told.padding_row:
+            return [("", lines)]
+        return [
+            ("", lines),
+            ("padding row", "the first row takes the second pass where the screen picks none, for the"),
+            ("", "network can't be relied on without rows; engine gated does without"),
+        ]
 
     def _view(self) -> list[tuple[str, str]]:
         """How the second pass looks, and why."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from nip_runtime.artifact.agreement import AGAIN
 from nip_runtime.artifact.numbers import beyond, non_finite, read_numbers, to_float32
+from nip_runtime.artifact.rows import check_rows
 from nip_runtime.artifact.view import check_view
 from nip_runtime.container import Container
 from nip_runtime.container.infos import NodeInfo
@@ -51,6 +52,7 @@ def check_defence(container: Container, content: Buffer, manifest: Manifest) -> 
     _check_threshold(graph, SCREEN_THRESHOLD, "screen_threshold", manifest.defence.screen_threshold)
     _check_perturbation(graph, manifest)
     _check_second_pass(graph, manifest)
+    check_rows(graph.producers, graph.stored, content, manifest)
     _check_policy(graph, manifest)
 
 

@@ -187,6 +187,7 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f" {verification.argmax_agreement:.2%}",
         f"              within what an export allows: {'2e-3' if fp16 else '1e-4'} of the largest logit, and"
         " more in corrected rows, which magnify rounding",
+        *_second_pass_lines(manifest),
         f"made          {provenance.created} by {provenance.tool}, torch {provenance.torch},"
         f" onnx-ir {provenance.onnx_ir}, onnxruntime {provenance.onnxruntime}, seed {provenance.seed}",
         f"data          profile {manifest.digests.profile_data}",
@@ -194,6 +195,16 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f"weights       {manifest.digests.weights}",
         *(f"known limit   {limit}" for limit in manifest.known_limits),
     ]
+
+
+def _second_pass_lines(manifest: Manifest) -> list[str]:
+    told = manifest.second_pass
+    if told is None:
+        return ["  pass 2      not recorded"]
+    rows = "some row in every batch" if told.padding_row else "may be without rows"
+    if manifest.defence.screen_threshold is None:
+        rows = "every row"
+    return [f"  pass 2      answers of {told.compared} rows compared; {rows}"]
 
 
 def _gate_lines(manifest: Manifest) -> list[str]:

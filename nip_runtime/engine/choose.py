@@ -18,6 +18,7 @@ from nip_runtime.artifact import Artifact
 from nip_runtime.container.wire import Buffer
 from nip_runtime.engine.answers import Engine, EngineKind
 from nip_runtime.engine.cut import Sliceable
+from nip_runtime.engine.empty import check_whole, fatal_without_rows, has_padding_row
 from nip_runtime.engine.fused import FusedEngine
 from nip_runtime.engine.gated import GatedEngine
 from nip_runtime.engine.host import HostAnswering
@@ -69,7 +70,8 @@ def open_engine(
 
     AUTO takes the gated engine: a row that the screen leaves alone then costs one pass, and the weights stand
     in memory once. It takes the fused one where the file is of an earlier form that can't be cut, and on the
-    CPU where a pass, measured, is so quick that the calls between host and onnxruntime would cost more.
+    CPU where a pass, measured, is so quick that the calls between host and onnxruntime would cost more; but
+    not where that one would give a padding row a second pass, or might end the process for want of rows.
 
     Args:
         kind: the engine.
@@ -82,7 +84,8 @@ def open_engine(
             runs out: (its artifact, its content). None: then nothing falls back.
 
     Raises:
-        ArtifactError: if GATED is asked for and an earlier version wrote the file.
+        ArtifactError: if GATED is asked for and an earlier version wrote the file; or if FUSED is asked for,
+            or nothing else possible, and an operator of the second pass may end the process without rows.
         DeviceError: as :func:`nip_runtime.providers.open_session`; an OutOfMemoryError if memory runs out.
     """
     with telling_of_memory():
@@ -129,12 +132,18 @@ def _choose(
         return opener.fused(
             model, manifest, runner
         ), "an earlier version wrote this file, and it can't be cut"
+    operator = fatal_without_rows(model, manifest)
+    if operator is not None:
+        why = f"onnxruntime's {operator} may end the process where the second pass has no rows"
+        return opener.gated(model, manifest, runner), why
     if device.kind is not DeviceKind.CPU:
         why = f"on {device} no run may be empty, and every new batch size is costly"
         return opener.gated(model, manifest, runner), why
     gated = opener.gated(model, manifest, runner)
     if not has_screen(model):
         return gated, "it holds the weights once"
+    if has_padding_row(manifest):
+        return gated, "in one session, a row would take the second pass in every batch"
     pass_us = _pass_us(gated, manifest, runner)
     measured = f"a pass over one row takes {pass_us:.0f} µs"
     if pass_us >= TINY_PASS_US:
@@ -166,6 +175,7 @@ class _Opener:
                 got="one whose second pass has as many rows as the data has it",
                 fix="take engine gated, or leave cuda_graph out",
             )
+        check_whole(model, manifest)
         return FusedEngine(bytes(model.buffer[:]), manifest, open_session=self._session, runner=runner)
 
     def gated(self, model: Sliceable, manifest: Manifest, runner: Runner[T]) -> GatedEngine[T]:

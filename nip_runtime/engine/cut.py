@@ -19,6 +19,7 @@ from nip_runtime.container.encoder import encode_tensor
 from nip_runtime.container.graph import inside
 from nip_runtime.container.wire import Buffer, Field, WireError
 from nip_runtime.errors import ArtifactError
+from nip_runtime.profile import LIMITS
 
 # Fields of a ModelProto that a part keeps: versions, producer and operator sets. Not the metadata: a part
 # carries no manifest, for it is no defended file.
@@ -33,8 +34,11 @@ _VALUE_INFO: Final = 13
 
 
 @dataclass(frozen=True)
-class _Node:
+class NodeIo:
+    """An operator, where it stands, and the names of what it reads and computes."""
+
     place: Field
+    operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
@@ -44,7 +48,7 @@ class _Index:
     """Where everything stands in a serialised model."""
 
     model: list[Field]
-    nodes: list[_Node]
+    nodes: list[NodeIo]
     initializers: dict[str, Field]
     values: dict[str, Field]
 
@@ -121,10 +125,39 @@ class Sliceable:
         _, needed = self._behind(inputs, outputs)
         return tuple(name for name in inputs if name in needed)
 
-    def _behind(self, inputs: Sequence[str], outputs: Sequence[str]) -> tuple[list[_Node], set[str]]:
+    def between(self, inputs: Sequence[str], outputs: Sequence[str]) -> tuple[NodeIo, ...]:
+        """The operators that compute ``outputs`` from ``inputs``, in the order of the file."""
+        return tuple(self._behind(inputs, outputs)[0])
+
+    def stated_shape(self, name: str) -> tuple[int | str | None, ...] | None:
+        """The shape that the file states for a value: numbers, symbols, None where a length is unknown.
+
+        None where it states none.
+        """
+        stored = self._index.initializers.get(name)
+        if stored is not None:
+            parts = [part for part in inside(self.buffer, stored) if part.number == 1]
+            return tuple(size for part in parts for size in wire.integers(self.buffer, part, LIMITS.rank))
+        place = self._index.values.get(name)
+        for number in (2, 1, 2):  # its type, that of a tensor, its shape
+            inner = [part for part in inside(self.buffer, place) if part.number == number] if place else []
+            place = inner[-1] if inner else None
+        if place is None:
+            return None
+        return tuple(self._length(part) for part in inside(self.buffer, place) if part.number == 1)
+
+    def _length(self, place: Field) -> int | str | None:
+        for part in inside(self.buffer, place):
+            if part.number == 1:
+                return part.value
+            if part.number == 2:
+                return wire.text(self.buffer, part)
+        return None
+
+    def _behind(self, inputs: Sequence[str], outputs: Sequence[str]) -> tuple[list[NodeIo], set[str]]:
         """The nodes that compute ``outputs`` from ``inputs``, in file order, and all values they touch."""
         given = set(inputs)
-        needed, nodes = set(outputs), list[_Node]()
+        needed, nodes = set(outputs), list[NodeIo]()
         for node in reversed(self._index.nodes):
             if any(name in needed and name not in given for name in node.outputs):
                 nodes.append(node)
@@ -231,12 +264,12 @@ def _name(buffer: Buffer, message: Field, number: int) -> str:
     return ""
 
 
-def _node(buffer: Buffer, place: Field) -> _Node:
-    names: dict[int, list[str]] = {1: [], 2: []}
+def _node(buffer: Buffer, place: Field) -> NodeIo:
+    names: dict[int, list[str]] = {1: [], 2: [], 4: []}
     for part in inside(buffer, place):
         if part.number in names:
             names[part.number].append(wire.text(buffer, part))
-    return _Node(place, tuple(names[1]), tuple(names[2]))
+    return NodeIo(place, "".join(names[4]), tuple(names[1]), tuple(names[2]))
 
 
 def _cannot_cut(expected: str, got: str) -> ArtifactError:

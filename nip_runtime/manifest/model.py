@@ -21,7 +21,7 @@ SCHEMA_VERSION: Final = "1.4"
 """Version this package writes. A reader refuses another major and ignores what a newer minor adds.
 
 1.1 added ``precision``, ``conversion`` and ``settings``; 1.2 ``flag_rate_all``; 1.3 ``gate``; 1.4
-``coverage``, ``verdict`` and ``input.sound``."""
+``coverage``, ``verdict``, ``second_pass`` and ``input.sound``."""
 
 _VERSION: Final = re.compile(r"[0-9]+\.[0-9]+")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -392,6 +392,23 @@ class VerificationInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecondPassInfo:
+    """How the second pass is kept from having no rows, and how far it was compared.
+
+    With ``padding_row`` some row takes it in every batch: where the screen picks none, the first one, and
+    nothing is made of that. Without, an engine that runs the file as it is may see operators on no rows.
+    ``compared`` counts the rows whose answer from the second pass was compared with the references: for
+    policy ``guarded`` a corrected one.
+    """
+
+    padding_row: bool
+    compared: int
+
+    def __post_init__(self) -> None:
+        _require(self.compared >= 0, "compared", "0 or more", self.compared)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Digests:
     """SHA-256 digests, each "sha256:" and 64 hex digits. ``graph`` covers the file's GraphProto bytes."""
 
@@ -428,9 +445,10 @@ class Provenance:
 class Manifest:
     """Everything a defended file says about itself. Read one with :func:`read_manifest`.
 
-    ``conversion`` is None for fp32, ``settings``, ``flag_rate_all``, ``gate``, ``coverage`` and ``verdict``
-    where the file is older than them: see `ADDED`. ``flag_rate_all`` is the share of all benign images,
-    misclassified ones too, that were flagged: the rate to expect of traffic, which has no labels.
+    ``conversion`` is None for fp32, ``settings``, ``flag_rate_all``, ``gate``, ``coverage``, ``verdict`` and
+    ``second_pass`` where the file is older than them: see `ADDED`. ``flag_rate_all`` is the share of all
+    benign images, misclassified ones too, that were flagged: the rate to expect of traffic, which has no
+    labels.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -447,6 +465,7 @@ class Manifest:
     coverage: CoverageInfo | None = None
     verdict: VerdictInfo | None = None
     verification: VerificationInfo
+    second_pass: SecondPassInfo | None = None
     digests: Digests
     provenance: Provenance
     known_limits: tuple[str, ...]
@@ -468,7 +487,7 @@ ADDED: Final = {
     1: frozenset({"precision", "conversion", "settings"}),
     2: frozenset({"flag_rate_all"}),
     3: frozenset({"gate"}),
-    4: frozenset({"coverage", "verdict", "input.sound"}),
+    4: frozenset({"coverage", "verdict", "second_pass", "input.sound"}),
 }
 """Fields of :class:`Manifest`, or of parts of it, by the minor version that added them; older files lack
 them."""

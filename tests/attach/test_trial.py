@@ -30,8 +30,8 @@ class Products(nn.Module):
 
 def small(middle: nn.Module) -> nn.Module:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), middle, nn.Flatten(), nn.LazyLinear(3)]
-    model = nn.Sequential(*layers).eval()
+    convs = [layer for given in (3, 4) for layer in (nn.Conv2d(given, 4, 3, padding=1), nn.ReLU())]
+    model = nn.Sequential(*convs, middle, nn.Flatten(), nn.LazyLinear(3)).eval()
     model(EXAMPLE)
     return model
 
@@ -73,7 +73,7 @@ class Stages:
 @pytest.mark.parametrize(
     ("middle", "message"),
     [
-        (nn.AdaptiveMaxPool2d(3), "ONNX has no form of adaptive_max_pool2d as layer '2' uses it; express it"),
+        (nn.AdaptiveMaxPool2d(3), "ONNX has no form of adaptive_max_pool2d as layer '4' uses it; express it"),
         (nn.UpsamplingBilinear2d(scale_factor=2), None),
     ],
 )

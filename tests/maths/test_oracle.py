@@ -16,8 +16,9 @@ from nip_export.perturbations import quantise
 from nip_export.perturbations.bank import coarse_shape
 from nip_export.spec import DefenceSpec, ReadOut
 from nip_export.verify import oracle
-from nip_export.verify.compare import KNIFE_EDGE, Answers, compare, on_the_edge, oracle_answers
+from nip_export.verify.compare import Answers, compare, oracle_answers
 from nip_export.verify.oracle import Expected, Forward, look_again
+from nip_export.verify.tolerance import KNIFE_EDGE, on_the_edge
 from nip_export.views import View, see
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Policy, ViewStep

@@ -11,8 +11,8 @@ from nip_export.calibrate.gate import allowed_flags, calibrate
 from nip_export.network import run_network
 from nip_export.pipeline import calibrate_gate
 from nip_export.precision import measure_agreement
-from nip_export.verify.compare import on_the_edge
 from nip_export.verify.oracle import look_again
+from nip_export.verify.tolerance import on_the_edge
 from nip_runtime.engine.cut import Sliceable
 from nip_runtime.manifest import Policy
 from nip_runtime.names import PERTURBED, ROWS

@@ -27,6 +27,7 @@ from nip_runtime.manifest import (
     Provenance,
     Resampling,
     Resize,
+    SecondPassInfo,
     SettingsInfo,
     SoundCut,
     SoundSpec,
@@ -144,6 +145,7 @@ _verdicts = st.builds(
     reached=_rate,
     allowed_flags=st.integers(0, 1000),
 )
+_second_passes = st.builds(SecondPassInfo, padding_row=st.booleans(), compared=st.integers(0, 1000))
 _precisions = st.one_of(
     st.just((Precision.FP32, None)),
     st.tuples(st.sampled_from([Precision.FP16, Precision.INT8]), _conversions),
@@ -162,6 +164,7 @@ _plain_manifests = st.builds(
     policy=st.sampled_from(Policy),
     settings=st.none() | _settings,
     flag_rate_all=st.none() | _rate,
+    second_pass=st.none() | _second_passes,
     gate=st.none() | _gates(),
     coverage=st.none() | _coverages(),
     verdict=st.none() | _verdicts,

@@ -28,6 +28,7 @@ from nip_runtime.manifest import (
     Policy,
     Provenance,
     Resize,
+    SecondPassInfo,
     SettingsInfo,
     TapInfo,
     VerdictInfo,
@@ -223,6 +224,7 @@ def manifest_for(model: bytes, policy: Policy = Policy.GUARDED) -> Manifest:
             reached=Rate(38, 100),
             allowed_flags=20,
         ),
+        second_pass=SecondPassInfo(padding_row=False, compared=17),
         gate=GateInfo(
             view=(ViewStep.MIRROR,),
             rho=True,

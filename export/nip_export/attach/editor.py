@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from nip_export.attach.names import PLACES
+from nip_export.attach.names import PICKED, PLACES
 from nip_export.attach.tidy import all_values
 from nip_export.spec import ClassScale, Curve
 from nip_runtime import names
@@ -109,7 +109,13 @@ class GraphEditor:
         return self.op("Gather", [self.value(name), self.value(names.ROWS)], {"axis": 0}, name=short)
 
     def put_back(
-        self, rows: ir.Value, among: str, *, name: str, dtype: ir.DataType | None = None
+        self,
+        rows: ir.Value,
+        among: str,
+        *,
+        name: str,
+        dtype: ir.DataType | None = None,
+        padding_row: bool = False,
     ) -> ir.Value:
         """What was computed for the rows of the second pass, under a screen among the others' values.
 
@@ -118,6 +124,7 @@ class GraphEditor:
             among: name of the (N, …) values that the others have.
             name: of the result.
             dtype: of the result; by default that of `rows`.
+            padding_row: whether a row that the screen did not pick may be among `rows`; it keeps its value.
         """
         if names.ROWS not in self._values:
             rows.name = name
@@ -126,6 +133,10 @@ class GraphEditor:
         if PLACES not in self._values:
             axis = self.constant("class_axis", [1], np.int64)
             self.op("Unsqueeze", [self.value(names.ROWS), axis], name=PLACES)
+        if padding_row:
+            if PICKED not in self._values:
+                self.column(self.taken(names.SCREENED), name=PICKED)
+            rows = self.op("Where", [self.value(PICKED), rows, self.taken(among)], dtype=rows.dtype)
         places = self.value(PLACES)
         return self.op("ScatterND", [self.value(among), places, rows], name=name, dtype=dtype)
 

@@ -23,11 +23,17 @@ INT64 = ir.DataType.INT64
 
 
 class GatePass(ir.passes.InPlacePass):
-    """Add combined score, flag and suspicion."""
+    """Add combined score, flag and suspicion.
 
-    def __init__(self, spec: DefenceSpec) -> None:
+    Args:
+        spec: the defence.
+        padding_row: whether a row may have taken the second pass that the screen did not pick.
+    """
+
+    def __init__(self, spec: DefenceSpec, *, padding_row: bool = False) -> None:
         super().__init__()
         self.spec = spec
+        self.padding_row = padding_row
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Append the operators."""
@@ -43,7 +49,12 @@ class GatePass(ir.passes.InPlacePass):
         threshold = editor.constant("flag_threshold", gate.flag_threshold)
         # Negated, so that NaN is flagged, as in the oracle.
         calm = editor.op("LessOrEqual", [score, threshold], dtype=BOOL)
-        flag = editor.column(editor.op("Not", [calm], name=ROW_FLAG))
+        if self.padding_row:
+            alarming = editor.op("Not", [calm])
+            flag = editor.op("And", [alarming, editor.taken(names.SCREENED)], name=ROW_FLAG)
+        else:
+            flag = editor.op("Not", [calm], name=ROW_FLAG)
+        flag = editor.column(flag)
         rank = editor.curve(score, gate.suspicion, label="suspicion")
         # Rounding must not carry the sum of the curve's steps past 1.
         suspicion = editor.column(editor.op("Min", [rank, editor.constant("one", 1.0)]), name=ROW_SUSPICION)
@@ -52,7 +63,9 @@ class GatePass(ir.passes.InPlacePass):
             editor.column(editor.value(names.SCREENED), name=NOT_FLAGGED)
         for result in (
             editor.put_back(flag, NOT_FLAGGED, name=names.FLAGGED),
-            editor.put_back(suspicion, names.CALM_SUSPICION, name=names.SUSPICION),
+            editor.put_back(
+                suspicion, names.CALM_SUSPICION, name=names.SUSPICION, padding_row=self.padding_row
+            ),
         ):
             result.shape = ir.Shape([BATCH_AXIS])
         return ir.passes.PassResult(model, modified=True)
@@ -80,12 +93,14 @@ class AnswerPass(ir.passes.InPlacePass):
     Args:
         spec: the defence.
         output_name: name of the defended logits.
+        padding_row: whether a row may have taken the second pass that the screen did not pick.
     """
 
-    def __init__(self, spec: DefenceSpec, *, output_name: str) -> None:
+    def __init__(self, spec: DefenceSpec, *, output_name: str, padding_row: bool = False) -> None:
         super().__init__()
         self.spec = spec
         self.output_name = output_name
+        self.padding_row = padding_row
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Append the operators and set the outputs."""
@@ -99,7 +114,9 @@ class AnswerPass(ir.passes.InPlacePass):
             evidence = editor.op("Add", [early, editor.value(SHIFTS)])
             others = editor.without(evidence, editor.row_is_predicted(self.spec.classes))
             best = editor.op("ArgMax", [others], {"axis": 1, "keepdims": 0}, dtype=INT64)
-            candidate = editor.put_back(best, names.CALM_CANDIDATE, name=names.CANDIDATE)
+            candidate = editor.put_back(
+                best, names.CALM_CANDIDATE, name=names.CANDIDATE, padding_row=self.padding_row
+            )
             logits = self._logits(editor, evidence)
         logits.shape = ir.Shape([BATCH_AXIS, self.spec.classes])
         candidate.shape = ir.Shape([BATCH_AXIS])

@@ -51,22 +51,21 @@ class ResponsePass(ir.passes.InPlacePass):
     Args:
         spec: the defence.
         input_name: the graph's input.
+        padding_row: whether a row takes the second pass where the screen picks none.
     """
 
-    def __init__(self, spec: DefenceSpec, *, input_name: str) -> None:
+    def __init__(self, spec: DefenceSpec, *, input_name: str, padding_row: bool = False) -> None:
         super().__init__()
         self.spec = spec
         self.input_name = input_name
+        self.padding_row = padding_row
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Append the operators."""
         editor = GraphEditor(model.graph, scope="nip/response")
         spec = self.spec
         if spec.gate.screen_threshold is not None:
-            # NonZero on (N, 1) gives (2, M): row numbers, then columns.
-            places = editor.op("NonZero", [editor.value(names.SCREENED)], dtype=ir.DataType.INT64)
-            first = editor.constant("first", 0, np.int64)
-            editor.op("Gather", [places, first], {"axis": 0}, name=names.ROWS, shape=[names.SCREENED_ROWS])
+            self._rows(editor)
         moved = add_view(editor, editor.taken(self.input_name), spec.view, spec.bank.shape, spec.bounds)
         if spec.bank.adds:
             moved = editor.op("Add", [moved, perturbation(editor, spec)])
@@ -99,3 +98,21 @@ class ResponsePass(ir.passes.InPlacePass):
             name=SHIFTS,
         )
         return ir.passes.PassResult(model, modified=True)
+
+    def _rows(self, editor: GraphEditor) -> None:
+        """Numbers of the rows that take the second pass, (M,)."""
+        # NonZero on (N, 1) gives (2, M): row numbers, then columns.
+        places = editor.op("NonZero", [editor.value(names.SCREENED)], dtype=ir.DataType.INT64)
+        first = editor.constant("first", 0, np.int64)
+        if not self.padding_row:
+            editor.op("Gather", [places, first], {"axis": 0}, name=names.ROWS, shape=[names.SCREENED_ROWS])
+            return
+        screened = editor.op("Gather", [places, first], {"axis": 0})
+        # With the number of the first row behind them they are one too many, and cut to at least one.
+        begin, least = (
+            editor.constant("first_of_rows", [0], np.int64),
+            editor.constant("least", [1], np.int64),
+        )
+        more = editor.op("Concat", [screened, begin], {"axis": 0})
+        count = editor.op("Max", [editor.op("Shape", [screened], dtype=ir.DataType.INT64), least])
+        editor.op("Slice", [more, begin, count], name=names.ROWS, shape=[names.SCREENED_ROWS])

@@ -143,6 +143,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "and some 3 points of repaired attacks, 1 checks every input twice)",
     )
     defence.add_argument(
+        "--padding-row",
+        choices=("auto", "always"),
+        default="auto",
+        help="whether a row takes the second pass where the screen picks none, its answer unused: auto "
+        "(default), where onnxruntime can't be relied on to run the network without rows; always, for other "
+        "engines that can't run an empty batch. A batch without a suspicious row then costs one more row",
+    )
+    defence.add_argument(
         "--view",
         default="auto",
         metavar="auto|STEPS",
@@ -241,6 +249,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         benign_budget=args.benign_budget,
         screen_rate=args.screen_rate,
+        padding_row=args.padding_row,
         view=args.view,
         eps=args.eps,
         taps=args.taps if args.taps == "auto" else tuple(args.taps.split(",")),

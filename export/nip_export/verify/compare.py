@@ -13,34 +13,17 @@ from numpy.typing import NDArray
 
 from nip_export.capture import evaluation_mode
 from nip_export.spec import DefenceSpec
-from nip_export.verify.oracle import Expected, Forward, oracle
+from nip_export.verify.cuts import variants
+from nip_export.verify.oracle import Expected, Forward, both_passes, judged
+from nip_export.verify.tolerance import EXACT, Tolerance, on_the_edge, size_of, tied
 from nip_export.verify.twin import DefendedTwin
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import Policy
 from nip_runtime.names import CANDIDATE, FLAGGED, RAW_LOGITS, SUSPICION
 
 BATCHES = (1, 3, 17)
-TOLERANCE = 1e-4
-"""Largest error of a logit, as a share of the largest logit's size; see `gain` in :func:`compare`."""
-SUSPICION_TOLERANCE = 1e-2
-"""Suspicion is a rank among benign images: steep where many of them lie."""
-KNIFE_EDGE = 1e-3
-"""Rows whose statistics lie this close to a cut may fall either way in float32; they are not compared."""
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What is taken for rounding: `logits` as `TOLERANCE`, `suspicion` and `knife_edge` likewise."""
-
-    logits: float = TOLERANCE
-    suspicion: float = SUSPICION_TOLERANCE
-    knife_edge: float = KNIFE_EDGE
-
-
-EXACT = Tolerance()
-HALF = Tolerance(logits=2e-3, suspicion=5e-2, knife_edge=2e-2)
-"""For fp16, four roundings to float16: the CPU provider leaves some of them out, which ones depends on what
-else is in the graph, so the file and its backbone alone do not agree to the last bits of float32."""
+LEAST_COMPARED = 3
+"""Rows of which the corrected answer has to be compared."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +38,8 @@ class Comparison:
         argmax_agreement: share of answers with the same largest logit, over all references.
         knife_edge: inputs left out because they lie on a cut.
         flagged: inputs compared that the gate flags.
+        second_pass: inputs of which the answer from the second pass was compared: with policy ``guarded`` the
+            corrected one, for which the file was also run with its cuts below every score.
     """
 
     images: int
@@ -64,6 +49,7 @@ class Comparison:
     argmax_agreement: float
     knife_edge: int
     flagged: int
+    second_pass: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +65,20 @@ class Answers:
 
 
 def file_answers(
-    session: onnxruntime.InferenceSession, output_name: str, inputs: NDArray[np.float32], batch: int
+    session: onnxruntime.InferenceSession,
+    output_name: str,
+    inputs: NDArray[np.float32],
+    batch: int,
+    what: str = "",
 ) -> Answers:
     """Run the graph over all inputs in batches of one size.
+
+    Args:
+        session: of the file.
+        output_name: of the defended logits.
+        inputs: (N, *shape) float32.
+        batch: rows per run.
+        what: how the file differs from the finished one, for errors.
 
     Raises:
         ExportError: onnxruntime cannot run it.
@@ -95,11 +92,11 @@ def file_answers(
         ]
     except Exception as error:  # onnxruntime's have no base class of their own
         raise ExportError(
-            f"onnxruntime fails on the finished file at batch {batch}: {error}. No file was written; please "
-            "report the model, with its precision"
+            f"onnxruntime fails on the finished file{what} at batch {batch}: {error}. No file was written; "
+            "please report the model, with its precision"
         ) from error
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Answers(f"the file at batch {batch}", *columns)
+    return Answers(f"the file{what} at batch {batch}", *columns)
 
 
 def twin_answers(twin: DefendedTwin, inputs: NDArray[np.float32], device: torch.device) -> Answers:
@@ -122,24 +119,12 @@ def oracle_answers(expected: Expected) -> Answers:
     )
 
 
-def on_the_edge(spec: DefenceSpec, expected: Expected, tolerance: Tolerance = EXACT) -> NDArray[np.bool_]:
-    """Rows that rounding may push over a cut: screen, flag, or a tie between classes."""
-    gate, reading = spec.gate, expected.reading
-    edge = np.abs(reading.score - gate.flag_threshold) < tolerance.knife_edge
-    if gate.screen_threshold is not None:
-        edge |= np.abs(reading.free - gate.screen_threshold) < tolerance.knife_edge
-    for logits in (expected.raw.astype(np.float64), expected.decision.logits):
-        best = np.sort(logits, axis=1)[:, -2:]
-        scale = size_of(logits)
-        edge |= best[:, 1] - best[:, 0] < tolerance.logits * scale
-    return edge
-
-
 def compare(
     file: Answers,
     reference: Answers,
     rows: NDArray[np.bool_],
     *,
+    certain: NDArray[np.bool_] | None = None,
     gain: float = 1.0,
     tolerance: Tolerance = EXACT,
 ) -> tuple[float, float, NDArray[np.bool_]]:
@@ -149,6 +134,7 @@ def compare(
         file: the graph's answers.
         reference: what they should be.
         rows: (N,) bool: which rows to compare.
+        certain: (N,) bool: those of them whose class no rounding changes; None: all.
         gain: factor by which an error of the raw logits can stand in the corrected logits of a flagged row,
             which count shifts in benign standard deviations.
         tolerance: what is taken for rounding.
@@ -157,6 +143,7 @@ def compare(
         ExportError: an error above tolerance, or a flag or candidate that differs.
     """
     worst = share = 0.0
+    certain = rows if certain is None else certain
     raw_size = size_of(reference.raw_logits[rows])
     for label in ("raw_logits", "logits"):
         ours = getattr(file, label)[rows].astype(np.float64)
@@ -174,18 +161,13 @@ def compare(
         share = max(share, float((error / (tolerance.logits * size)).max()))
     gap = float(np.abs(file.suspicion[rows] - reference.suspicion[rows]).max())
     flags = int((file.flagged[rows] != reference.flagged[rows]).sum())
-    candidates = int((file.candidate[rows] != reference.candidate[rows]).sum())
+    candidates = int((file.candidate[certain] != reference.candidate[certain]).sum())
     if flags or candidates or not gap <= tolerance.suspicion:
         raise ExportError(
             f"{file.who} differs from {reference.who} in {flags} flags, {candidates} candidates and by "
             f"{gap:.3g} in suspicion; expected 0, 0 and at most {tolerance.suspicion}. No file was written"
         )
-    return worst, share, file.logits[rows].argmax(1) == reference.logits[rows].argmax(1)
-
-
-def size_of(logits: NDArray[np.floating]) -> float:
-    """The scale that tolerances are shares of: the largest logit, at least 1."""
-    return max(1.0, float(np.abs(logits).max()))
+    return worst, share, file.logits[certain].argmax(1) == reference.logits[certain].argmax(1)
 
 
 def verify_file(
@@ -202,6 +184,8 @@ def verify_file(
 ) -> Comparison:
     """Run the file on the CPU provider over all inputs at every batch size and compare every output.
 
+    Then once more with its cuts moved, so that every row is flagged, and so that none takes the second pass.
+
     Args:
         path: the finished file.
         spec: what it should compute.
@@ -216,38 +200,66 @@ def verify_file(
     Raises:
         ExportError: any output differs by more than its tolerance, or hardly any input is comparable.
     """
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    expected = oracle(spec, forward, inputs)
-    rows = ~on_the_edge(spec, expected, tolerance)
-    if 2 * rows.sum() < len(rows):
-        raise ExportError(
-            f"{int((~rows).sum())} of {len(rows)} verification images lie on a threshold: the calibrated "
-            "statistics hardly vary; give more, and more varied, calibration images"
-        )
-    references = [oracle_answers(expected)]
-    if twin is not None:
-        references.append(twin_answers(twin, inputs, device))
+    passes = both_passes(spec, forward, inputs)
     # Only `guarded` answers with statistics; the others answer with logits of the backbone.
     gain = float(spec.gate.response_scale.inverse_std.max()) if spec.policy is Policy.GUARDED else 1.0
-    errors, shares, agreements = [], [], []
-    for batch in batches:
-        file = file_answers(session, output_name, inputs, batch)
-        for reference in references:
-            error, share, agrees = compare(file, reference, rows, gain=gain, tolerance=tolerance)
-            errors.append(error)
-            shares.append(share)
-            agreements.append(agrees)
-    agreement = float(np.mean(agreements))
+    errors, shares, agreements = list[float](), list[float](), list[NDArray[np.bool_]]()
+
+    def run(model: Path | bytes, spec: DefenceSpec, batches: Sequence[int], what: str = "") -> Rows:
+        expected = judged(spec, passes)
+        rows = ~on_the_edge(spec, expected, tolerance)
+        if not what and 2 * rows.sum() < len(rows):
+            raise ExportError(
+                f"{int((~rows).sum())} of {len(rows)} verification images lie on a threshold: the calibrated "
+                "statistics hardly vary; give more, and more varied, calibration images"
+            )
+        references = [oracle_answers(expected)]
+        if twin is not None:
+            references.append(twin_answers(twin.judging(spec), inputs, device))
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        certain = rows & ~tied(expected, gain, tolerance)
+        for batch in batches if rows.any() else ():
+            file = file_answers(session, output_name, inputs, batch, what)
+            for reference in references:
+                error, share, agrees = compare(
+                    file, reference, rows, certain=certain, gain=gain, tolerance=tolerance
+                )
+                errors.append(error)
+                shares.append(share)
+                agreements.append(agrees)
+        return Rows(rows, expected.reading.flagged & rows)
+
+    found = run(path, spec, batches)
+    second_pass = int(found.compared.sum()) if spec.policy is Policy.ALWAYS else 0
+    for variant in variants(path.read_bytes(), spec):
+        moved = run(variant.content, variant.spec, variant.batches, variant.what)
+        second_pass = max(second_pass, int(moved.flagged.sum()))
+    if second_pass < min(LEAST_COMPARED, len(inputs)):
+        raise ExportError(
+            f"the corrected answer could be compared for {second_pass} of {len(inputs)} verification images, "
+            f"expected at least {LEAST_COMPARED}: for the others classes tie; give more, and more varied, "
+            "calibration images"
+        )
+    agreement = float(np.mean(np.concatenate(agreements)))
     if agreement < 1:
         raise ExportError(
             f"the file gives another class than its references in {1 - agreement:.1%} of answers"
         )
     return Comparison(
-        images=int(rows.sum()),
+        images=int(found.compared.sum()),
         batches=tuple(batches),
         max_abs_logit_error=max(errors),
         of_allowed=max(shares),
         argmax_agreement=agreement,
-        knife_edge=int((~rows).sum()),
-        flagged=int(expected.reading.flagged[rows].sum()),
+        knife_edge=int((~found.compared).sum()),
+        flagged=int(found.flagged.sum()),
+        second_pass=second_pass,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Which of the N inputs were compared, and which of those were flagged: (N,) bool each."""
+
+    compared: NDArray[np.bool_]
+    flagged: NDArray[np.bool_]

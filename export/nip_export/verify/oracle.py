@@ -51,13 +51,29 @@ def look_again(
     return moved
 
 
-def oracle(spec: DefenceSpec, forward: Forward, inputs: NDArray[np.float32]) -> Expected:
-    """Answer inputs (N, *shape) float32, N ≥ 1. Pass 2 runs on every row; the gate decides whose counts."""
-    first = forward(inputs)
-    look = FirstLook.of(first, spec.readouts, spec.typicality)
+@dataclass(frozen=True, eq=False)
+class Passes:
+    """What both passes of the backbone leave of N inputs: the first look, and the second pass's logits."""
+
+    look: FirstLook
+    second: NDArray[np.float32]
+
+
+def both_passes(spec: DefenceSpec, forward: Forward, inputs: NDArray[np.float32]) -> Passes:
+    """Run both on every row of (N, *shape) float32 inputs, N ≥ 1; the gate decides which seconds count."""
+    look = FirstLook.of(forward(inputs), spec.readouts, spec.typicality)
     hypothesis = look.early.argmax(1) if spec.policy is Policy.ALWAYS else None
-    second = forward(look_again(inputs, spec.view, spec.bank, spec.bounds, hypothesis=hypothesis)).logits
+    again = look_again(inputs, spec.view, spec.bank, spec.bounds, hypothesis=hypothesis)
+    return Passes(look, forward(again).logits)
+
+
+def judged(spec: DefenceSpec, passes: Passes) -> Expected:
+    """The answer to inputs of which both passes are known."""
+    look, second = passes.look, passes.second
     reading = read_gate(spec.gate, look, second)
-    return Expected(
-        first.logits, reading, decide(spec.policy, spec.gate, reading, look.early, look.raw, second)
-    )
+    return Expected(look.raw, reading, decide(spec.policy, spec.gate, reading, look.early, look.raw, second))
+
+
+def oracle(spec: DefenceSpec, forward: Forward, inputs: NDArray[np.float32]) -> Expected:
+    """Answer inputs (N, *shape) float32, N ≥ 1."""
+    return judged(spec, both_passes(spec, forward, inputs))

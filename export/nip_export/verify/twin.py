@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -104,6 +105,12 @@ class DefendedTwin(nn.Module):
         for index, readout in enumerate(spec.readouts):
             self.register_buffer(f"weight_{index}", torch.from_numpy(readout.weight))
             self.register_buffer(f"bias_{index}", torch.from_numpy(readout.bias))
+
+    def judging(self, spec: DefenceSpec) -> DefendedTwin:
+        """The same twin with the cuts of another spec, which is the same in all else."""
+        twin = copy.copy(self)
+        twin.spec = spec
+        return twin
 
     def evidence(self, activations: dict[str, Tensor]) -> Tensor:
         """Early evidence (N, C) from tapped activations."""
