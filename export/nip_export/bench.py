@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from nip_export.attach.backbone import Backbone, export_backbone
 from nip_export.attach.trace import TappedNetwork
 from nip_export.benign import Benign
+from nip_export.calibrate.gate import LEAST_CORRECT, needed_for
 from nip_export.capture import TapPlan, find_taps
 from nip_export.config import ExportConfig
+from nip_export.data.inputs import Inputs
 from nip_export.layers import grids_of
 from nip_export.network import Passed, TapCells, run_network, tapped_network
 from nip_export.precision.network import OnnxBackbone
@@ -71,7 +74,7 @@ class Bench:
     @property
     def shape(self) -> tuple[int, ...]:
         """Per-sample input shape."""
-        return tuple(self.profile.inputs.shape[1:])
+        return tuple(self.profile.feed.shape[1:])
 
     @property
     def classes(self) -> int:
@@ -83,7 +86,7 @@ class Bench:
         """The layers before the features."""
         return tuple(grid for grid in self.grids if grid.tap.name != self.plan.features)
 
-    def run(self, inputs: NDArray[np.float32], stage: str | None = None) -> Passed:
+    def run(self, inputs: Inputs, stage: str | None = None) -> Passed:
         """One pass over (N, *shape) float32 inputs."""
         advance = self.progress(stage, len(inputs)) if stage is not None else None
         batch_size, memory = self.config.batch_size, self.config.memory
@@ -122,7 +125,7 @@ class Bench:
             )
         return influence_profiles(
             self.network,
-            self.profile.inputs,
+            self.profile.feed,
             self.profile.labels,
             wide,
             classes=self.classes,
@@ -130,7 +133,7 @@ class Bench:
             batch_size=self.config.batch_size,
             device=self.device,
             memory=self.config.memory,
-            advance=self.progress("Influence profiles", len(self.profile.inputs)),
+            advance=self.progress("Influence profiles", len(self.profile.feed)),
         )
 
 
@@ -176,6 +179,25 @@ def check_labels(sets: dict[str, Benign], classes: int, config: ExportConfig) ->
         )
 
 
+def check_counts(profile: int, calibration: int, config: ExportConfig) -> None:
+    """Refuse fewer images than would do even if the model were right about all of them.
+
+    Raises:
+        ExportError: saying how many there have to be.
+    """
+    needed = max(LEAST_CORRECT, needed_for(config.benign_budget))
+    if profile >= LEAST_PROFILE and calibration >= needed:
+        return
+    share = config.calibration_fraction
+    in_all = max(math.ceil(needed / share), math.ceil(LEAST_PROFILE / (1 - share))) + 1
+    raise ExportError(
+        f"expected at least {LEAST_PROFILE} benign images for profiles and {needed} for calibration, which "
+        f"benign_budget {config.benign_budget:.2%} takes, got {profile} and {calibration}; give more (about "
+        f"{in_all} where a share of {share:.0%} is held out, and some for those the model gets wrong), or a "
+        "larger budget"
+    )
+
+
 def check_better_than_chance(passed: Passed, labels: NDArray[np.int64]) -> None:
     """Refuse a model whose accuracy cannot be told from guessing: untrained, or fed in another way."""
     classes = passed.logits.shape[1]
@@ -197,7 +219,7 @@ def set_up(
             wrong.
     """
     device = device_of(model)
-    example = torch.from_numpy(profile.inputs[:2].copy()).to(device)
+    example = torch.from_numpy(profile.feed[:2].copy()).to(device)
     probe = tapped_network(model, example, [], mean=config.mean, std=config.std)
     plan = find_taps(
         model,
@@ -212,7 +234,7 @@ def set_up(
     trial = tried(model, network, example, config)
     stage(1)
 
-    def run(inputs: NDArray[np.float32], stage: str) -> Passed:
+    def run(inputs: Inputs, stage: str) -> Passed:
         advance = progress(stage, len(inputs))
         return run_network(
             network,
@@ -224,9 +246,11 @@ def set_up(
             advance=advance,
         )
 
-    profile_pass = run(profile.inputs, "Profile images")
+    profile_pass = run(profile.feed, "Profile images")
+    profile = profile.named(profile_pass.logits.argmax(1))
     check_labels({"profile": profile, "calibration": calibration}, profile_pass.logits.shape[1], config)
-    calibration_pass = run(calibration.inputs, "Calibration images")
+    calibration_pass = run(calibration.feed, "Calibration images")
+    calibration = calibration.named(calibration_pass.logits.argmax(1))
     correct = profile_pass.logits.argmax(1) == profile.labels
     if correct.sum() < LEAST_PROFILE:
         raise ExportError(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet, stratified_split, to_model_input
+from nip_export.data.gathering import Given, Labels, gather
+from nip_export.data.images import Images
+from nip_export.data.inputs import Inputs, LazyInputs, take
+from nip_export.data.stored import IN_MEMORY, StoredImages
 from nip_runtime.errors import InputError
 
 
@@ -20,57 +22,85 @@ class Benign:
 
     Attributes:
         source: as given.
-        inputs: (N, *shape) float32 within the bounds.
+        feed: (N, *shape) float32 within the bounds, in memory or made batch by batch.
         labels: (N,) int64.
     """
 
     source: ImageSet
-    inputs: NDArray[np.float32]
+    feed: Inputs
     labels: NDArray[np.int64]
+
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        """All inputs in memory, for what is not done batch by batch."""
+        return np.asarray(self.feed)
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the labels are given; else they are, or will be, the network's own predictions."""
+        return self.source.is_labelled
+
+    def named(self, predicted: NDArray[np.int64]) -> Benign:
+        """The same images with the network's predictions as their labels, unless they have labels."""
+        if self.is_labelled:
+            return self
+        return Benign(replace(self.source, labels=predicted), self.feed, predicted)
 
     def take(self, rows: NDArray[np.bool_]) -> Benign:
         """Some of the images; the source stays whole."""
-        return Benign(self.source, self.inputs[rows], self.labels[rows])
+        return Benign(self.source, take(self.feed, rows), self.labels[rows])
 
 
-def labelled(images: NDArray[Any], labels: NDArray[Any] | Sequence[int], config: ExportConfig) -> ImageSet:
-    """Check images and labels.
+def gathered(images: Given, labels: Labels, config: ExportConfig) -> ImageSet:
+    """Check images and labels; without labels, the network's own predictions will stand in.
 
     Raises:
         InputError: no images, or a wrong type, shape or value.
     """
-    numbers = np.asarray(labels)
+    array, labels = gather(images, labels)
+    is_labelled = labels is not None
+    numbers = np.asarray(labels) if is_labelled else np.zeros(len(array), np.int64)
     if numbers.dtype.kind not in "iu":
         raise InputError.mismatch(
             expected="whole numbers as labels", got=f"{numbers.dtype}", fix="pass class numbers from 0"
         )
-    array: object = images
-    if not isinstance(array, np.ndarray) or len(numbers) == 0:
+    if array.ndim == 0 or len(numbers) == 0:
         raise InputError.mismatch(
             expected="a numpy array of images and their labels",
-            got=f"{type(array).__name__} and {len(numbers)} labels",
+            got=f"shape {array.shape} and {len(numbers)} labels",
             fix="pass uint8 (N, H, W), (N, H, W, C) or float32 (N, *shape) in [0, 1]",
         )
     names = tuple(config.class_names) if config.class_names is not None else None
-    return ImageSet(images, numbers.astype(np.int64), names, config.bounds)
+    return ImageSet(array, numbers.astype(np.int64), names, config.bounds, is_labelled)
 
 
 def at_the_door(source: ImageSet) -> Benign:
-    """Images as the model takes them."""
-    images = source.images
+    """Images as the model takes them: at once if they are few, else batch by batch."""
+    images = source.kept
+    if not isinstance(images, StoredImages) and images.size * 4 <= IN_MEMORY:
+        return Benign(source, _converted(images, source.bounds), source.labels)
+
+    def make(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return _converted(images[rows], source.bounds)
+
+    item = tuple(make(np.zeros(1, np.int64)).shape[1:])
+    return Benign(source, LazyInputs(make, np.arange(len(images)), item), source.labels)
+
+
+def _converted(images: Images, bounds: tuple[float, float]) -> NDArray[np.float32]:
     gray = images.dtype == np.uint8 and images.ndim == 3
     channels = 1 if gray else images.shape[3 if images.dtype == np.uint8 else 1]
     inputs = to_model_input(images, channels)
-    low, high = source.bounds
-    if images.dtype == np.uint8 and source.bounds != (0.0, 1.0):
+    low, high = bounds
+    if images.dtype == np.uint8 and bounds != (0.0, 1.0):
         inputs = (inputs * np.float32(high - low) + np.float32(low)).astype(np.float32)
-    return Benign(source, inputs, source.labels)
+    return inputs
 
 
 def prepare(
-    images: NDArray[Any],
-    labels: NDArray[Any] | Sequence[int],
-    calibration: tuple[NDArray[Any], NDArray[Any] | Sequence[int]] | None,
+    images: Given,
+    labels: Labels,
+    calibration: tuple[Given, Labels] | None,
     config: ExportConfig,
 ) -> tuple[Benign, Benign]:
     """Images for profiles and perturbations, and images held out for calibration.
@@ -78,23 +108,30 @@ def prepare(
     Raises:
         InputError: images or labels of the wrong form, or two sets of different shapes.
     """
-    given = labelled(images, labels, config)
+    given = gathered(images, labels, config)
     if calibration is None:
         kept, held = stratified_split(given.labels, config.calibration_fraction, config.seed)
         profile, held_out = at_the_door(given.take(kept)), at_the_door(given.take(held))
     else:
-        profile, held_out = at_the_door(given), at_the_door(labelled(*calibration, config))
-    if profile.inputs.shape[1:] != held_out.inputs.shape[1:]:
+        profile, held_out = at_the_door(given), at_the_door(gathered(*calibration, config))
+    if profile.feed.shape[1:] != held_out.feed.shape[1:]:
         raise InputError.mismatch(
-            expected=f"calibration images of the same shape {profile.inputs.shape[1:]}",
-            got=f"{held_out.inputs.shape[1:]}",
+            expected=f"calibration images of the same shape {profile.feed.shape[1:]}",
+            got=f"{held_out.feed.shape[1:]}",
             fix="prepare both sets in the same way",
         )
-    shape = profile.inputs.shape[1:]
+    shape = profile.feed.shape[1:]
     if config.sound is not None and (len(shape) != 2 or shape[0] != 1 or shape[1] < config.sound.shortest):
         raise InputError.mismatch(
             expected=f"recordings (N, 1, samples) of at least {config.sound.shortest} samples",
             got=f"inputs {shape}",
             fix="read them with nip_export.data.read_recordings, or leave sound out",
+        )
+    if profile.is_labelled != held_out.is_labelled:
+        raise InputError.mismatch(
+            expected="labels for both sets of images, or for neither",
+            got=f"{'' if profile.is_labelled else 'un'}labelled images and "
+            f"{'' if held_out.is_labelled else 'un'}labelled ones for calibration",
+            fix="label both, or leave the labels of both out",
         )
     return profile, held_out

@@ -44,6 +44,11 @@ KNOWN_LIMITS = (
     "images most single-step and minimum-norm attacks that succeed are of this kind.",
 )
 
+UNLABELLED = (
+    "Made without labels: the network's own predictions stood in for them. Its mistakes count as right, and "
+    "accuracies stated here are agreement with the network."
+)
+
 CONVERTED_LIMITS = {
     Precision.FP32: (),
     Precision.FP16: (
@@ -173,7 +178,12 @@ def describe(
             calibration_data=bench.calibration.source.digest(),
         ),
         provenance=provenance(opset=measured.opset, seed=config.seed),
-        known_limits=(*KNOWN_LIMITS, *CONVERTED_LIMITS[precision], *(f"{note}." for note in measured.notes)),
+        known_limits=(
+            *KNOWN_LIMITS,
+            *(() if bench.calibration.is_labelled else (UNLABELLED,)),
+            *CONVERTED_LIMITS[precision],
+            *(f"{note}." for note in measured.notes),
+        ),
     )
 
 

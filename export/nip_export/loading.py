@@ -77,3 +77,14 @@ def call(spec: str, factory: Callable[[], Any]) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise ExportError(f"expected {spec}() to return a torch.nn.Module, got {type(made).__name__}")
     return made
+
+
+def image_channels(model: nn.Module) -> int | None:
+    """How many channels image files are read with: what the first convolution takes; None if that is unclear.
+
+    Files say little of it: radiographs are often stored grey for networks of three channels.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels if module.in_channels in (1, 3) else None
+    return None

@@ -13,6 +13,7 @@ from torch import nn
 from nip_export.attach.trace import TappedNetwork, channel_constant
 from nip_export.batches import Batches
 from nip_export.capture import Tap, evaluation_mode, pool_activation_numpy
+from nip_export.data.inputs import Inputs
 from nip_export.progress import Advance
 
 Floats = NDArray[np.float32]
@@ -62,7 +63,7 @@ def tapped_network(
 
 def run_network(
     network: TappedNetwork,
-    inputs: Floats,
+    inputs: Inputs,
     grids: Sequence[TapCells],
     *,
     batch_size: int,

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from nip_export.bench import Bench
 from nip_export.calibrate import Calibration, Known, calibrate
 from nip_export.calibrate.screen import ScreenCost, probes, sent_on
 from nip_export.config import ExportConfig, PaddingRow
+from nip_export.data.gathering import Given, Labels
 from nip_export.decision import FirstLook, read_gate
 from nip_export.describe import Measured, describe
 from nip_export.network import Passed, TapCells
@@ -71,11 +71,11 @@ VERIFICATION_IMAGES = 17
 
 def export_defended(
     model: nn.Module,
-    images: NDArray[Any],
-    labels: NDArray[Any] | Sequence[int],
+    images: Given,
+    labels: Labels,
     path: str | Path,
     *,
-    calibration: tuple[NDArray[Any], NDArray[Any] | Sequence[int]] | None = None,
+    calibration: tuple[Given, Labels] | None = None,
     config: ExportConfig | None = None,
     plain_path: str | Path | None = None,
     progress: Progress = silent,
@@ -90,8 +90,11 @@ def export_defended(
     Args:
         model: classifier from (N, *shape) to logits (N, C). Mode, gradients and parameters stay as they are.
         images: benign images, better not those it was trained on: uint8 (N, H, W) or (N, H, W, C), RGB,
-            or float32 (N, *shape) in [0, 1], (N, C, H, W) for images.
-        labels: (N,) whole numbers, the classes.
+            or float32 (N, *shape) in [0, 1], (N, C, H, W) for images; or, one after another, an iterable of
+            such images or of pairs (image, label), or a DataLoader. What does not fit into a little memory is
+            kept in a temporary file.
+        labels: (N,) whole numbers, the classes; None where `images` brings them, or where there are none: the
+            network's own predictions then stand in, and accuracies are agreement with it.
         path: the file to write.
         calibration: images and labels for the thresholds, disjoint from `images`; by default a stratified
             share of `images` is held out.
@@ -112,7 +115,7 @@ def export_defended(
     if plain_path is not None:
         check_target(Path(plain_path), error=ExportError)
     prepared = prepare_defence(
-        model, images, labels, calibration=calibration, config=config, progress=progress
+        model, images, labels, calibration=calibration, config=config, progress=progress, is_last_budget=True
     )
     return write_defended(prepared, target, plain_path=plain_path)
 
@@ -181,7 +184,7 @@ def write_defended(
         temporary.write_bytes(with_manifest(content, manifest))
         # The file as it will stand, through the front door: manifest, digests and graph agree.
         with DefendedSession(temporary, device="cpu") as session:
-            session.predict(bench.calibration.inputs[:1])
+            session.predict(bench.calibration.feed[:1])
         if plain_path is not None:
             write_whole(Path(plain_path), plain, error=ExportError)
     _log.info("wrote %s", target)
@@ -201,6 +204,7 @@ def write_defended(
         network=bench.network,
         attempts=attempts,
         notes=prepared.notes,
+        is_labelled=bench.calibration.is_labelled,
         seconds=prepared.seconds + time.perf_counter() - began,
     )
 
@@ -227,7 +231,7 @@ def screen_cost(prepared: Prepared, gate: Gate) -> ScreenCost | None:
         return None
     bench, known = prepared.bench, prepared.known
     config = bench.config
-    shown = probes(bench.calibration.inputs, eps=config.eps, bounds=bench.bounds, seed=config.seed)
+    shown = probes(bench.calibration.feed, eps=config.eps, bounds=bench.bounds, seed=config.seed)
     again = look_again(shown, prepared.view, prepared.bank, bench.bounds)
 
     def look(passed: Passed) -> FirstLook:
@@ -297,7 +301,7 @@ def verify(
         spec,
         DefendedTwin(bench.network, spec) if exact else None,
         forward,
-        bench.calibration.inputs[rows],
+        bench.calibration.feed[rows],
         output_name=bench.config.output_name,
         device=bench.device,
         tolerance=HALF if bench.config.precision is Precision.FP16 else EXACT,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +13,13 @@ from torch import Tensor, nn
 
 from nip_export import statistics
 from nip_export.attach.backbone import Backbone
-from nip_export.bench import Bench, device_of, set_up
+from nip_export.bench import Bench, check_counts, device_of, set_up
 from nip_export.benign import prepare
 from nip_export.calibrate import Known, ViewTrial, choose_view
 from nip_export.capture import Classifier, as_classifier
 from nip_export.config import ExportConfig
+from nip_export.data.gathering import Given, Labels
+from nip_export.data.inputs import Inputs, LazyInputs, changed
 from nip_export.network import Passed, tapped_network
 from nip_export.opinion import alone, second_opinion
 from nip_export.perturbations import InverseObjective, ascend, one_step, quantise
@@ -83,18 +84,25 @@ class Prepared:
 
 def prepare_defence(
     model: nn.Module,
-    images: NDArray[Any],
-    labels: NDArray[Any] | Sequence[int],
+    images: Given,
+    labels: Labels = None,
     *,
-    calibration: tuple[NDArray[Any], NDArray[Any] | Sequence[int]] | None = None,
+    calibration: tuple[Given, Labels] | None = None,
     config: ExportConfig | None = None,
     progress: Progress = silent,
+    is_last_budget: bool = False,
 ) -> Prepared:
-    """The costly part; arguments and errors as for :func:`nip_export.pipeline.export_defended`."""
+    """The costly part; arguments and errors as for :func:`nip_export.pipeline.export_defended`.
+
+    `is_last_budget` says that no other benign budget than that of the settings will be asked for: too few
+    images for it are then refused here, before anything is computed.
+    """
     began = time.perf_counter()
     config = config if config is not None else ExportConfig()
     profile, held_out = prepare(images, labels, calibration, config)
-    classifier = classifier_of(model, profile.inputs, config)
+    if is_last_budget:
+        check_counts(len(profile.labels), len(held_out.labels), config)
+    classifier = classifier_of(model, profile.feed, config)
     bench = set_up(classifier.model, profile, held_out, config, progress)
     if not bench.early_grids:
         alone(bench)
@@ -103,7 +111,7 @@ def prepare_defence(
     return replace(_fitted(classifier.model, bench, profiles, bank, began), notes=classifier.notes)
 
 
-def classifier_of(model: nn.Module, inputs: NDArray[np.float32], config: ExportConfig) -> Classifier:
+def classifier_of(model: nn.Module, inputs: Inputs, config: ExportConfig) -> Classifier:
     """The model with its answer read as logits; errors as :func:`nip_export.capture.as_classifier`."""
     example = torch.from_numpy(inputs[:2].copy()).to(device_of(model))
     probe = tapped_network(model, example, [], mean=config.mean, std=config.std)
@@ -171,7 +179,7 @@ def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: in
         network=bench.network,
         tap=bench.plan.tap(bench.plan.features),
         profile=profile,
-        inputs=bench.profile.inputs,
+        inputs=bench.profile.feed,
         labels=bench.profile.labels,
         bounds=bench.bounds,
         device=bench.device,
@@ -179,7 +187,7 @@ def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: in
     )
     per_class = config.policy is Policy.ALWAYS
     if config.perturbation is PerturbationMethod.ONE_STEP:
-        stage = bench.progress("Inverse perturbations", len(bench.profile.inputs))
+        stage = bench.progress("Inverse perturbations", len(bench.profile.feed))
         return one_step(
             objective,
             per_class=per_class,
@@ -230,9 +238,7 @@ def chosen_view(bench: Bench, known: Known, bank: Bank) -> tuple[View, Bank, tup
     stage = bench.progress("Choosing the view", len(views) + 1)
 
     def second(view: View, rho: bool, rows: NDArray[np.int64]) -> Passed:
-        passed = bench.run(
-            look_again(bench.calibration.inputs[rows], view, bank if rho else nothing, bench.bounds)
-        )
+        passed = bench.run(seen_again(bench, view, bank if rho else nothing, rows=rows))
         stage(1)
         return passed
 
@@ -242,10 +248,28 @@ def chosen_view(bench: Bench, known: Known, bank: Bank) -> tuple[View, Bank, tup
     return chosen.view, bank if chosen.rho else nothing, trials
 
 
+def seen_again(
+    bench: Bench,
+    view: View,
+    bank: Bank,
+    *,
+    rows: NDArray[np.int64] | None = None,
+    hypothesis: NDArray[np.int64] | None = None,
+) -> LazyInputs:
+    """Calibration images, or some of them, as the second pass sees them, batch by batch: a median of all of
+    them at once would take nine times their memory."""
+
+    def look(inputs: NDArray[np.float32], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        guessed = None if hypothesis is None else hypothesis[chosen]
+        return look_again(inputs, view, bank, bench.bounds, hypothesis=guessed)
+
+    return changed(bench.calibration.feed, look, rows)
+
+
 def second_pass(bench: Bench, known: Known, view: View, bank: Bank) -> NDArray[np.float32]:
     """Logits (N, C) of the calibration images in the policy's second pass."""
-    inputs, hypothesis = bench.calibration.inputs, None
+    hypothesis = None
     if bench.config.policy is Policy.ALWAYS:
         hypothesis = statistics.evidence(known.readouts, bench.calibration_pass.pooled).argmax(1)
-    again = look_again(inputs, view, bank, bench.bounds, hypothesis=hypothesis)
+    again = seen_again(bench, view, bank, hypothesis=hypothesis)
     return bench.run(again, "Response of calibration images").logits

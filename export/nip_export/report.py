@@ -78,6 +78,7 @@ class ExportReport:
         network: the backbone with its normalisation and the taps that oracle and twin need.
         attempts: what the self-test saw; none, if it was not asked for.
         seconds: wall time of the export.
+        is_labelled: whether images had labels; without, accuracies are agreement with the network itself.
         notes: what had to be done to the user's model to read logits from it.
     """
 
@@ -96,6 +97,7 @@ class ExportReport:
     attempts: tuple[Attempt, ...]
     seconds: float
     notes: tuple[str, ...] = ()
+    is_labelled: bool = True
 
     def summary(self) -> str:
         """Several lines of plain text for a terminal."""
@@ -115,7 +117,8 @@ class ExportReport:
             ("benign flagged", f"{c.flag_rate}  of correct ones, cross-validated"),
             ("second pass", f"{c.pass2_rate}"),
             *self._screen(),
-            ("benign accuracy", f"{c.accuracy_raw} before"),
+            *self._labels(),
+            ("benign accuracy" if self.is_labelled else "agreement", f"{c.accuracy_raw} before"),
             ("", f"{c.accuracy_defended} after, cross-validated"),
             *self._coverage(),
             *self._verdict(),
@@ -196,6 +199,18 @@ class ExportReport:
             ("", lines),
             ("padding row", "the first row takes the second pass where the screen picks none, for the"),
             ("", "network can't be relied on without rows; engine gated does without"),
+        ]
+
+    def _labels(self) -> list[tuple[str, str]]:
+        """What stood in for labels."""
+        if self.is_labelled:
+            return []
+        return [
+            (
+                "labels",
+                "none: the network's own predictions stand in, so its mistakes count as right and what",
+            ),
+            ("", "follows is agreement with the network, not accuracy"),
         ]
 
     def _view(self) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ def self_test(bench: Bench, path: Path) -> tuple[Attempt, ...]:
     """
     right = np.flatnonzero(bench.calibration_pass.logits.argmax(1) == bench.calibration.labels)
     rows = np.sort(np.random.default_rng(bench.config.seed).permutation(right)[:IMAGES])
-    inputs, labels = bench.calibration.inputs[rows], bench.calibration.labels[rows]
+    inputs, labels = bench.calibration.feed[rows], bench.calibration.labels[rows]
     low, high = bench.bounds
     stage = bench.progress("Self-test: attacks", len(EPSILONS) * len(rows))
     found = []

@@ -13,9 +13,30 @@ from nip_runtime.sound import SOUND_SUFFIXES
 
 ARRAY_SUFFIXES: Final = frozenset({".npy", ".npz"})
 IMAGE_SUFFIXES: Final = frozenset(
-    {".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    [
+        ".avif",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".jxl",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
 )
-"""What a folder is searched for; a file that is named outright is read whatever its suffix."""
+"""What a folder is searched for; a file that is named outright is read whatever its suffix. Where
+OpenCV's version can't read one of them (HEIC mostly), its own error says so: nothing goes missing."""
 
 
 def suffixes_of(spec: InputSpec) -> frozenset[str]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from nip_export.data import read_dataset
+from nip_export.data.stored import StoredImages
 from nip_runtime.errors import InputError
 from nip_runtime.manifest import Resize
 
@@ -159,3 +160,51 @@ def test_a_broken_npz_is_refused(tmp_path: Path, damage: str) -> None:
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"plain \.npz|'images' and 'labels'"):
         read_dataset(tmp_path / "x.npz")
+
+
+def test_folders_named_by_number_keep_their_number(folder: Path) -> None:
+    for name in ("10", "2", "007"):
+        write(folder / name / "a.png", rgb())
+    data = read_dataset(folder)
+    assert data.class_names is None
+    assert sorted(data.labels.tolist()) == [2, 7, 10]
+    two = cv2.imread(str(folder / "2" / "a.png"))
+    assert two is not None
+    assert np.array_equal(data.images[data.labels == 2][0], two[:, :, ::-1])
+
+
+def test_a_flat_folder_is_read_where_nobody_asks_for_labels(folder: Path) -> None:
+    images = [write(folder / f"{number}.png", rgb()) for number in range(3)]
+    with pytest.raises(InputError, match=r"got 3 files and no subfolder; .* --unlabelled"):
+        read_dataset(folder)
+    told: list[int] = []
+    data = read_dataset(folder, is_labelled=False, progress=lambda stage, total: told.append)
+    assert not data.is_labelled and data.class_names is None
+    assert np.array_equal(data.images, np.stack(images))
+    assert sum(told) == 3
+
+
+@pytest.mark.parametrize("size", [None, (3, 4)], ids=["own size", "resized"])
+def test_large_sets_are_kept_on_disk_and_are_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int] | None
+) -> None:
+    images = np.stack([write(folder / "a" / f"{number}.png", rgb()[:, :, 0]) for number in range(5)])
+    np.savez(tmp_path / "x.npz", images=images, labels=np.zeros(5, np.int64))
+    np.savez_compressed(tmp_path / "f.npz", images=images / 255, labels=np.zeros(5, np.int64))
+    paths = (folder, tmp_path / "x.npz", tmp_path / "f.npz")
+    here = [read_dataset(path, size=size) for path in paths]
+    for name in ("stored", "archive"):
+        monkeypatch.setattr(f"nip_export.data.{name}.IN_MEMORY", 10)
+    there = [read_dataset(path, size=size) for path in paths]
+    for few, many in zip(here, there, strict=True):
+        assert isinstance(few.kept, np.ndarray) and isinstance(many.kept, StoredImages)
+        assert np.array_equal(few.images, many.images)
+        assert few.digest() == many.digest()
+    assert there[0].images.shape == (5, *(size or (6, 5)), 1), "grey files are one channel on disk too"
+
+
+def test_an_npz_without_labels_names_the_option(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=np.zeros((3, 4, 4), np.uint8))
+    with pytest.raises(InputError, match=r"--unlabelled"):
+        read_dataset(tmp_path / "x.npz")
+    assert len(read_dataset(tmp_path / "x.npz", is_labelled=False)) == 3

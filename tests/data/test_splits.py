@@ -44,9 +44,17 @@ def test_a_fraction_out_of_bounds_is_refused(fraction: float) -> None:
         stratified_split(np.repeat(np.arange(2), 5), fraction, 0)
 
 
-def test_a_class_of_one_image_is_named() -> None:
-    with pytest.raises(InputError, match="one image of class 7"):
-        stratified_split(np.array([0, 0, 7]), 0.5, 0)
+def test_classes_of_one_image_are_split_together() -> None:
+    labels = np.concatenate([np.zeros(10, np.int64), np.arange(1, 101)])
+    kept, held = stratified_split(labels, 0.4, 0)
+    assert np.array_equal(np.sort(np.concatenate([kept, held])), np.arange(110))
+    assert int((held < 10).sum()) == 4
+    assert len(held) == 44
+
+
+def test_one_image_cannot_be_split() -> None:
+    with pytest.raises(InputError, match="at least two images to split, got 1"):
+        stratified_split(np.array([3]), 0.5, 0)
 
 
 @pytest.mark.parametrize("labels", [np.zeros(4), np.zeros((4, 1), np.int64)])

@@ -196,3 +196,42 @@ def test_help_teaches_with_an_example(capsys: Capture) -> None:
 
 def test_the_tiny_network_is_the_goldens(workshop: Workshop) -> None:
     assert type(workshop.trained("tiny")) is net("tiny").factory
+
+
+def test_a_flat_folder_of_unlabelled_images(inputs: Path, tmp_path: Path, capsys: Capture) -> None:
+    flat, out = tmp_path / "flat", tmp_path / "model.nip.onnx"
+    flat.mkdir()
+    for path in (inputs / "png").rglob("*.png"):
+        (flat / path.name).write_bytes(path.read_bytes())
+    arguments = ["export", "--model", FACTORY, "--weights", str(inputs / "weights.safetensors")]
+    arguments += [
+        "--data",
+        str(flat),
+        "--out",
+        str(out),
+        *NORMALISE,
+        "--view",
+        "mirror",
+        "--batch-size",
+        "64",
+    ]
+    assert main(arguments) == 2
+    assert "--unlabelled" in capsys.readouterr().err
+    assert main([*arguments, "--unlabelled", "--memory", "1G"]) == 0
+    told = capsys.readouterr().out
+    assert "predictions stand in" in told
+    assert "agreement         100.0%" in told and "benign accuracy" not in told
+    assert main(["inspect", str(out)]) == 0
+    assert "accuracies stated here are agreement" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("4Q", "an amount of memory such as 4G or 800M, got '4Q'"), ("4", "at least 1048576")],
+)
+def test_a_slip_in_the_amount_of_memory(
+    inputs: Path, tmp_path: Path, capsys: Capture, text: str, message: str
+) -> None:
+    arguments = ["export", "--model", FACTORY, "--data", str(inputs / "profile.npz"), "--memory", text]
+    assert main([*arguments, "--out", str(tmp_path / "x.onnx")]) == 2
+    assert message in capsys.readouterr().err

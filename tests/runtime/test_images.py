@@ -99,6 +99,18 @@ def test_folders_come_sorted_whatever_the_file_system_says(tmp_path: Path) -> No
     assert [path.name for path in find_files([tmp_path])] == names
 
 
+def test_pictures_of_phones_and_browsers_are_found_or_refused_by_name(tmp_path: Path) -> None:
+    picture = np.zeros((4, 5, 3), np.uint8)
+    for name in ("a.jfif", "b.jpe"):
+        (tmp_path / name).write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+    (tmp_path / "IMG_1.HEIC").write_bytes(bytes.fromhex("0000001c6674797068656963") + bytes(200))
+    found = find_files([tmp_path])
+    assert [path.name for path in found] == ["IMG_1.HEIC", "a.jfif", "b.jpe"]
+    assert all(read_image(path, channels=3).shape == (4, 5, 3) for path in found[1:])
+    with pytest.raises(InputError, match=r"IMG_1\.HEIC"):
+        read_image(found[0], channels=3)
+
+
 def test_missing_and_empty_paths(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got nothing there"):
         find_files([tmp_path / "none.png"])

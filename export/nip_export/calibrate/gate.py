@@ -106,6 +106,11 @@ def allowed_flags(count: int, budget: float) -> int:
     return allowed
 
 
+def needed_for(budget: float) -> int:
+    """Correctly classified inputs with which a gate that flags none of them is shown to keep the budget."""
+    return math.ceil(math.log(DOUBT) / math.log1p(-budget))
+
+
 def cut(scores: NDArray[np.float64], exceeding: int) -> float:
     """A threshold that at most `exceeding` of the scores exceed, halfway between two of them."""
     ordered = np.sort(scores)
@@ -307,8 +312,8 @@ def check_enough(correct: NDArray[np.bool_], benign_budget: float) -> None:
             "label numbers are those of the training"
         )
     if allowed_flags(right, benign_budget) < 0:
-        needed = math.ceil(math.log(DOUBT) / math.log1p(-benign_budget))
         raise ExportError(
             f"benign_budget: {right} correctly classified calibration images cannot show that "
-            f"at most {benign_budget:.2%} are flagged; give at least {needed}, or a larger budget"
+            f"at most {benign_budget:.2%} are flagged; give at least {needed_for(benign_budget)}, or a "
+            "larger budget"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_export.data.inputs import Inputs
 from nip_export.decision import FirstLook, read_gate
 from nip_export.spec import Gate
 from nip_runtime.rates import Rate
@@ -35,9 +36,7 @@ def sent_on(gate: Gate, look: FirstLook, second: NDArray[np.floating]) -> Rate |
     return Rate(int((flagged & screened).sum()), int(flagged.sum())) if flagged.any() else None
 
 
-def probes(
-    inputs: NDArray[np.float32], *, eps: float, bounds: tuple[float, float], seed: int
-) -> NDArray[np.float32]:
+def probes(inputs: Inputs, *, eps: float, bounds: tuple[float, float], seed: int) -> NDArray[np.float32]:
     """The first inputs (N, *shape) under random signs of the size of ε, within the bounds."""
     chosen = inputs[:PROBES]
     signs = np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), size=chosen.shape)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from nip_export.commands.images import heard_input, read_images, read_labelled
 from nip_export.commands.numbers import amount, as_shares, interval, number, numbers, size
 from nip_export.commands.threads import keep_freed_memory, passive_waiting
 from nip_runtime.errors import InputError
+from nip_runtime.rates import Rate
 
 NAME = "export"
 HELP = "turn a trained PyTorch classifier into one ONNX file that defends itself"
@@ -34,10 +36,10 @@ examples:
   nip export --model my_nets:speakers --data voices/ --rate 8000 --samples 8000 --eps 0.005 \\
       --out speakers.nip.onnx
 
-DATA is a folder with one subfolder per class (any format OpenCV reads; the sorted names give the class
-numbers, unless --classes states the model's own order), or an .npz with `images` (uint8 (N,H,W) or (N,H,W,C),
-or float (N,C,H,W) in [0,1]) and `labels`. Use images the model was not trained on: at least some 50 per
-class, better hundreds."""
+DATA is a folder with one subfolder per class (any format OpenCV reads; subfolders named by numbers have
+these, of others the sorted names give the numbers, unless --classes states the model's own order), or an
+.npz with `images` (uint8 (N,H,W) or (N,H,W,C), or float (N,C,H,W) in [0,1]) and `labels`. Use
+images the model was not trained on: at least some 50 per class, better hundreds."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +69,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DATA",
         help="benign images for the thresholds, disjoint from --data (default: 40%% of --data are held out)",
+    )
+    needed.add_argument(
+        "--unlabelled",
+        action="store_true",
+        help="take the network's own predictions for labels: DATA may be any folder of images, and "
+        "accuracies are agreement with the network",
     )
     needed.add_argument("--out", type=Path, required=True, metavar="F.onnx", help="file to write")
     needed.add_argument(
@@ -196,6 +204,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     defence.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seeds split and ascent (default 0)"
     )
+    images.add_argument(
+        "--expect-accuracy",
+        type=number,
+        metavar="SHARE",
+        help="the accuracy that the network is known to reach, such as 0.92: benign images far below it are "
+        "warned about, for they are mostly prepared in another way than those of the training",
+    )
     work = parser.add_argument_group("how it works")
     work.add_argument(
         "--memory",
@@ -219,7 +234,7 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     # torch takes seconds to import, and `nip --help` imports this module.
     from nip_export.config import ExportConfig
-    from nip_export.loading import load_model
+    from nip_export.loading import image_channels, load_model
     from nip_export.pipeline import export_defended
     from nip_export.progress import progress_bars
     from nip_export.ui_examples import check_ui_examples, write_ui_examples
@@ -228,10 +243,19 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model, weights=args.weights)
     heard = heard_input(args)
     bounds = heard.bounds if heard is not None else args.bounds
-    data = read_labelled(args.data, args.size, names, heard, bounds)
-    held_out = None
-    if args.calibration is not None:
-        held_out = read_labelled(args.calibration, args.size, names, heard, bounds)
+    with progress_bars() as progress:
+        read = partial(
+            read_labelled,
+            size=args.size,
+            names=names,
+            heard=heard,
+            bounds=bounds,
+            channels=image_channels(model),
+            is_labelled=not args.unlabelled,
+            progress=progress,
+        )
+        data = read(args.data)
+        held_out = read(args.calibration) if args.calibration is not None else None
     if held_out is not None and data.class_names and held_out.class_names not in (None, data.class_names):
         raise InputError.mismatch(
             expected=f"the same classes in --calibration as in --data: {', '.join(data.class_names[:5])} …",
@@ -271,10 +295,12 @@ def run(args: argparse.Namespace) -> int:
     with progress_bars() as progress:
         report = export_defended(
             model,
-            data.images,
-            data.labels,
+            data.kept,
+            None if args.unlabelled else data.labels,
             args.out,
-            calibration=(held_out.images, held_out.labels) if held_out is not None else None,
+            calibration=None
+            if held_out is None
+            else (held_out.kept, None if args.unlabelled else held_out.labels),
             config=config,
             progress=progress,
         )
@@ -282,9 +308,23 @@ def run(args: argparse.Namespace) -> int:
         if shown is not None:
             beside = write_ui_examples(report, shown, data, seed=args.seed, progress=progress)
     print(report.summary())
+    if args.expect_accuracy is not None:
+        _compare_accuracy(report.manifest.calibration.accuracy_raw, args.expect_accuracy, args.unlabelled)
     if beside is not None:
         print(f"{'examples':<16}  {beside}  for nip ui {args.out}")
     return 0
+
+
+def _compare_accuracy(found: Rate, expected: float, unlabelled: bool) -> None:
+    """Warn where benign images are right less often than chance explains."""
+    if unlabelled:
+        print("--expect-accuracy: without labels, accuracy is not known", file=sys.stderr)
+    elif found.interval[1] < expected:
+        print(
+            f"warning: the network is right on {found} of the calibration images, expected {expected:.1%}: "
+            "check size and crop, mean and std, channels and class numbers against the training",
+            file=sys.stderr,
+        )
 
 
 def _class_names(path: Path) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nip_export.progress import Progress, silent
 from nip_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ def read_labelled(
     names: tuple[str, ...] | None,
     heard: InputSpec | None,
     bounds: tuple[float, float] = (0.0, 1.0),
+    *,
+    channels: int | None = None,
+    is_labelled: bool = True,
+    progress: Progress = silent,
 ) -> ImageSet:
     """As :func:`read_images`, or recordings where the input is one of those.
 
@@ -51,7 +56,15 @@ def read_labelled(
         InputError: nothing usable there, or other classes.
     """
     if heard is None:
-        return read_images(path, size, names, bounds)
+        return read_images(
+            path, size, names, bounds, channels=channels, is_labelled=is_labelled, progress=progress
+        )
+    if not is_labelled:
+        raise InputError.mismatch(
+            expected="recordings in one subfolder per class",
+            got="--unlabelled",
+            fix="leave it out; in Python, export_defended takes recordings without labels",
+        )
     from nip_export.data import read_recordings
 
     data = read_recordings(path, heard)
@@ -63,13 +76,26 @@ def read_images(
     size: tuple[int, int] | None,
     names: tuple[str, ...] | None,
     bounds: tuple[float, float] = (0.0, 1.0),
+    *,
+    channels: int | None = None,
+    is_labelled: bool = True,
+    progress: Progress = silent,
 ) -> ImageSet:
     """Read a folder or .npz, numbered in the order of `names` where the images bring class names.
+
+    Arguments as for :func:`nip_export.data.read_dataset`; `channels` is for files, an .npz says its own.
 
     Raises:
         InputError: nothing usable there, or other classes.
     """
     from nip_export.data import read_dataset
 
-    data = read_dataset(path, size=size, bounds=bounds)
+    data = read_dataset(
+        path,
+        size=size,
+        channels=channels if path.is_dir() else None,
+        bounds=bounds,
+        is_labelled=is_labelled,
+        progress=progress,
+    )
     return data.renumbered(names) if names is not None and data.class_names is not None else data

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from nip_export.data.stored import StoredImages
 from nip_runtime.errors import InputError
 
 Images = npt.NDArray[np.uint8 | np.float32]
 """uint8 (N, H, W) or (N, H, W, C) in 0…255, or float32 (N, *shape) in [0, 1]."""
+
+CHUNK: Final = 2**24
+"""Bytes of stored images that are looked at together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,27 +25,30 @@ class ImageSet:
     """N labelled images of one size.
 
     Args:
-        images: uint8 (N, H, W) or (N, H, W, C), RGB; or float32 (N, *shape) in [0, 1], for images (N, C, H,
-            W).
+        kept: uint8 (N, H, W) or (N, H, W, C), RGB; or float32 (N, *shape) in [0, 1], for images (N, C, H,
+            W); in memory or on disk.
         labels: int64 (N,), classes from 0.
         class_names: one name per class, in the order of the model's outputs; None if unknown.
         bounds: lowest and highest value of float32 inputs, where these are not 0 and 1.
+        is_labelled: False: the labels are place-holders until the network's own predictions stand in.
 
     Raises:
         InputError: for another dtype or shape, NaN or values out of bounds, numbers of images and labels that
             differ, negative labels, or labels beyond the class names.
     """
 
-    images: Images
+    kept: Images | StoredImages
     labels: npt.NDArray[np.int64]
     class_names: tuple[str, ...] | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
+    is_labelled: bool = True
 
     def __post_init__(self) -> None:
-        _check_images(self.images, self.bounds)
-        if self.labels.dtype != np.int64 or self.labels.shape != (len(self.images),):
+        for part in in_parts(self.kept):
+            _check_images(part, self.bounds)
+        if self.labels.dtype != np.int64 or self.labels.shape != (len(self.kept),):
             raise InputError.mismatch(
-                expected=f"int64 labels of shape ({len(self.images)},), one per image",
+                expected=f"int64 labels of shape ({len(self.kept)},), one per image",
                 got=f"{self.labels.dtype} {self.labels.shape}",
                 fix="pass one class number per image",
             )
@@ -59,9 +66,15 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def images(self) -> Images:
+        """All images in memory, for what is not done in parts."""
+        return np.asarray(self.kept)
+
     def take(self, rows: npt.NDArray[np.integer]) -> ImageSet:
         """The images at these row indices, in that order."""
-        return ImageSet(self.images[rows], self.labels[rows], self.class_names, self.bounds)
+        kept = self.kept.take(rows) if isinstance(self.kept, StoredImages) else self.kept[rows]
+        return ImageSet(kept, self.labels[rows], self.class_names, self.bounds, self.is_labelled)
 
     def renumbered(self, names: Sequence[str]) -> ImageSet:
         """The same images with the classes numbered in the order of `names`, the model's own.
@@ -77,11 +90,11 @@ class ImageSet:
                 fix="name subfolders (or class_names) as the model's classes",
             )
         numbers = np.array([names.index(name) for name in self.class_names], np.int64)
-        return ImageSet(self.images, numbers[self.labels], tuple(names), self.bounds)
+        return ImageSet(self.kept, numbers[self.labels], tuple(names), self.bounds)
 
     def digest(self) -> str:
         """Fingerprint of images and labels, see :func:`digest`."""
-        return digest(self.images, self.labels)
+        return digest(self.kept, self.labels)
 
 
 def to_model_input(images: Images, channels: int) -> npt.NDArray[np.float32]:
@@ -112,7 +125,17 @@ def to_model_input(images: Images, channels: int) -> npt.NDArray[np.float32]:
     return floats
 
 
-def digest(images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> str:
+def in_parts(images: Images | StoredImages) -> Iterator[Images]:
+    """Images as arrays in memory: as they are, or `CHUNK` bytes at a time; one part at least."""
+    if not isinstance(images, StoredImages):
+        yield images
+        return
+    count = max(1, CHUNK // max(1, int(np.prod(images.item)) * images.dtype.itemsize))
+    for first in range(0, max(len(images), 1), count):
+        yield images[first : first + count]
+
+
+def digest(images: npt.NDArray[Any] | StoredImages, labels: npt.NDArray[Any]) -> str:
     """SHA-256 over dtype, shape and bytes of both arrays, as ``"sha256:…"``.
 
     The same pixels as uint8 and as float32 give different digests: they are different data. Byte order and
@@ -120,9 +143,10 @@ def digest(images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> str:
     """
     sha = hashlib.sha256()
     for array in (images, labels):
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        sha.update(f"{little.dtype.name}{little.shape};".encode())
-        sha.update(little.data.cast("B") if little.size else b"")
+        sha.update(f"{array.dtype.name}{array.shape};".encode())
+        for part in in_parts(array):
+            little = np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("<"))
+            sha.update(little.data.cast("B") if little.size else b"")
     return f"sha256:{sha.hexdigest()}"
 
 

@@ -23,6 +23,7 @@ from nip_export.attach.trace import TappedNetwork
 from nip_export.batches import Batches
 from nip_export.capture import Tap, evaluation_mode, pool_activation
 from nip_export.config import PUBLISHED_SCALE
+from nip_export.data.inputs import Inputs
 from nip_export.perturbations.bank import coarse_shape, refine
 from nip_export.profiles import InfluenceProfile
 from nip_export.progress import Advance
@@ -56,7 +57,7 @@ class InverseObjective:
     network: TappedNetwork
     tap: Tap
     profile: InfluenceProfile
-    inputs: NDArray[np.float32]
+    inputs: Inputs
     labels: NDArray[np.int64]
     bounds: tuple[float, float]
     device: torch.device

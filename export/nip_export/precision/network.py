@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from nip_export.attach.backbone import Backbone
 from nip_export.batches import Batches
 from nip_export.capture import pool_activation_numpy
+from nip_export.data.inputs import Inputs
 from nip_export.network import Floats, Passed, TapCells
 from nip_export.progress import Advance
 from nip_export.writing import serialise
@@ -38,7 +38,7 @@ class OnnxBackbone:
 
     def run(
         self,
-        inputs: NDArray[np.float32],
+        inputs: Inputs,
         *,
         batch_size: int,
         memory: int | None = None,

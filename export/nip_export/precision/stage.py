@@ -10,6 +10,7 @@ from torch import nn
 
 from nip_export.attach.backbone import Backbone
 from nip_export.bench import Bench
+from nip_export.data.inputs import Inputs
 from nip_export.network import Passed
 from nip_export.precision.agreement import Agreement, check_agreement, measure_agreement
 from nip_export.precision.convert import convert_backbone
@@ -47,18 +48,18 @@ def convert(bench: Bench, model: nn.Module, bank: Bank) -> tuple[Bench, Conversi
     network = OnnxBackbone(backbone, bench.grids)
     stage(1)
 
-    def run(inputs: NDArray[np.float32], what: str) -> Passed:
+    def run(inputs: Inputs, what: str) -> Passed:
         advance = bench.progress(f"{what} in {precision}", len(inputs))
         return network.run(inputs, batch_size=config.batch_size, memory=config.memory, advance=advance)
 
-    calibration_pass = run(bench.calibration.inputs, "Calibration images")
+    calibration_pass = run(bench.calibration.feed, "Calibration images")
     agreement = measure_agreement(
         bench.calibration_pass.logits, calibration_pass.logits, bench.calibration.labels
     )
     check_agreement(agreement, precision)
     converted = replace(
         bench,
-        profile_pass=run(bench.profile.inputs, "Profile images"),
+        profile_pass=run(bench.profile.feed, "Profile images"),
         calibration_pass=calibration_pass,
         converted=network,
     )
@@ -72,7 +73,7 @@ def range_inputs(bench: Bench, bank: Bank) -> NDArray[np.float32]:
     """
     count = len(bench.profile.labels)
     rows = np.random.default_rng(bench.config.seed).permutation(count)[:RANGE_IMAGES]
-    images, labels = bench.profile.inputs[rows], bench.profile.labels[rows]
+    images, labels = bench.profile.feed[rows], bench.profile.labels[rows]
     hypothesis = labels if bench.config.policy is Policy.ALWAYS else None
     again = look_again(images, (), bank, bench.bounds, hypothesis=hypothesis)
     return np.concatenate([images, again])

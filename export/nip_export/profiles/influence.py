@@ -18,6 +18,7 @@ from torch import Tensor
 from nip_export.attach.trace import TappedNetwork
 from nip_export.batches import Batches
 from nip_export.capture import evaluation_mode, pool_activation
+from nip_export.data.inputs import Inputs
 from nip_export.network import TapCells
 from nip_export.progress import Advance
 from nip_runtime.errors import ExportError
@@ -85,7 +86,7 @@ def influences(
 
 def influence_profiles(
     network: TappedNetwork,
-    inputs: NDArray[np.float32],
+    inputs: Inputs,
     labels: NDArray[np.int64],
     grids: Sequence[TapCells],
     *,

@@ -1,0 +1,145 @@
+"""Images of a folder: one subfolder per class, or any folder where nobody asks for classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_export.data.images import ImageSet
+from nip_export.data.stored import StoredImages, store
+from nip_export.progress import Progress
+from nip_runtime.errors import InputError
+from nip_runtime.images import read_image, resize_image
+from nip_runtime.manifest import Resize
+
+_LITTER: Final = frozenset({"thumbs.db", "desktop.ini"})
+_LISTED: Final = 5
+
+
+def read_folder(
+    root: Path,
+    *,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    resize: Resize,
+    is_labelled: bool,
+    progress: Progress,
+) -> ImageSet:
+    """See :func:`nip_export.data.read_dataset`."""
+    names: tuple[str, ...] | None = None
+    if is_labelled:
+        names, files, labels = _labelled(root)
+        # The number that a folder is named by is the class's own, whatever classes are missing.
+        if all(name.isdecimal() for name in names):
+            labels, names = [int(names[label]) for label in labels], None
+    else:
+        files = _files(root, "the folder")
+        labels = [0] * len(files)
+    decoder = _Decoder(root, files, size, channels, resize, progress)
+    images = store(iter(decoder))
+    decoder.check()
+    if channels is None and decoder.is_grey:
+        images = (
+            store(image[:, :, :1] for image in images)
+            if isinstance(images, StoredImages)
+            else images[..., :1]
+        )
+    return ImageSet(images, np.array(labels, np.int64), names, is_labelled=is_labelled)
+
+
+def _labelled(root: Path) -> tuple[tuple[str, ...], list[Path], list[int]]:
+    """Names of the subfolders, files, and the file's subfolder."""
+    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    if not names:
+        loose = sum(1 for path in root.iterdir() if path.is_file() and not path.name.startswith("."))
+        raise InputError.mismatch(
+            expected=f"one subfolder per class in {root}",
+            got=f"{loose} files and no subfolder",
+            fix="sort the images into such folders, or let the network's own predictions stand in for "
+            "labels: --unlabelled",
+        )
+    found = [
+        (file, label) for label, name in enumerate(names) for file in _files(root / name, "the class folder")
+    ]
+    return names, [file for file, _ in found], [label for _, label in found]
+
+
+def _files(folder: Path, what: str) -> list[Path]:
+    found = [
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+        and p.name.lower() not in _LITTER
+        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    ]
+    if not found:
+        raise InputError.mismatch(
+            expected=f"images in {what} {folder}", got="none", fix="add some or remove the folder"
+        )
+    return found
+
+
+@dataclass
+class _Decoder:
+    """Decodes one file after another, each brought to its size before the next is read."""
+
+    root: Path
+    files: list[Path]
+    size: tuple[int, int] | None
+    channels: int | None
+    resize: Resize
+    progress: Progress
+    is_grey: bool = True
+    refused: list[tuple[Path, InputError]] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        stage = self.progress(f"Read {self.root.name}", len(self.files))
+        first: NDArray[Any] | None = None
+        for file in self.files:
+            stage(1)
+            try:
+                image = read_image(file, channels=3 if self.channels is None else self.channels)
+            except InputError as error:
+                self.refused.append((file, error))
+                continue
+            if self.size is not None:
+                height, width = self.size
+                image = resize_image(image, height=height, width=width, resize=self.resize)
+            self.is_grey = self.is_grey and _is_grey(image)
+            if first is None:
+                first, first_file = image, file
+            elif image.shape != first.shape and not self.refused:
+                raise InputError.mismatch(
+                    expected="images of one size, or a size to bring them to",
+                    got="{}x{} in {} and {}x{} in {}".format(
+                        *first.shape[:2], first_file, *image.shape[:2], file
+                    ),
+                    fix="name the model's input size: --size HxW",
+                )
+            if not self.refused:  # else there will be an error, and the images are of no use
+                yield image
+        self.check()
+
+    def check(self) -> None:
+        """Refuse files that are no images."""
+        if not self.refused:
+            return
+        listed = ", ".join(str(file) for file, _ in self.refused[:_LISTED])
+        more = f" and {len(self.refused) - _LISTED} more" if len(self.refused) > _LISTED else ""
+        raise InputError.mismatch(
+            expected=f"images that OpenCV can decode in {self.root}",
+            got=f"{len(self.refused)} of {len(self.files)} files that it cannot: {listed}{more}",
+            fix="convert or remove them",
+        ) from self.refused[0][1]
+
+
+def _is_grey(image: NDArray[np.uint8]) -> bool:
+    if image.shape[2] == 1:
+        return True
+    red, green, blue = image[:, :, 0], image[:, :, 1], image[:, :, 2]
+    return np.array_equal(red, green) and np.array_equal(red, blue)
