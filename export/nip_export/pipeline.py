@@ -256,7 +256,7 @@ def defended(bench: Bench, backbone: Backbone, spec: DefenceSpec) -> tuple[bytes
     if bench.config.padding_row is PaddingRow.AUTO and bench.trial.needs_a_row is None:
         spare = replace(backbone, model=backbone.model.clone())
         content = serialise(attach_defence(spare, spec, taps))
-        problem = fails_without_rows(content, spec, bench.calibration.inputs[:1])
+        problem = fails_without_rows(content, spec, bench.calibration.feed[:1])
         if problem is None:
             return content, False
         _log.info("the file gets a padding row: without rows, onnxruntime says %s", problem)
