@@ -15,7 +15,7 @@ from nip_runtime.artifact import read_artifact
 from nip_runtime.manifest import Manifest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-MODEL: Final = ROOT / "tests" / "goldens" / "guarded.onnx"
+MODEL: Final = ROOT / "tests" / "goldens" / "guarded-1.3.onnx"
 PICTURE: Final = ROOT / "docs" / "pictures" / "flow.svg"
 _WIDTH, _HEIGHT = 860, 225
 _BOX = (

@@ -201,7 +201,7 @@ def _second_pass_lines(manifest: Manifest) -> list[str]:
     told = manifest.second_pass
     if told is None:
         return ["  pass 2      not recorded"]
-    rows = "some row in every batch" if told.padding_row else "may be without rows"
+    rows = "always at least one row" if told.padding_row else "no row if none is screened"
     if manifest.defence.screen_threshold is None:
         rows = "every row"
     return [f"  pass 2      answers of {told.compared} rows compared; {rows}"]
