@@ -1,0 +1,59 @@
+"""Makes the attacks on the photographs, for a later run: no attack is made twice.
+
+python -m benchmarks.imagenet.craft --data DATA --work WORK
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks.imagenet.attacks import cases
+from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
+from benchmarks.imagenet.photographs import load_photographs
+from nip_export.benign import Benign, at_the_door
+from nip_export.evaluate.craft import Crafter
+from nip_export.evaluate.store import AttackStore
+from nip_export.evaluate.target import Undefended
+from nip_export.network import tapped_network
+from nip_export.progress import Progress, silent
+
+SEED = 0
+
+
+def crafter_of(work: Path, test: Benign, progress: Progress = silent) -> Crafter:
+    """Attacks the held-back photographs, or finds what was made of them."""
+    return Crafter(AttackStore(work / "attacks"), test.inputs, test.labels, SEED, progress)
+
+
+def undefended(model: nn.Module, test: Benign) -> Undefended:
+    """A network as T1 attacks it."""
+    example = torch.from_numpy(test.inputs[:2].copy())
+    return Undefended(tapped_network(model.requires_grad_(False), example, [], mean=MEAN, std=STD).eval())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the photographs")
+    parser.add_argument("--work", type=Path, required=True, help="folder for finished attacks")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    test = at_the_door(load_photographs(options.data, SIZE).test)
+    crafter = crafter_of(options.work, test)
+    for network, transfer in ((Network.LITE0, False), (Network.LITE1, True)):
+        victim = undefended(load_network(network), test).eval()
+        for case in cases(transfer=transfer):
+            began = time.perf_counter()
+            (made,) = crafter.craft([case], victim)
+            print(f"{network}: {case.name}, {len(made.images)} images, {time.perf_counter() - began:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,62 @@
+"""The photographs: 500 to export with, 200 held back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nip_export.data import ImageSet
+
+EXPORTED = 500
+"""The first so many photographs go to the export, the others are attacked."""
+PROFILE = 150
+"""Of those, the first go to read-outs, profiles and perturbations; the others to the thresholds, which need
+more of them the less may be flagged."""
+FILE = "imagenet-700.npz"
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """One photograph each of 700 ImageNet classes, none of them twice."""
+
+    profile: ImageSet
+    calibration: ImageSet
+    test: ImageSet
+
+
+def load_photographs(folder: Path, size: int) -> Photographs:
+    """The central size × size pixels of every photograph.
+
+    Args:
+        folder: holds ``imagenet-700.npz``: ``jpeg`` (all streams, end to end, uint8), ``offsets`` (701,),
+            ``labels`` (700,), ``classes`` (1000,) names.
+        size: rows and columns, at most 256.
+
+    Raises:
+        FileNotFoundError: the photographs are not there.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is absent; name the folder of the photographs with --data")
+    with np.load(path) as found:
+        stream, offsets = found["jpeg"], found["offsets"]
+        labels = found["labels"].astype(np.int64)
+        names = tuple(map(str, found["classes"]))
+    images = np.stack([_centre(stream[start:end], size) for start, end in pairwise(offsets)])
+
+    def part(rows: slice) -> ImageSet:
+        return ImageSet(images[rows], labels[rows], names)
+
+    return Photographs(part(slice(0, PROFILE)), part(slice(PROFILE, EXPORTED)), part(slice(EXPORTED, None)))
+
+
+def _centre(jpeg: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+    assert image is not None
+    top, left = ((length - size) // 2 for length in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + size, left : left + size, ::-1], dtype=np.uint8)

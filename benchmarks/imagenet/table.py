@@ -1,0 +1,159 @@
+"""Writes the tables of the ImageNet benchmark, so that no number in them is typed by hand.
+
+python -m benchmarks.imagenet.table            # into benchmarks/imagenet/README.md
+python -m benchmarks.imagenet.table --check    # exit 1 if they differ from the committed results
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.imagenet.run import RESULTS
+from benchmarks.markdown import Block, table, update
+
+BEGIN = "<!-- imagenet tables: written by benchmarks/imagenet/table.py -->\n"
+END = "<!-- end of imagenet tables -->\n"
+README = Path(__file__).resolve().parent / "README.md"
+MUST_DETECT, MUST_REPAIR, MUST_COST, MUST_FLAG = 0.75, 0.45, 1.5, 0.02
+MOST_BANK_BYTES = 12e6
+
+
+def share(rate: dict[str, Any] | None) -> str:
+    """A share in per cent with its interval."""
+    if rate is None:
+        return "–"
+    return f"{100 * rate['value']:.1f} ({100 * rate['low']:.1f}–{100 * rate['high']:.1f})"
+
+
+def points(estimate: dict[str, Any]) -> str:
+    """A difference in points with its interval."""
+    return f"{100 * estimate['value']:.1f} ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})"
+
+
+def judged(text: str, *, holds: bool) -> str:
+    """A number beside its target; one that misses it is bold."""
+    return text if holds else f"**{text} missed**"
+
+
+def summary(found: dict[str, Any]) -> list[str]:
+    """One row: what went in, what came out."""
+    made, benign, coverage = found["export"], found["benign"], found["manifest"]["coverage"]
+    bank = found["manifest"]["defence"]["bank"]["size_bytes"]
+    repaired = found["mean_dsr"]
+    head = ("what", "measured", "must")
+    rows = [
+        (
+            "classes with images, fewer than 10, none",
+            f"{coverage['with_images']}, {coverage['few_images']}, {coverage['without_images']}",
+            "",
+        ),
+        (
+            "export: CPU minutes, peak memory",
+            "not measured"
+            if made["cpu_s"] is None
+            else f"{made['cpu_s'] / 60:.1f}, {made['peak_bytes'] / 1e9:.1f} GB",
+            "",
+        ),
+        (
+            "file, plain file, bank",
+            judged(
+                f"{made['size_bytes'] / 1e6:.2f}, {made['plain_size_bytes'] / 1e6:.2f}, {bank / 1e6:.2f} MB",
+                holds=bank <= MOST_BANK_BYTES,
+            ),
+            "bank ≤ 12 MB",
+        ),
+        (
+            "benign flagged, of right ones",
+            judged(share(benign["flagged_correct"]), holds=benign["flagged_correct"]["value"] <= MUST_FLAG),
+            "≤ 2 %",
+        ),
+        (
+            "benign accuracy given up",
+            judged(points(benign["cost"]), holds=100 * benign["cost"]["value"] <= MUST_COST),
+            "≤ 1.5 points",
+        ),
+        (
+            "mean detected",
+            judged(f"{100 * found['mean_detected']:.1f} %", holds=found["mean_detected"] >= MUST_DETECT),
+            "≥ 75 %",
+        ),
+        (
+            "mean repaired (DSR)",
+            judged(points(repaired) + " %", holds=repaired["value"] >= MUST_REPAIR),
+            "≥ 45 %",
+        ),
+    ]
+    return table(head, rows)
+
+
+def attacks(found: dict[str, Any]) -> list[str]:
+    """A row per attack."""
+    head = ("attack", "knows", "n", "network right, %", "file right, %", "detected, %", "repaired, %")
+    rows = [
+        (
+            row["name"],
+            row["threat"],
+            str(row["images"]),
+            share(row["undefended"]),
+            share(row["defended"]),
+            share(row["detected"]),
+            share(row["dsr"]),
+        )
+        for row in found["attacks"]
+    ]
+    return table(head, rows)
+
+
+def baselines(found: dict[str, Any]) -> list[str]:
+    """A row per other defence."""
+    head = ("one pass behind", "benign points given up", "mean repaired, %", "the file is ahead by")
+    rows = [
+        (row["name"], points(row["cost"]), points(row["mean_dsr"]), points(row["lead"]))
+        for row in found["baselines"]
+    ]
+    return table(head, rows)
+
+
+def verdict(found: dict[str, Any]) -> list[str]:
+    """What the file says of itself."""
+    said = found["manifest"]["verdict"]
+    lines = [f"- it can detect {text}" for text in said["detects"]]
+    lines += [f"- it cannot detect {text}" for text in said["misses"]]
+    return [*lines, *(f"- to improve it: {text}" for text in said["advice"]), ""]
+
+
+def lines_of(found: dict[str, Any]) -> list[str]:
+    """The whole block."""
+    missing = ", ".join(found["not_measured"])
+    view = "+".join(found["manifest"]["gate"]["view"])
+    settings = dict.fromkeys(f"{row['name']}: {row['settings']}" for row in found["attacks"])
+    return [
+        *summary(found),
+        *attacks(found),
+        *baselines(found),
+        f"Second view, chosen on benign photographs: {view}. What the file says of itself:",
+        "",
+        *verdict(found),
+        f"Attacks: {'; '.join(settings)}.",
+        *([f"**Not measured: {missing}.**"] if missing else []),
+        "",
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args(arguments)
+    found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    block = Block(BEGIN, END)
+    return update(block, {README: lines_of(found)}, check=options.check, source=str(RESULTS.name))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
