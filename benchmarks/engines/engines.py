@@ -100,14 +100,17 @@ ENGINES: Final = (
         host=Host.PYTHON,
         worker="opencv",
         packages=("opencv-python-headless==5.0.0.93", "numpy==2.4.6"),
-        partial="does not fit its layers to a number of rows that changes inside the graph: no screen",
+        partial=(
+            "does not fit its layers to a number of rows that changes inside the graph, so no screen; "
+            "misreads the blur's Mean; ends its process on a transformer and one-dimensional convolutions"
+        ),
     ),
     Engine(
         name="OpenCV 4 DNN",
         host=Host.PYTHON,
         worker="opencv",
         packages=("opencv-python-headless==4.14.0.94", "numpy==2.4.6"),
-        partial="has no NonZero, which every file with a screen needs",
+        partial="has no NonZero, which a screen needs, and does not fit what comes after to its shapes",
     ),
 )
 """In the order of the table."""

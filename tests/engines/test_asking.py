@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from benchmarks.engines.engines import ENGINES, Asked, Engine, Host
 from benchmarks.engines.job import BATCHES, TIMED
 from benchmarks.engines.material import goldens
 from benchmarks.engines.results import EngineResult, FileResult, judged, read, result, save
+from benchmarks.engines.table import lines
 
 REFERENCE = Engine(name="reference", host=Host.PYTHON, worker="reference", packages=())
 DIES = """#!{python}
@@ -81,6 +83,26 @@ def test_problems_are_said_once(cases: list[Case]) -> None:
     assert everywhere.problem == "no"
     once = FileResult(name="a", verdicts={1: good, 3: bad, 17: good}, ratios={})
     assert once.problem == "at batch 3: no"
+
+
+def test_the_table_counts_files_and_says_why_others_do_not_run(cases: list[Case]) -> None:
+    good = {batch: replace(failed(cases[0], ""), labels=0, flags=0, logit_error=0.25) for batch in BATCHES}
+    files = [FileResult(name="a", verdicts=good, ratios={17: 1.5})]
+    files += [
+        FileResult(name=n, verdicts=dict.fromkeys(BATCHES, failed(cases[0], "no `X`")), ratios={})
+        for n in "bc"
+    ]
+    calm = replace(result("OpenVINO", "2026.4-abc", (), files), load=0.0, cores=2)
+    text = "\n".join(lines([calm]))
+    rows = 3 * good[1].rows
+    assert f"| OpenVINO 2026.4 | 1 of 3 | {rows} (" in text
+    assert "| 0, 0 | 0.25 | 1.5 (1.5–1.5) |" in text
+    assert "- OpenVINO, 2 of 3 files: refuses MaxPool, or misreads it, on no rows. Seen: 2 × `no 'X'`" in text
+    assert "Others were at work" not in text
+    busy = "\n".join(lines([replace(calm, load=9.0)]))
+    assert "**Others were at work on the machine in 1 of 1 runs: times are rough.**" in busy
+    unknown = replace(calm, name="onnxruntime-node")
+    assert "onnxruntime-node, 2 of 3 files: **not known before**" in "\n".join(lines([unknown]))
 
 
 def test_every_engine_has_a_name_of_its_own_and_pinned_packages() -> None:
