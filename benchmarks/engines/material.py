@@ -18,7 +18,7 @@ from nip_export import export_defended
 from nip_export.benign import at_the_door
 from nip_runtime.manifest import Policy
 from tests.export.made import Workshop
-from tests.export.networks import NETS, TINY
+from tests.export.networks import NETS, TINY, net
 from tests.precision.made import TEST_SET, make
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -26,6 +26,8 @@ GOLDENS: Final = ROOT / "tests" / "goldens"
 PRECISIONS: Final = ("fp16", "int8")
 UNSCREENED: Final = ("mirror+median", "blur")
 """Views of the files without a screen."""
+PADDED: Final = "vgg"
+"""The network that is also exported with a padding row: it has MaxPool."""
 ROWS: Final = 48
 """Inputs per file: half of them benign, half attacked or shaken."""
 
@@ -49,11 +51,22 @@ def networks(folder: Path) -> Iterator[Case]:
     """Every network of the tests under every policy."""
     folder.mkdir(parents=True, exist_ok=True)
     workshop = Workshop(folder)
-    for net in NETS:
-        inputs = workshop.export(net.name).inputs
+    for case in NETS:
+        inputs = workshop.export(case.name).inputs
         for policy in Policy:
-            made = workshop.export(net.name, policy.value)
-            yield make_case(f"{net.name} {policy}", made.path, inputs)
+            made = workshop.export(case.name, policy.value)
+            yield make_case(f"{case.name} {policy}", made.path, inputs)
+    yield padded(workshop, PADDED, folder / "padded.onnx")
+
+
+def padded(workshop: Workshop, name: str, path: Path) -> Case:
+    """A network's file with a padding row: some row takes the second pass in every batch."""
+    network = net(name)
+    if not path.exists():
+        (images, labels), calibration = network.benign()
+        config = network.config(padding_row="always")
+        export_defended(workshop.trained(name), images, labels, path, calibration=calibration, config=config)
+    return make_case(f"{name}, padding row", path, workshop.export(name).inputs)
 
 
 def unscreened(folder: Path, view: str) -> Case:
