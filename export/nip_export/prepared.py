@@ -35,8 +35,8 @@ from nip_export.views import View, check_view, menu, parse_view
 from nip_runtime.errors import ExportError
 from nip_runtime.manifest import PerturbationMethod, Policy, Precision
 
-ASCENT_IMAGES = 32
-"""Benign images per step of the ascent."""
+ASCENT_IMAGES, OF_EACH_CLASS = 32, 3
+"""Benign images per step of the ascent: in all, and on average of every class that has a row of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,11 +202,16 @@ def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: in
         per_class=per_class,
         eps=config.eps,
         steps=config.ascent_steps,
-        batch_size=ASCENT_IMAGES,
+        batch_size=images_per_step(bench.classes if per_class else 1, config),
         seed=config.seed,
         memory=config.memory,
         advance=stage,
     )
+
+
+def images_per_step(rows: int, config: ExportConfig) -> int:
+    """Benign images per step of an ascent over so many perturbations, one per class or a universal one."""
+    return max(ASCENT_IMAGES, min(config.batch_size, OF_EACH_CLASS * rows))
 
 
 def inverse_bank(bench: Bench, profile: InfluenceProfile) -> Bank:

@@ -12,6 +12,7 @@ import pytest
 from nip_export.batches import Batches
 from nip_export.budget import default_budget, spare_bytes
 from nip_export.config import ExportConfig
+from nip_export.prepared import images_per_step
 from nip_runtime.errors import ExportError
 from nip_runtime.memory import resident_bytes
 
@@ -112,6 +113,11 @@ def test_without_a_word_a_process_takes_no_more_than_three_gibibytes() -> None:
 def test_a_budget_in_the_wrong_unit_is_refused() -> None:
     with pytest.raises(ExportError, match="memory: expected a number of bytes, at least 1048576"):
         ExportConfig(memory=4)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(1, 32), (10, 32), (50, 150), (1000, 256)])
+def test_a_step_of_the_ascent_sees_every_class_that_has_a_perturbation(rows: int, expected: int) -> None:
+    assert images_per_step(rows, ExportConfig()) == expected
 
 
 LIMITED = """
