@@ -97,6 +97,7 @@ def judge_gate(
             + ("the network is sure" if known.own else "early layers agree")
             + ": the screen does not pick them"
         )
+    misses.append("many attacks that stop just beyond the boundary, whose second look differs little")
     misses.append("attackers who know this defence and optimise against it")
     if allowed == 0:
         advice.append(
