@@ -93,7 +93,7 @@ def test_other_eps_reach_the_adaptive_attackers(
 ) -> None:
     planned: list[EvaluationPlan] = []
 
-    def stop(plan: EvaluationPlan) -> None:
+    def stop(plan: EvaluationPlan, spec: object) -> None:
         planned.append(plan)
         raise KeyboardInterrupt
 
