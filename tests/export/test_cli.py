@@ -92,7 +92,7 @@ def test_folder_and_checkpoint_then_inspect_and_predict(
     assert document["graph_digest_matches"] is True
     assert document["manifest"]["policy"] == "detect"
     assert document["manifest"]["output"]["class_names"] == names
-    assert document["manifest"]["defence"]["influence_layer"].startswith("features.")
+    assert document["manifest"]["defence"]["influence_layer"] == "classifier:input"
     assert main(["inspect", str(out)]) == 0
     assert "policy detect" in capsys.readouterr().out
 
