@@ -1,4 +1,4 @@
-"""Scores the gray-box attacks that a run has finished so far: python -m benchmarks.voices.part --work WORK …
+"""Scores the attacks that a run has finished so far: python -m benchmarks.voices.part --work WORK …
 
 No attack is made and no variant of the defence: the exported file, and transformations that need no
 calibration, answer what benchmarks/voices/run.py has kept in WORK. Writes
@@ -24,7 +24,7 @@ from nip_export.evaluate.answers import Answers, Defence
 from nip_export.evaluate.attackers import planned_cases
 from nip_export.evaluate.baselines import logits_of, network_labels, transform_defences
 from nip_export.evaluate.results import Estimate
-from nip_export.evaluate.scoring import Outcome, mean_dsr, score_benign
+from nip_export.evaluate.scoring import Outcome, mean_dsr, score_benign, worst_cases
 from nip_export.evaluate.scoring.scores import lead, signal_to_change_db
 from nip_export.evaluate.store import AttackStore, digest_of
 from nip_export.evaluate.target import Undefended
@@ -71,6 +71,19 @@ def score(work: Path, corpus: Corpus, kind: Kind, folder: Path, commit: str) -> 
                 _row(outcomes, case.name, case.core, float(np.median(ratios)) if len(ratios) else None)
             )
         manifest = session.manifest
+        planned = planned_cases(PLAN, manifest.input)
+        adaptive, query = [], []
+        for case in (*planned[Threat.QUERY], *planned[Threat.ADAPTIVE]):
+            count = min(case.images or len(test.labels), PLAN.images or len(test.labels))
+            clean, truth = test.samples[:count], test.labels[:count]
+            path = store.path(
+                case, victim=manifest.digests.graph, images=digest_of(clean, truth), seed=PLAN.seed
+            )
+            if path.exists():
+                with np.load(path) as stored:
+                    answers = defences[0].answer(stored["images"])
+                outcome = Outcome.of(case, truth=test.labels, benign=benign[FILE], answers=answers)
+                (query if case.threat is Threat.QUERY else adaptive).append(outcome)
     gate, ours = manifest.gate, outcomes[FILE]
     assert gate is not None
     costs = {one: score_benign(found, test.labels, second_pass=None) for one, found in benign.items()}
@@ -92,11 +105,30 @@ def score(work: Path, corpus: Corpus, kind: Kind, folder: Path, commit: str) -> 
         },
         "attacks": made,
         "missing": missing,
+        "adaptive": _worst(adaptive),
+        "adaptive_missing": len(planned[Threat.ADAPTIVE]) - len(adaptive),
+        "query": [
+            {"name": one.case.name, "right": int(one.right.sum()), "recordings": len(one)} for one in query
+        ],
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     out = RESULTS / f"{name}-part.json"
     write_whole(out, (json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
     return out
+
+
+def _worst(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """What adaptive attacks leave right within an ε: of each recording the worst of those that were made."""
+    return [
+        {
+            "epsilon": case.epsilon,
+            "attacks": case.attacks,
+            "right": case.defended.count,
+            "recordings": case.defended.n,
+        }
+        for case in worst_cases(outcomes)
+        if outcomes and case.epsilon is not None
+    ]
 
 
 def _of_file(session: DefendedSession) -> Defence:

@@ -90,7 +90,10 @@ class Part:
             "+".join(content["view"]),
             _interval(content["defences"][FILE]["mean_dsr"]),
             f"{100 * sum(shares) / len(shares):.1f}",
-            "not measured",
+            "; ".join(
+                f"{one['right']} of {one['recordings']} at {one['epsilon']:g}" for one in content["adaptive"]
+            )
+            or "not measured",
         ]
 
     def all(self) -> list[str]:
@@ -127,6 +130,13 @@ class Part:
             ]
             for name, found in content["defences"].items()
         ]
+        query = ", ".join(f"{one['name']}: {one['right']} of {one['recordings']}" for one in content["query"])
+        adaptive = "; ".join(
+            f"{one['right']} of {one['recordings']} at ε {one['epsilon']:g} ({one['attacks']} attacks)"
+            for one in content["adaptive"]
+        )
+        count = content["adaptive_missing"]
+        absent = f" ({count} attacks not made)" if adaptive and count else ""
         return [
             f"## {self.name}, in part",
             "",
@@ -134,6 +144,8 @@ class Part:
             "",
             *table([*head, *(f"DSR: {name}" for name in names)], rows),
             *table(["defence", "benign cost, points", "mean DSR, %", "file leads by, points"], others),
+            f"T3, labels alone, leaves right: {query or 'not made'}. T4, adaptive, leaves right: {adaptive or 'not made'}{absent}.",
+            "",
         ]
 
 
@@ -187,7 +199,7 @@ def front(networks: Sequence[Network]) -> list[str]:
     lines.append(
         f"At most 1.5 points of benign accuracy may be given up (90 % confidence, calibration recordings). Asked for: mean DSR {100 * ASKED:.0f}, aimed at {100 * AIMED:.0f}. Means over {', '.join(CORE)}; {ATTACKED} recordings attacked, {CAPS['C&W']} by C&W, {CAPS['T4']} by T4."
         + (
-            f" **In part ({', '.join(part.name for part in parts)}): gray-box attacks alone, of those that count without {', '.join(parts[0].left_out)}; neither T3 nor T4; not compared with a random pattern or other variants of the gate.**"
+            f" **In part ({', '.join(part.name for part in parts)}): query (T3) and adaptive attacks (T4) only where a number stands, and no comparison with a random pattern or other variants of the gate; benchmarks/voices/README.md names every attack that is missing.**"
             if parts
             else ""
         )
