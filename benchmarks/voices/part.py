@@ -72,7 +72,8 @@ def score(work: Path, corpus: Corpus, kind: Kind, folder: Path, commit: str) -> 
             )
         manifest = session.manifest
         planned = planned_cases(PLAN, manifest.input)
-        adaptive, query = [], []
+        adaptive: list[Outcome] = []
+        query: list[Outcome] = []
         for case in (*planned[Threat.QUERY], *planned[Threat.ADAPTIVE]):
             count = min(case.images or len(test.labels), PLAN.images or len(test.labels))
             clean, truth = test.samples[:count], test.labels[:count]
