@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.markdown import Block, update
 from benchmarks.robustness import tables
+from benchmarks.robustness.front import front
 from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.results import MAIN, Network, read_networks
 from nip_export.evaluate.threats import Threat
@@ -53,15 +54,6 @@ def counted(networks: Sequence[Network]) -> str:
     if brief:
         text += f" **In part: {', '.join(brief)} faced no transfer or query attacks and few adaptive ones, and were not compared with other people's defences.**"
     return text + (f" **Not measured with this gate: {', '.join(missing)}.**" if missing else "")
-
-
-def front(networks: Sequence[Network]) -> list[str]:
-    """The README's block: a row per group of networks, the data set that fares worst first."""
-    return [
-        "Gray-box: the attacker knows the network, not the defence. At most 1.5 points of benign accuracy may be given up; means over the attacks that count and over the networks, in %; the network that fares worst in brackets. T4: the attacker knows the defence as well; what is left is accuracy.",
-        "",
-        *tables.front(networks),
-    ]
 
 
 def short(networks: Sequence[Network]) -> list[str]:

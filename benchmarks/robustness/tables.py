@@ -130,36 +130,6 @@ def strength(networks: Sequence[Network]) -> list[str]:
     return table(head, rows)
 
 
-def front(networks: Sequence[Network]) -> list[str]:
-    """A row per group: benign cost, detected, repaired, what T4 leaves at its smaller ε."""
-    rows = []
-    for group, members in grouped(networks):
-        costs = [network.main.benign.cost.value for network in members]
-        found = [
-            [result.detected.value for result in network.main.attacks if result.core and result.detected]
-            for network in members
-        ]
-        seen = [mean(shares) for shares in found]
-        repaired = [network.main.mean_dsr.value for network in members if network.main.mean_dsr]
-        left = [
-            case.defended
-            for network in members
-            if (case := worst(network.main, (Threat.ADAPTIVE,), group.sizes[0])) is not None
-        ]
-        rows.append(
-            [
-                f"{group.title} ({', '.join(network.name for network in members)})",
-                f"{100 * mean(costs):.1f} points ({100 * max(costs):.1f})",
-                f"{100 * mean(seen):.0f} ({100 * min(seen):.0f})",
-                f"{100 * mean(repaired):.0f} ({100 * min(repaired):.0f})",
-                f"{sum(rate.count for rate in left)} of {sum(rate.n for rate in left)} images "
-                f"at {255 * group.sizes[0]:g}/255",
-            ]
-        )
-    head = ["networks", "benign accuracy given up", "detected", "answered rightly again (DSR)"]
-    return table([*head, "T4 leaves right"], rows)
-
-
 def curves(networks: Sequence[Network]) -> list[str]:
     """DSR of PGD by ε, the main file; and whether it falls."""
     rows = []
