@@ -38,6 +38,15 @@ def evidence(readouts: Sequence[ReadOut], pooled: Mapping[str, NDArray[np.floati
     return mean
 
 
+def largest_term(readouts: Sequence[ReadOut], pooled: Mapping[str, NDArray[np.floating]]) -> float:
+    """The largest sum of sizes that early evidence is a sum of: what its rounding is a share of.
+
+    Large weights on small activations cancel, so the evidence itself may be much smaller.
+    """
+    sums = [np.abs(pooled[r.tap]) @ np.abs(r.weight) + np.abs(r.bias) for r in readouts]
+    return max((float(total.max()) for total in sums), default=0.0)
+
+
 def distances(typicality: Typicality, pooled: NDArray[np.floating]) -> Doubles:
     """Whitened distances (N, K) of pooled features (N, D) to every centre."""
     whitened = pooled.astype(np.float64) @ typicality.weight.astype(np.float64) + typicality.bias

@@ -125,7 +125,8 @@ import resource, sys
 import numpy as np, torch
 from torch import nn
 from nip_export.attach.trace import TappedNetwork
-from nip_export.capture.taps import Tap, TapKind
+from nip_export.capture.pooling import TapKind
+from nip_export.capture.plan import Tap
 from nip_export.network import TapCells
 from nip_export.profiles import influence_profiles
 

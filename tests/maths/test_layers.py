@@ -86,7 +86,7 @@ def test_a_readout_carries_the_temperature_fitted_to_held_out_images() -> None:
 
 
 def test_features_alone_give_no_second_opinion() -> None:
-    with pytest.raises(ExportError, match="taps: expected a layer before the features"):
+    with pytest.raises(ExportError, match="expected a layer before the features"):
         choose({}, count=1)
 
 

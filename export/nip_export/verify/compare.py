@@ -136,7 +136,7 @@ def compare(
         rows: (N,) bool: which rows to compare.
         certain: (N,) bool: those of them whose class no rounding changes; None: all.
         gain: factor by which an error of the raw logits can stand in the corrected logits of a flagged row,
-            which count shifts in benign standard deviations.
+            which count shifts in benign standard deviations and the evidence of early layers.
         tolerance: what is taken for rounding.
 
     Raises:
@@ -202,7 +202,10 @@ def verify_file(
     """
     passes = both_passes(spec, forward, inputs)
     # Only `guarded` answers with statistics; the others answer with logits of the backbone.
-    gain = float(spec.gate.response_scale.inverse_std.max()) if spec.policy is Policy.GUARDED else 1.0
+    gain = 1.0
+    if spec.policy is Policy.GUARDED:
+        evidence = passes.terms / size_of(passes.look.raw)
+        gain = max(float(spec.gate.response_scale.inverse_std.max()), evidence)
     errors, shares, agreements = list[float](), list[float](), list[NDArray[np.bool_]]()
 
     def run(model: Path | bytes, spec: DefenceSpec, batches: Sequence[int], what: str = "") -> Rows:

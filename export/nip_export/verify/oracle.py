@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_export import statistics
 from nip_export.decision import Decision, FirstLook, Reading, decide, read_gate
 from nip_export.network import Passed
 from nip_export.spec import Bank, DefenceSpec
@@ -53,18 +54,24 @@ def look_again(
 
 @dataclass(frozen=True, eq=False)
 class Passes:
-    """What both passes of the backbone leave of N inputs: the first look, and the second pass's logits."""
+    """What both passes of the backbone leave of N inputs: the first look, and the second pass's logits.
+
+    `terms` is what the rounding of early evidence is a share of: see :func:`statistics.largest_term`.
+    """
 
     look: FirstLook
     second: NDArray[np.float32]
+    terms: float
 
 
 def both_passes(spec: DefenceSpec, forward: Forward, inputs: NDArray[np.float32]) -> Passes:
     """Run both on every row of (N, *shape) float32 inputs, N ≥ 1; the gate decides which seconds count."""
-    look = FirstLook.of(forward(inputs), spec.readouts, spec.typicality)
+    passed = forward(inputs)
+    look = FirstLook.of(passed, spec.readouts, spec.typicality)
     hypothesis = look.early.argmax(1) if spec.policy is Policy.ALWAYS else None
     again = look_again(inputs, spec.view, spec.bank, spec.bounds, hypothesis=hypothesis)
-    return Passes(look, forward(again).logits)
+    terms = statistics.largest_term(spec.readouts, passed.pooled)
+    return Passes(look, forward(again).logits, terms)
 
 
 def judged(spec: DefenceSpec, passes: Passes) -> Expected:

@@ -51,8 +51,8 @@ def test_the_budgeted_form_lets_small_disagreement_pass_and_answers_as_the_mirro
     assert answers.labels.tolist() == [0, 1]
 
 
-def test_inputs_without_rows_and_columns_are_refused() -> None:
-    with pytest.raises(ExportError, match="mirror needs inputs with rows and columns"):
+def test_inputs_without_an_axis_after_the_channels_are_refused() -> None:
+    with pytest.raises(ExportError, match="mirror needs inputs with an axis"):
         label_agreement(sides, (5,))
-    with pytest.raises(ExportError, match="mirror needs inputs with rows and columns"):
-        fit_agreement(sides, np.zeros((60, 1, 16), np.float32), np.zeros(60, np.int64))
+    with pytest.raises(ExportError, match="mirror needs inputs with an axis"):
+        fit_agreement(sides, np.zeros((60, 5), np.float32), np.zeros(60, np.int64))
