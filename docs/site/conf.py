@@ -3,8 +3,6 @@
 import re
 from typing import Any
 
-from sphinx.ext.autodoc.mock import _MockObject
-
 from nip_runtime import __version__
 
 project = "nip-runtime"
@@ -41,9 +39,6 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
-# Unions of types that are made at import, such as int | ir.SymbolicDim.
-for operation in ("__or__", "__ror__"):
-    setattr(_MockObject, operation, lambda self, _: self)
 
 
 def setup(app: Any) -> None:

@@ -7,6 +7,8 @@ what −1 stands for, so it says it, and −1 stands for the rows: any number, n
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
@@ -22,7 +24,7 @@ def rows_axis(value: ir.Value | None) -> int | None:
     return free[0] if len(free) == 1 else None
 
 
-Sizes = list[int | ir.SymbolicDim]
+Sizes: TypeAlias = "list[int | ir.SymbolicDim]"
 
 
 def sizes_in(value: ir.Value | None) -> Sizes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from nip_export.data.stored import StoredImages, store
 from nip_runtime.errors import InputError
 
-Given = NDArray[Any] | Tensor | StoredImages | Iterable[Any]
+Given: TypeAlias = "NDArray[Any] | Tensor | StoredImages | Iterable[Any]"
 """Images: (N, *shape) as one array or tensor, or one after another.
 
 An iterable gives items, each an image or a pair of image and label; a DataLoader gives batches of these. All
