@@ -1,34 +1,29 @@
 """The manifest: what a defended file says about its input, its defence, how it was calibrated and checked."""
 
-from nip_runtime.manifest.honesty import CoverageInfo, VerdictInfo
-from nip_runtime.manifest.model import (
-    SCHEMA_VERSION,
-    BankInfo,
+from nip_runtime.manifest.choices import (
     BankStorage,
-    CalibrationInfo,
-    ConversionInfo,
-    DefenceInfo,
-    Digests,
-    GateInfo,
-    InputSpec,
     Layout,
-    Manifest,
-    OutputSpec,
     PerturbationMethod,
     Policy,
     Precision,
-    Provenance,
     Resampling,
     Resize,
-    SecondPassInfo,
-    SettingsInfo,
     SoundCut,
-    SoundSpec,
-    TapInfo,
-    VerificationInfo,
-    ViewInfo,
     ViewStep,
 )
+from nip_runtime.manifest.defence import (
+    BankInfo,
+    DefenceInfo,
+    GateInfo,
+    SecondPassInfo,
+    SettingsInfo,
+    TapInfo,
+    ViewInfo,
+)
+from nip_runtime.manifest.ends import InputSpec, OutputSpec, SoundSpec
+from nip_runtime.manifest.honesty import CoverageInfo, VerdictInfo
+from nip_runtime.manifest.measured import CalibrationInfo, ConversionInfo, VerificationInfo
+from nip_runtime.manifest.model import SCHEMA_VERSION, Digests, Manifest, Provenance
 from nip_runtime.manifest.reader import read_manifest
 
 __all__ = [

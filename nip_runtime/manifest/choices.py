@@ -1,0 +1,91 @@
+"""The words of a manifest that are chosen from a list."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Policy(StrEnum):
+    """What the file does with inputs."""
+
+    GUARDED = "guarded"
+    """The gate decides which rows are corrected; the others keep the raw logits bit for bit."""
+    ALWAYS = "always"
+    """Every input gets the inverse perturbation of its hypothesis class."""
+    DETECT = "detect"
+    """Logits stay raw; suspicion and flag tell what the gate thinks."""
+
+
+class Layout(StrEnum):
+    """Meaning of the input's axes after the batch axis."""
+
+    NCHW = "NCHW"
+    ANY = "any"
+
+
+class Resize(StrEnum):
+    """Interpolation with which a host brings images to the input size."""
+
+    AREA = "area"
+    LINEAR = "linear"
+
+
+class SoundCut(StrEnum):
+    """Which piece of a recording longer than the input a host takes."""
+
+    START = "start"
+    MIDDLE = "middle"
+
+
+class Resampling(StrEnum):
+    """How a host brings a recording to the input's rate."""
+
+    POLYPHASE = "polyphase"
+    """A Kaiser-windowed sinc (β = 5), ten zero crossings of the lower rate on either side, zeros outside the
+    recording: what ``scipy.signal.resample_poly`` does by default."""
+
+
+class BankStorage(StrEnum):
+    """How the bank of inverse perturbations is stored."""
+
+    INT8 = "int8"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the backbone; gate, read-outs, perturbation and clip are float32 in every file."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    """float16 weights and activations behind the normalisation."""
+    INT8 = "int8"
+    """int8 weights with a scale per channel and uint8 activations, as QuantizeLinear/DequantizeLinear."""
+
+
+class PerturbationMethod(StrEnum):
+    """How inverse perturbations are computed."""
+
+    ASCENT = "ascent"
+    """Signed gradient ascent with momentum over benign batches, within ε and the value bounds."""
+    ONE_STEP = "one-step"
+    """The published form: the mean input gradient divided by its root mean square, scaled, cut at ε."""
+
+
+class ViewStep(StrEnum):
+    """A step of the view under which the second pass looks at an input."""
+
+    MIRROR = "mirror"
+    """The last axis turned round."""
+    SHIFT = "shift"
+    """Moved by one entry along every spatial axis, the first entry repeated behind it."""
+    MEDIAN = "median"
+    """The median of 3×3 pixels, the edge repeated outside."""
+    BLUR = "blur"
+    """Neighbours weighed 1:2:1 along every spatial axis, the edge repeated outside."""
+    GAIN = "gain"
+    """Multiplied by 0.9."""
+    POLARITY = "polarity"
+    """Multiplied by −1."""
+    DELAY = "delay"
+    """Moved by a sixteenth of the last axis, the first entry repeated before it."""
+    BITS = "bits"
+    """Rounded to the nearest of four values, evenly spaced between the bounds."""
