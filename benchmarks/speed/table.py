@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.markdown import Block, update
-from benchmarks.speed import plots, profile, results, tables
+from benchmarks.speed import explained, plots, profile, results, rival_tables, tables
 from benchmarks.speed.networks import NETWORKS
 from benchmarks.speed.results import NetworkResult
 from nip_runtime.engine.answers import EngineKind
@@ -42,7 +42,7 @@ def short(found: Sequence[NetworkResult], pictures: str) -> list[str]:
         *tables.costs(found),
         "**Against what one would pick instead**: how many times faster the defended file is, `guarded` with no row in pass 2 · with every row in both passes; where a row says `always`, that file. One thread, engine auto",
         "",
-        *tables.rivals(found, SHORT_BATCH),
+        *rival_tables.rivals(found, SHORT_BATCH),
         measured_on(found),
         "",
     ]
@@ -53,7 +53,7 @@ def full(found: Sequence[NetworkResult], pictures: str, folder: Path) -> list[st
     lines = short(found, pictures)
     if not found:
         return lines
-    lines += tables.rivals(found, 16)
+    lines += rival_tables.rivals(found, 16)
     lines += [f"![How many times faster the file is than contenders]({pictures}/contenders.svg)", ""]
     for result in found:
         title = NETWORKS[result.network].title
@@ -66,16 +66,16 @@ def full(found: Sequence[NetworkResult], pictures: str, folder: Path) -> list[st
         lines += [
             "",
             *tables.opened(result, profiles),
-            *tables.rival_details(result),
-            *tables.missed_aims(result),
+            *rival_tables.rival_details(result),
+            *rival_tables.missed_aims(result),
         ]
         lines += [
             "**Missed ratios, and where onnxruntime's profiler finds the time**",
             "",
-            *tables.misses(result, profiles),
+            *explained.misses(result, profiles),
         ]
         for batch in sorted({one.batch for one in profiles}):
-            lines += tables.profile_table(profiles, batch)
+            lines += explained.profile_table(profiles, batch)
     return lines
 
 

@@ -8,11 +8,10 @@ from typing import Final
 
 from benchmarks.markdown import table
 from benchmarks.speed import targets
-from benchmarks.speed.contenders import ABOUT, Kind
 from benchmarks.speed.measure import ENGINES
 from benchmarks.speed.networks import NETWORKS
-from benchmarks.speed.profile import Profile, Section
-from benchmarks.speed.results import Cell, NetworkResult, Opened, Rival
+from benchmarks.speed.profile import Profile
+from benchmarks.speed.results import Cell, NetworkResult, Opened
 from benchmarks.speed.targets import RATIO_LIMITS, State, Verdict
 from nip_runtime.bench.rounds import Spread
 from nip_runtime.engine.answers import EngineKind
@@ -20,12 +19,6 @@ from nip_runtime.manifest import Policy
 
 NONE: Final = "–"
 NOT_YET: Final = "not measured yet"
-AIMS: Final = {
-    Kind.EAGER_TWIN: targets.TWIN_AIM,
-    Kind.ANTI_ADVERSARY: targets.GRADIENT_AIM,
-    Kind.ONE_IMAGE: targets.GRADIENT_AIM,
-}
-"""How many times faster the file was to be than these."""
 
 Results = Sequence[NetworkResult]
 
@@ -272,147 +265,3 @@ def _bank_share_cell(result: NetworkResult) -> str:
     if result.network != "mobilenetv2":
         return f"{result.bank_share.median:.3f}"
     return judged(Verdict(result.bank_share.median, targets.BANK_PASS_LIMIT, digits=3))
-
-
-def rivals(results: Results, batch: int) -> list[str]:
-    """How many times faster the file is: with no row in pass 2 · with every row in both passes."""
-    head = [f"batch {batch}: file faster by", "aim", *(NETWORKS[result.network].title for result in results)]
-    keys = list(dict.fromkeys((r.kind, r.policy) for result in results for r in result.rivals))
-    rows = []
-    for kind, policy in keys:
-        cells = [_rival_cell(result, kind, policy, batch) for result in results]
-        if set(cells) == {NONE}:
-            continue
-        name = ABOUT[kind].title + (f" (`{policy}`)" if policy is not None else "")
-        rows.append([name, f"≥ {AIMS[kind]:g}" if kind in AIMS else NONE, *cells])
-    return table(head, rows)
-
-
-def _rival_cell(result: NetworkResult, kind: Kind, policy: Policy | None, batch: int) -> str:
-    for rival in result.rivals:
-        if (rival.kind, rival.policy, rival.batch) == (kind, policy, batch):
-            states = [State.ALWAYS] if policy is Policy.ALWAYS else [State.CALM, State.ALL]
-            return " · ".join(_speedup(rival, state) for state in states)
-    return NONE
-
-
-def _speedup(rival: Rival, state: State) -> str:
-    value = rival.speedup[state].median
-    if rival.kind not in AIMS:
-        return f"{value:.1f}"
-    return judged(Verdict(value, AIMS[rival.kind], at_least=True, digits=1))
-
-
-def rival_details(result: NetworkResult) -> list[str]:
-    """All contenders of one network with intervals."""
-    head = ["contender", "batch", "p50 ms", "plain passes", *(f"against {LABELS[s]}" for s in RIVAL_STATES)]
-    rows = [
-        [
-            ABOUT[rival.kind].title + (f" (`{rival.policy}`)" if rival.policy is not None else ""),
-            str(rival.batch),
-            f"{rival.latency.p50_ms:.1f}",
-            with_interval(rival.to_plain, digits=1),
-            *(
-                with_interval(rival.speedup[s], digits=1) if s in rival.speedup else NONE
-                for s in RIVAL_STATES
-            ),
-        ]
-        for rival in result.rivals
-    ]
-    return table(head, rows)
-
-
-def missed_aims(result: NetworkResult) -> list[str]:
-    """One line per contender whose aim is missed where the file takes both passes for every row, with what
-    two plain passes and no defence at all would reach."""
-    lines = []
-    for rival in result.rivals:
-        state = State.ALL if rival.policy is Policy.GUARDED else State.ALWAYS
-        if rival.kind not in AIMS or state not in rival.speedup:
-            continue
-        verdict = Verdict(rival.speedup[state].median, AIMS[rival.kind], at_least=True, digits=1)
-        if not verdict.met:
-            lines.append(
-                f"- {ABOUT[rival.kind].title}, batch {rival.batch}, against {LABELS[state]}: "
-                f"{verdict.value:.1f} instead of {verdict.limit:g}. It takes as long as "
-                f"{rival.to_plain.median:.1f} plain onnxruntime passes, so two of these without any defence "
-                f"would be {rival.to_plain.median / 2:.1f} times as fast as it."
-            )
-    return [*lines, ""] if lines else []
-
-
-RIVAL_STATES: Final = (State.CALM, State.ALL, State.ALWAYS)
-
-
-def profile_table(profiles: Sequence[Profile], batch: int) -> list[str]:
-    """Where the time goes at one batch size, in shares of the plain run; empty if it was not profiled."""
-    here = [profile for profile in profiles if profile.batch == batch]
-    base = next((profile for profile in here if profile.variant == "plain"), None)
-    if base is None:
-        return []
-    head = [
-        f"batch {batch}",
-        "ms",
-        "all",
-        *(section for section in Section),
-        "largest operators of the heads",
-    ]
-    rows = []
-    for profile in here:
-        shares = [profile.ms(section) / base.total_ms for section in Section]
-        section = Section.PASS_1 if profile is base else Section.HEADS
-        largest = ", ".join(
-            f"{part.operator} ×{part.nodes} {1e3 * part.ms:.0f} µs" for part in profile.largest(section, 3)
-        )
-        rows.append(
-            [
-                profile.variant,
-                f"{profile.total_ms:.2f}",
-                f"{profile.total_ms / base.total_ms:.2f}",
-                *(f"{share:.3f}" for share in shares),
-                largest or NONE,
-            ]
-        )
-    return table(head, rows)
-
-
-def misses(result: NetworkResult, profiles: Sequence[Profile]) -> list[str]:
-    """One line per missed ratio: how much too long, and what the profiler says of the nearest batch size."""
-    lines = []
-    for cell in result.cells:
-        verdict = ratio_verdict(cell)
-        if cell.threads != 1 or verdict is None or verdict.met:
-            continue
-        lines.append(
-            f"- {LABELS[cell.state]}, {cell.engine}, batch {cell.batch}: {verdict.value:.2f} instead of "
-            f"{verdict.limit:g}. {beyond_passes(result, cell, profiles)}"
-        )
-    return [*lines, ""] if lines else ["All ratios keep their targets.", ""]
-
-
-def beyond_passes(result: NetworkResult, cell: Cell, profiles: Sequence[Profile]) -> str:
-    """Where the time beyond the policy's passes goes, by the profiler's account of the nearest batch size."""
-    own = [profile for profile in profiles if profile.variant == f"{cell.engine} {cell.state}"]
-    if not own:
-        return "Not profiled."
-    found = min(own, key=lambda profile: abs(profile.batch - cell.batch))
-    base = next(p for p in profiles if p.variant == "plain" and p.batch == found.batch)
-    passes = 1 + cell.second_pass_rows / cell.batch
-    plain = next(p for p in result.plain if (p.batch, p.threads) == (cell.batch, cell.threads))
-    beyond_us = 1e3 * plain.latency.p50_ms * (cell.ratio.median - passes)
-    more = found.operators - base.operators
-    second = found.ms(Section.PASS_2) - base.ms(Section.PASS_1) * found.second_pass_rows / found.batch
-    shares = {
-        "heads": found.ms(Section.HEADS),
-        "pass 1 beyond the plain one": found.ms(Section.PASS_1) - base.ms(Section.PASS_1),
-        "pass 2 beyond its rows' share of one": second,
-        "operators made by onnxruntime": found.ms(Section.INSERTED) - base.ms(Section.INSERTED),
-        "between operators": found.ms(Section.BETWEEN) - base.ms(Section.BETWEEN),
-    }
-    parts = sorted(shares.items(), key=lambda item: -item[1])
-    text = ", ".join(f"{name} {span(1e3 * value, sign='+')}" for name, value in parts if abs(value) >= 1e-3)
-    door = f" ({result.overhead.added_us.median:.0f} µs of it in predict itself)" if cell.batch == 1 else ""
-    return (
-        f"Beyond {passes:.2f} plain passes: {span(beyond_us)}{door}, {more} operators more than the plain "
-        f"file runs. Under the profiler, batch {found.batch}: {text}."
-    )

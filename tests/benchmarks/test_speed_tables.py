@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.speed import plots, profile, results, run, table, tables, targets
+from benchmarks.speed import explained, plots, profile, results, rival_tables, run, table, tables, targets
 from benchmarks.speed.contenders import Kind
 from benchmarks.speed.measure import ENGINES
 from benchmarks.speed.networks import NETWORKS, Name
@@ -239,11 +239,11 @@ def test_opening_shows_what_is_onnxruntime_s_own() -> None:
 
 
 def test_contenders_with_an_aim_are_judged() -> None:
-    lines = "\n".join(tables.rivals([made()], 1))
+    lines = "\n".join(rival_tables.rivals([made()], 1))
     assert "| eager PyTorch, the same defence (`always`) | ≥ 2 | **1.9 missed** |" in lines
     assert "≥ 4 | 8.0 · **3.9 missed** |" in lines
     assert "ART JPEG quality 50 + onnxruntime | – | 1.1 · 0.6 |" in lines
-    assert len(tables.rivals([made()], 16)) == 3  # a head without rows
+    assert len(rival_tables.rivals([made()], 16)) == 3  # a head without rows
 
 
 def test_durations_are_readable() -> None:
@@ -255,13 +255,13 @@ def test_durations_are_readable() -> None:
 
 
 def test_missed_aims_are_held_against_two_plain_passes() -> None:
-    lines = tables.missed_aims(made())
+    lines = rival_tables.missed_aims(made())
     assert len(lines) == 2 and "eager PyTorch" in lines[0] and "1.9 instead of 2" in lines[0]
     assert "as long as 5.0 plain onnxruntime passes" in lines[0] and "be 2.5 times as fast" in lines[0]
 
 
 def test_misses_are_explained_by_the_profile() -> None:
-    lines = tables.misses(made(), profiles())
+    lines = explained.misses(made(), profiles())
     told = next(line for line in lines if "all in pass 2, fused" in line)
     # Two plain passes of 10 ms, 0.4 of one more; the profile's plain run has 50 operators, this one 109.
     assert "1.20 instead of 1.15" in told
@@ -287,12 +287,12 @@ def test_nodes_are_told_apart_by_name() -> None:
 
 
 def test_the_profile_table_is_in_plain_runs() -> None:
-    lines = tables.profile_table(profiles(), 16)
+    lines = explained.profile_table(profiles(), 16)
     assert "| plain | 10.50 | 1.00 | 0.952 | 0.000 | 0.000 | 0.000 | 0.048 | Conv ×50 10000 µs |" in lines
     assert any(
         line.startswith("| fused all | 25.00 | 2.38 |") and "Gather ×9 2500 µs" in line for line in lines
     )
-    assert tables.profile_table(profiles(), 1) == []
+    assert explained.profile_table(profiles(), 1) == []
 
 
 def test_documents_are_written_and_checked(

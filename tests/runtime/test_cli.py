@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ import numpy as np
 import pytest
 
 from nip_runtime import __version__
-from nip_runtime.cli import commands
 from nip_runtime.cli.main import main
 from nip_runtime.cli.predict import _batches
 from nip_runtime.cli.predict_text import Progress
 from nip_runtime.session import DefendedSession
-from tests.runtime.toy import graph_bytes, manifest_for, random_images, with_manifest
+from tests.runtime.toy import graph_bytes, manifest_for, random_images
 
 cv2: Any = pytest.importorskip("cv2")
 ROOT = Path(__file__).parents[2]
@@ -160,104 +158,6 @@ def test_traceback_only_on_request(tmp_path: Path, capsys: Capture) -> None:
         assert error.splitlines()[-1].startswith("nip: error: ")
 
 
-def test_inspect_shows_a_defended_file(toy_path: Path, capsys: Capture) -> None:
-    assert main(["inspect", str(toy_path)]) == 0
-    text = capsys.readouterr().out
-    for part in (
-        "policy guarded",
-        "matches the manifest",
-        "output        nip_suspicion: float32 (N)",
-        "MatMul 4",
-        "standard 17",
-        "3: shirt, bag, boot",
-        "1.8% [1.2%, 2.6%] (27/1500)",
-        "known limit   figures of a toy",
-        "bank          1 inverse perturbations, 16 B (int8)",
-        "gate          disagreement, typicality, response, change; screen at none, flag at 0.5",
-        "second view   mirror+rho\n",
-        "typicality    layer flatten, 3 class centres in 16 directions",
-        "answer        shifts and 0.5 of the early evidence",
-        "view tried  mirror+blur: keeps 96.7% [94.0%, 98.2%] (290/300), tells own mistakes 0.70,"
-        " repairs 30.0% [21.9%, 39.6%] (30/100), moves 0.25\n",
-        "view tried  mirror+rho: keeps 99.7% [98.1%, 99.9%] (299/300), tells own mistakes 0.75,"
-        " repairs none (none made), moves 0.20\n",
-    ):
-        assert part in text
-
-
-@pytest.mark.parametrize(
-    ("name", "view", "bank"),
-    [
-        ("mirror-median", "mirror+median", "none: the second view adds no inverse perturbation"),
-        ("blur-gain-bits-rho", "blur+gain+bits+rho", "1 inverse perturbations, 784 B (int8)"),
-        ("guarded-1.2", "rho", "1 inverse perturbations, 784 B (int8)"),
-    ],
-)
-def test_inspect_tells_how_the_second_pass_looks(name: str, view: str, bank: str, capsys: Capture) -> None:
-    path = ROOT / "tests" / "goldens" / f"{name}.onnx"
-    assert main(["inspect", str(path)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert f"second view   {view}" in lines
-    assert f"bank          {bank}" in lines
-    assert main(["inspect", str(path), "--json"]) == 0
-    gate = json.loads(capsys.readouterr().out)["manifest"]["gate"]
-    if name.endswith("1.2"):
-        assert gate is None
-    else:
-        assert "+".join([*gate["view"], *(["rho"] if gate["rho"] else [])]) == view
-
-
-def test_inspect_as_json(toy_path: Path, capsys: Capture) -> None:
-    assert main(["inspect", str(toy_path), "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert document["size_bytes"] == toy_path.stat().st_size
-    assert document["graph_digest_matches"] is True
-    assert document["graph_digest"] == document["manifest"]["digests"]["graph"]
-    assert document["problem"] is None
-    assert document["inputs"] == [{"name": "input", "dtype": "float32", "shape": ["N", 1, 4, 4]}]
-    assert document["operators"]["MatMul"] == 4
-    gate = document["manifest"]["gate"]
-    assert (gate["view"], gate["rho"]) == (["mirror"], True)
-    assert (gate["typicality_layer"], gate["centres"], gate["directions"]) == ("flatten", 3, 16)
-    assert [(tried["view"], tried["repaired"] is None) for tried in gate["views_tried"]] == [
-        (["mirror", "blur"], False),
-        (["mirror"], True),
-    ]
-
-
-def test_inspect_of_a_plain_file_says_so(tmp_path: Path, capsys: Capture) -> None:
-    path = tmp_path / "plain.onnx"
-    path.write_bytes(graph_bytes())
-    assert main(["inspect", str(path)]) == 0
-    assert "none: a plain ONNX model" in capsys.readouterr().out
-    assert main(["inspect", str(path), "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert (document["manifest"], document["graph_digest_matches"]) == (None, None)
-
-
-def test_inspect_of_a_changed_file_says_so(tmp_path: Path, capsys: Capture) -> None:
-    model = graph_bytes()
-    data = bytearray(with_manifest(model, manifest_for(model)))
-    data[data.index(b"weights") + 100] ^= 1
-    path = tmp_path / "changed.onnx"
-    path.write_bytes(bytes(data))
-    assert main(["inspect", str(path)]) == 2
-    captured = capsys.readouterr()
-    assert "DIFFERS FROM the manifest" in captured.out
-    assert "the graph was changed after export" in captured.err
-    assert main(["inspect", str(path), "--json"]) == 2
-    assert json.loads(capsys.readouterr().out)["graph_digest_matches"] is False
-
-
-def test_inspect_of_a_bad_manifest_still_shows_the_graph(tmp_path: Path, capsys: Capture) -> None:
-    path = tmp_path / "bad.onnx"
-    path.write_bytes(with_manifest(graph_bytes(), '{"schema_version": "9.0"}'))
-    assert main(["inspect", str(path)]) == 2
-    captured = capsys.readouterr()
-    assert "manifest      unreadable" in captured.out
-    assert "expected major version 1" in captured.err
-
-
 def test_doctor_runs_the_cpu(capsys: Capture) -> None:
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
@@ -324,73 +224,6 @@ def test_version_and_bare_call(capsys: Capture) -> None:
     assert capsys.readouterr().out == f"nip-runtime {__version__}\n"
     assert main([]) == 2
     assert "predict" in capsys.readouterr().err
-
-
-_PLUGIN = """
-NAME = "greet"
-HELP = "say hello"
-def configure(parser):
-    parser.add_argument("name")
-def run(args):
-    if args.name == "nobody":
-        import no_such_module_anywhere.part
-    if args.name == "bug":
-        raise RuntimeError("two\\nlines")
-    print("hello", args.name)
-    return 7
-"""
-
-
-@pytest.fixture
-def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "nip_test_greet.py").write_text(_PLUGIN)
-    (tmp_path / "nip_test_broken.py").write_text("import torch_of_another_world")
-    monkeypatch.syspath_prepend(tmp_path)
-    entries = [
-        EntryPoint("greet", "nip_test_greet", commands.GROUP),
-        EntryPoint("broken", "nip_test_broken", commands.GROUP),
-        EntryPoint("predict", "nip_test_greet", commands.GROUP),
-    ]
-    monkeypatch.setattr(commands, "entry_points", lambda group: entries if group == commands.GROUP else [])
-
-
-@pytest.mark.usefixtures("plugins")
-def test_added_commands_run_and_are_listed(capsys: Capture) -> None:
-    assert main(["greet", "you"]) == 7
-    assert capsys.readouterr().out == "hello you\n"
-    with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
-    text = capsys.readouterr().out
-    assert "say hello" in text
-    assert "torch_of_another_world" in text
-
-
-@pytest.mark.usefixtures("plugins")
-def test_a_module_that_a_command_misses_is_one_line(capsys: Capture) -> None:
-    for arguments in (["greet", "nobody"], ["broken"]):
-        assert main(arguments) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("nip: error: expected the package ")
-        assert error.count("\n") == 1
-
-
-@pytest.mark.usefixtures("plugins")
-def test_a_bug_is_one_line_too(capsys: Capture) -> None:
-    assert main(["greet", "bug"]) == 2
-    assert capsys.readouterr().err == "nip: error: RuntimeError: two lines (--traceback shows where)\n"
-
-
-@pytest.mark.usefixtures("plugins")
-def test_added_commands_cannot_replace_built_in_ones(toy_path: Path, folder: Path, capsys: Capture) -> None:
-    assert main(["predict", str(toy_path), str(folder)]) == 0
-    assert "hello" not in capsys.readouterr().out
-
-
-@pytest.mark.usefixtures("plugins")
-def test_a_named_command_imports_no_other() -> None:
-    sys.modules.pop("nip_test_greet", None)
-    assert main(["doctor"]) == 0
-    assert "nip_test_greet" not in sys.modules
 
 
 class _Terminal:
