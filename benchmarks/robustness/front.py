@@ -1,12 +1,13 @@
-"""The README's one table: every kind of data that was tried, the one that fares worst first."""
+"""The README's one table: every network that was tried, the one that fares worst first."""
 
 # ruff: noqa: E501 (paragraphs of Markdown)
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
+from typing import Any
 
 from benchmarks.imagenet.run import RESULTS as IMAGENET
 from benchmarks.markdown import table
@@ -15,57 +16,91 @@ from benchmarks.robustness.tables import grouped
 from benchmarks.voices.part import FILE
 from benchmarks.voices.table import read_networks, read_parts
 from nip_export.evaluate.threats import Threat
+from nip_runtime.rates import Rate
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A share with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Interval:
+        """What a JSON file holds of an estimate."""
+        return cls(plain["value"], plain["low"], plain["high"])
+
+    @classmethod
+    def over_attacks(cls, rates: Sequence[Rate]) -> Interval:
+        """Mean of shares of the same images under several attacks.
+
+        The ends are the means of the shares' Wilson intervals: as wide as if the attacks told the same of
+        every image, so never too narrow for depending on the same images.
+        """
+        lows, highs = zip(*(rate.interval for rate in rates), strict=True)
+        return cls(mean(rate.value for rate in rates), mean(lows), mean(highs))
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.0f} ({100 * self.low:.0f}–{100 * self.high:.0f})"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row: means over networks, and what T4 leaves, in words."""
+    """One row: a network, how many inputs were attacked, what was measured."""
 
     what: str
-    cost: float
-    detected: float
-    repaired: float
+    attacked: int
+    cost: str
+    detected: Interval
+    repaired: Interval
     left: str
 
     def cells(self) -> list[str]:
         """As the table prints it."""
-        shares = (f"{100 * value:.0f}" for value in (self.detected, self.repaired))
-        return [self.what, f"{100 * self.cost:.1f} points", *shares, self.left]
+        return [self.what, str(self.attacked), self.cost, str(self.detected), str(self.repaired), self.left]
 
 
 def front(networks: Sequence[Network]) -> list[str]:
     """The lines of the README's block."""
-    found = [*_groups(networks), *_photographs(), *_recordings()]
-    rows = [line.cells() for line in sorted(found, key=lambda line: line.repaired)]
-    head = ["data and networks", "benign accuracy given up", "detected, %", "answered rightly again, %"]
+    found = [*_pictures(networks), *_photographs(), *_recordings()]
+    rows = [line.cells() for line in sorted(found, key=lambda line: line.repaired.value)]
+    head = ["data: network", "attacked", "benign cost, points", "detected, %", "right again, %"]
     return [
-        "What happens to attacks that fool the network, made by somebody who knows it but not the defence (gray-box, T1), with files that may cost 1.5 points of benign accuracy. Means over the attacks of each protocol. T4: what an attacker who knows the defence leaves.",
+        "What happens to attacks that fool the network, made by somebody who knows it but not the defence (gray-box, T1), with files that may cost 1.5 points of benign accuracy. Means over the attacks of each protocol, with 95 % intervals; costly attacks take fewer inputs than stated. T4: what an attacker who knows the defence leaves.",
         "",
         *table([*head, "T4 leaves right"], rows),
     ]
 
 
-def _groups(networks: Sequence[Network]) -> list[Line]:
+def _cost(plain: Mapping[str, Any]) -> str:
+    return f"{100 * plain['value']:.1f} ({100 * plain['low']:.1f} to {100 * plain['high']:.1f})"
+
+
+def _left(rate: Rate) -> str:
+    low, high = rate.interval
+    return f"{rate.count} of {rate.n} ({100 * low:.0f}–{100 * high:.0f} %)"
+
+
+def _pictures(networks: Sequence[Network]) -> list[Line]:
     lines = []
     for group, members in grouped(networks):
-        seen = [
-            mean([result.detected.value for result in one.main.attacks if result.core and result.detected])
-            for one in members
-        ]
-        size = group.sizes[0]
-        cases = [worst(network.main, (Threat.ADAPTIVE,), size) for network in members]
-        left = [case.defended for case in cases if case is not None]
-        lines.append(
-            Line(
-                f"{group.title} ({', '.join(network.name for network in members)})",
-                mean([network.main.benign.cost.value for network in members]),
-                mean(seen),
-                mean([network.main.mean_dsr.value for network in members if network.main.mean_dsr]),
-                f"{sum(rate.count for rate in left)} of {sum(rate.n for rate in left)} images at {255 * size:g}/255"
-                if left
-                else "not measured",
+        for network in members:
+            found = network.main
+            seen = [one for one in found.attacks if one.core and one.detected is not None]
+            case = worst(found, (Threat.ADAPTIVE,), group.sizes[0])
+            assert found.mean_dsr is not None
+            lines.append(
+                Line(
+                    f"{group.title.partition(',')[0]}: {network.name}",
+                    max(one.undefended.n for one in seen),
+                    _cost(vars(found.benign.cost)),
+                    Interval.over_attacks([one.detected for one in seen if one.detected is not None]),
+                    Interval.of(vars(found.mean_dsr)),
+                    f"{_left(case.defended)} at {255 * group.sizes[0]:g}/255" if case else "not measured",
+                )
             )
-        )
     return lines
 
 
@@ -73,12 +108,14 @@ def _photographs() -> list[Line]:
     lines = []
     for path in sorted(IMAGENET.parent.glob("*.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
+        seen = [one for one in found["attacks"] if one["core"]]
         lines.append(
             Line(
-                f"ImageNet photographs, 1000 classes ({found['network']})",
-                found["benign"]["cost"]["value"],
-                found["mean_detected"],
-                found["mean_dsr"]["value"],
+                f"ImageNet, 1000 classes: {found['network']}",
+                max(one["undefended"]["n"] for one in seen),
+                _cost(found["benign"]["cost"]),
+                Interval.over_attacks([Rate(one["detected"]["count"], one["detected"]["n"]) for one in seen]),
+                Interval.of(found["mean_dsr"]),
                 "not measured",
             )
         )
@@ -88,8 +125,20 @@ def _photographs() -> list[Line]:
 def _recordings() -> list[Line]:
     lines = []
     for part in read_parts([network.name for network in read_networks()]):
-        _, _, cost, _, _, seen, left = part.front()
-        repaired = part.content["defences"][FILE]["mean_dsr"]["value"]
-        title = f"voices, in part ({part.name})"
-        lines.append(Line(title, float(cost) / 100, float(seen) / 100, repaired, left))
+        content = part.content
+        seen = [one for one in content["attacks"] if one["core"] and one["successes"]]
+        defence = content["defences"][FILE]
+        case = content["adaptive"][0] if content["adaptive"] else None
+        lines.append(
+            Line(
+                f"voices, in part: {part.name}",
+                max(one["recordings"] for one in seen),
+                f"{100 * defence['cost']:.1f} (n = {content['benign']})",
+                Interval.over_attacks([Rate(one["detected"], one["successes"]) for one in seen]),
+                Interval.of(defence["mean_dsr"]),
+                f"{_left(Rate(case['right'], case['recordings']))} at {case['epsilon']:g}, one attack"
+                if case
+                else "not measured",
+            )
+        )
     return lines
