@@ -181,6 +181,26 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--view=spin", "view: expected 'auto', or mirror"),
+        ("--batch-size=0", "batch_size: expected a whole number, at least 1"),
+        ("--eps=3", "eps: expected above 0, below 1"),
+        ("--expect-accuracy=92", "expected a share above 0, at most 1, such as 0.92"),
+        ("--out=no/folder/m.onnx", "cannot write to the folder"),
+    ],
+)
+def test_wrong_options_are_refused_before_images_are_read(
+    inputs: Path, tmp_path: Path, capsys: Capture, option: str, message: str
+) -> None:
+    """The images are not even there."""
+    arguments = ["export", "--model", FACTORY, "--weights", str(inputs / "weights.safetensors")]
+    arguments += ["--data", "none.npz", "--out", str(tmp_path / "m.onnx"), option]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_missing_argument_is_named(capsys: Capture) -> None:
     assert main(["export", "--data", "x.npz"]) == 2
     assert "the following arguments are required: --model, --out" in capsys.readouterr().err

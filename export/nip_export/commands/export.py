@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from nip_export.commands.images import heard_input, read_images, read_labelled
-from nip_export.commands.numbers import amount, as_shares, interval, number, numbers, size
+from nip_export.commands.numbers import amount, as_shares, interval, number, numbers, share, size
 from nip_export.commands.threads import keep_freed_memory, passive_waiting
-from nip_runtime.errors import InputError
+from nip_runtime.errors import ExportError, InputError
 from nip_runtime.rates import Rate
+from nip_runtime.writing import check_target
 
 NAME = "export"
 HELP = "turn a trained PyTorch classifier into one ONNX file that defends itself"
@@ -206,7 +208,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     images.add_argument(
         "--expect-accuracy",
-        type=number,
+        type=share,
         metavar="SHARE",
         help="the accuracy that the network is known to reach, such as 0.92: benign images far below it are "
         "warned about, for they are mostly prepared in another way than those of the training",
@@ -243,6 +245,34 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model, weights=args.weights)
     heard = heard_input(args)
     bounds = heard.bounds if heard is not None else args.bounds
+    # What is wrong in the options shows before images are read, which may take minutes.
+    check_target(args.out, error=ExportError)
+    mean, std, divided = as_shares(args.mean, args.std, args.bounds)
+    if divided:
+        print("--mean and --std are taken for pixels in 0…255 and divided by 255", file=sys.stderr)
+    config = ExportConfig(
+        policy=args.policy,
+        precision=args.precision,
+        benign_budget=args.benign_budget,
+        screen_rate=args.screen_rate,
+        padding_row=args.padding_row,
+        view=args.view,
+        eps=args.eps,
+        taps=args.taps if args.taps == "auto" else tuple(args.taps.split(",")),
+        features=args.features,
+        classifier=args.classifier,
+        output=args.output,
+        mean=mean,
+        std=std,
+        bounds=bounds,
+        resize="area" if args.size is not None else None,
+        sound=heard.sound if heard is not None else None,
+        seed=args.seed,
+        memory=args.memory,
+        batch_size=args.batch_size,
+        force=args.force,
+        self_test=args.self_test,
+    )
     with progress_bars() as progress:
         read = partial(
             read_labelled,
@@ -265,33 +295,7 @@ def run(args: argparse.Namespace) -> int:
     shown = read_images(args.ui_examples, args.size, names) if args.ui_examples is not None else None
     if shown is not None:
         check_ui_examples(args.out, shown, data)
-    mean, std, divided = as_shares(args.mean, args.std, args.bounds)
-    if divided:
-        print("--mean and --std are taken for pixels in 0…255 and divided by 255", file=sys.stderr)
-    config = ExportConfig(
-        policy=args.policy,
-        precision=args.precision,
-        benign_budget=args.benign_budget,
-        screen_rate=args.screen_rate,
-        padding_row=args.padding_row,
-        view=args.view,
-        eps=args.eps,
-        taps=args.taps if args.taps == "auto" else tuple(args.taps.split(",")),
-        features=args.features,
-        classifier=args.classifier,
-        output=args.output,
-        mean=mean,
-        std=std,
-        bounds=bounds,
-        class_names=names if names is not None else data.class_names,
-        resize="area" if args.size is not None else None,
-        sound=heard.sound if heard is not None else None,
-        seed=args.seed,
-        memory=args.memory,
-        batch_size=args.batch_size,
-        force=args.force,
-        self_test=args.self_test,
-    )
+    config = replace(config, class_names=names if names is not None else data.class_names)
     with progress_bars() as progress:
         report = export_defended(
             model,

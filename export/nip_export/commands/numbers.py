@@ -20,6 +20,14 @@ def number(text: str) -> float:
         ) from error
 
 
+def share(text: str) -> float:
+    """A share above 0, at most 1."""
+    found = number(text)
+    if not 0 < found <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share above 0, at most 1, such as 0.92, got {text!r}")
+    return found
+
+
 def numbers(text: str) -> tuple[float, ...]:
     """Numbers or fractions with commas between."""
     return tuple(number(part) for part in text.split(","))
