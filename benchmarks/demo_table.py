@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +18,6 @@ RESULT = ROOT / "benchmarks" / "results" / "demo.json"
 PAGE = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- demo table: written by benchmarks/demo_table.py -->\n", "<!-- end of demo table -->\n"
 PACKAGES = ("numpy", "onnxruntime", "torch", "onnx-ir", "onnxscript", "foolbox")
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
 
 
 def cell(value: float | None, interval: list[float] | None) -> str:
@@ -98,7 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only say whether the page is in step")
     args = parser.parse_args(arguments)
     if args.take is not None:
-        summary = json.loads(args.take.read_text(encoding="utf-8")) | {"machine": machine()}
+        from nip_export.evaluate.subject import machine  # with PyTorch: only where a demo ran
+
+        summary = json.loads(args.take.read_text(encoding="utf-8")) | {"machine": machine(PACKAGES)}
         RESULT.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     fresh = rewritten(page, table(json.loads(RESULT.read_text(encoding="utf-8"))))

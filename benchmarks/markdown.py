@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,3 +65,20 @@ def update(block: Block, documents: Mapping[Path, Sequence[str]], *, check: bool
         print(f"{', '.join(changed)}: tables differ from {source}", file=sys.stderr)
         return 1
     return 0
+
+
+def only_checks(description: str | None, arguments: Sequence[str] | None) -> bool:
+    """Whether a command that writes tables was asked only to compare them; ``--help`` exits."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_check(parser)
+    check: bool = parser.parse_args(arguments).check
+    return check
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that writes tables."""
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if something would change"
+    )

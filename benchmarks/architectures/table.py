@@ -6,14 +6,13 @@ python -m benchmarks.architectures.table --check    # exit 1 if it differs from 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.architectures.networks import names
 from benchmarks.architectures.run import RESULTS, read_results
-from benchmarks.markdown import Block, table, update
+from benchmarks.markdown import Block, only_checks, table, update
 
 DOCUMENT = Path(__file__).resolve().parent / "README.md"
 BLOCK = Block(
@@ -67,12 +66,8 @@ def lines() -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the table, or check it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true")
-    args = parser.parse_args(arguments)
-    return update(BLOCK, {DOCUMENT: lines()}, check=args.check, source=RESULTS.name)
+    check = only_checks(__doc__, arguments)
+    return update(BLOCK, {DOCUMENT: lines()}, check=check, source=RESULTS.name)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ python -m benchmarks.bank.table --check    # exit 1 if they differ from the comm
 # ruff: noqa: E501 (paragraphs of Markdown)
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from benchmarks.bank.results import (
     read_sizes,
     read_strengths,
 )
-from benchmarks.markdown import Block, table, update
+from benchmarks.markdown import Block, only_checks, table, update
 
 DOCUMENT = Path(__file__).resolve().parent / "README.md"
 BLOCK = Block("<!-- bank tables: written by benchmarks/bank/table.py -->\n", "<!-- end of bank tables -->\n")
@@ -179,15 +178,9 @@ def document(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if something would change"
-    )
-    options = parser.parse_args(arguments)
+    check = only_checks(__doc__, arguments)
     lines = document(read_strengths(), read_sizes(), read_costs())
-    return update(BLOCK, {DOCUMENT: lines}, check=options.check, source="benchmarks/results/bank")
+    return update(BLOCK, {DOCUMENT: lines}, check=check, source="benchmarks/results/bank")
 
 
 if __name__ == "__main__":

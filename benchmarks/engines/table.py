@@ -6,7 +6,6 @@ python -m benchmarks.engines.table --check    # exit 1 if it differs from the co
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Final
 
 from benchmarks.engines.engines import ENGINES
 from benchmarks.engines.results import RESULTS, EngineResult, read
-from benchmarks.markdown import Block, table, update
+from benchmarks.markdown import Block, only_checks, table, update
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "deploy.md"
 BLOCK: Final = Block(
@@ -90,9 +89,7 @@ def read_all(folder: Path = RESULTS) -> list[EngineResult]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the table, or only compare it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.engines.table", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the table differs")
-    check: bool = parser.parse_args(arguments).check
+    check = only_checks(__doc__, arguments)
     return update(BLOCK, {PAGE: lines(read_all())}, check=check, source="benchmarks/results/engines")
 
 

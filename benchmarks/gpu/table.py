@@ -15,7 +15,7 @@ from typing import Final
 
 from benchmarks.gpu import tables
 from benchmarks.gpu.results import FILES, RESULTS, Row, read_all
-from benchmarks.markdown import Block, update
+from benchmarks.markdown import Block, add_check, update
 from nip_runtime.writing import write_whole
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -68,9 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--take", type=Path, metavar="OUT", help="keep the results of this run first")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if something would change"
-    )
+    add_check(parser)
     told = parser.parse_args(arguments)
     if told.take is not None:
         if not tables.on_gpu(read_all(told.take)):

@@ -6,13 +6,12 @@ python -m benchmarks.hardening.table --check    # exit 1 if they differ from the
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from benchmarks.hardening.record import Count, Saved, read_all
-from benchmarks.markdown import Block, table, update
+from benchmarks.markdown import Block, only_checks, table, update
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ALL: Final = Path(__file__).resolve().parent / "README.md"
@@ -149,9 +148,7 @@ def everything(records: Sequence[Saved]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the tables, or only compare them."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hardening.table", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a table differs")
-    check: bool = parser.parse_args(arguments).check
+    check = only_checks(__doc__, arguments)
     records = read_all()
     documents = {ROOT / "docs" / "hardening.md": headlines(records), ALL: everything(records)}
     return update(BLOCK, documents, check=check, source="benchmarks/results/hardening")

@@ -6,14 +6,13 @@ python -m benchmarks.imagenet.table --check    # exit 1 if they differ from the 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.imagenet.run import RESULTS
-from benchmarks.markdown import Block, table, update
+from benchmarks.markdown import Block, only_checks, table, update
 
 BEGIN = "<!-- imagenet tables: written by benchmarks/imagenet/table.py -->\n"
 END = "<!-- end of imagenet tables -->\n"
@@ -145,14 +144,10 @@ def lines_of(found: dict[str, Any]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    options = parser.parse_args(arguments)
+    check = only_checks(__doc__, arguments)
     found = json.loads(RESULTS.read_text(encoding="utf-8"))
     block = Block(BEGIN, END)
-    return update(block, {README: lines_of(found)}, check=options.check, source=str(RESULTS.name))
+    return update(block, {README: lines_of(found)}, check=check, source=str(RESULTS.name))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ python -m benchmarks.robustness.precision_table [--check]
 # ruff: noqa: E501 (paragraphs of Markdown)
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import Block, table, update
+from benchmarks.markdown import Block, only_checks, table, update
 from benchmarks.robustness.precision import PRECISION_RESULTS
 from benchmarks.robustness.tables import share
 from nip_runtime.rates import Rate
@@ -113,16 +112,8 @@ def section(networks: Sequence[Network]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if something would change"
-    )
-    options = parser.parse_args(arguments)
-    return update(
-        BLOCK, {DOCUMENT: section(read())}, check=options.check, source="benchmarks/results/precision"
-    )
+    check = only_checks(__doc__, arguments)
+    return update(BLOCK, {DOCUMENT: section(read())}, check=check, source="benchmarks/results/precision")
 
 
 if __name__ == "__main__":

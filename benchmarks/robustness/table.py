@@ -7,11 +7,10 @@ python -m benchmarks.robustness.table --check    # exit 1 if they differ from th
 # ruff: noqa: E501 (paragraphs of Markdown)
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.markdown import Block, update
+from benchmarks.markdown import Block, only_checks, update
 from benchmarks.robustness import tables
 from benchmarks.robustness.front import front
 from benchmarks.robustness.networks import kind_of
@@ -144,13 +143,7 @@ def full(networks: Sequence[Network]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if something would change"
-    )
-    options = parser.parse_args(arguments)
+    check = only_checks(__doc__, arguments)
     networks = read_networks()
     documents = {
         ROOT / "README.md": front(networks),
@@ -159,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
         ROOT / "benchmarks" / "README.md": full(networks),
     }
     block = Block(BEGIN, END)
-    return update(block, documents, check=options.check, source="benchmarks/results/robustness")
+    return update(block, documents, check=check, source="benchmarks/results/robustness")
 
 
 if __name__ == "__main__":

@@ -140,27 +140,39 @@ def seeded_defence(network: Network, images: Images | None = None) -> Iterator[P
     random = np.random.default_rng(1)
     # At 1000 classes no early layer's linear read-out is expected to come near the network's accuracy; the
     # export then takes the most accurate one, which is the deepest.
-    known = Known(
-        readouts=(seeded_readout(bench.early_grids[-1], bench, random),),
+    known = seeded_known(bench, bench.early_grids[-1], random)
+    for policy in POLICIES:
+        policed = replace(bench, config=replace(config, policy=policy))
+        yield seeded_prepared(model, policed, known, () if policy is Policy.ALWAYS else VIEW, random)
+
+
+def seeded_known(bench: Bench, early: TapCells, random: np.random.Generator) -> Known:
+    """What pass 1 is read by, drawn: one early read-out and typicality; every class has images."""
+    return Known(
+        readouts=(seeded_readout(early, bench, random),),
         typicality=seeded_typicality(bench, random),
         present=np.ones(bench.classes, np.bool_),
     )
-    for policy in POLICIES:
-        policed = replace(bench, config=replace(config, policy=policy))
-        view, bank = () if policy is Policy.ALWAYS else VIEW, seeded_bank(policed, random)
-        yield Prepared(
-            model=model,
-            bench=policed,
-            known=known,
-            layers=(),
-            profiles={bench.plan.features: seeded_profile(bench, random)},
-            view=view,
-            trials=(),
-            rho=bank,
-            bank=bank,
-            second=second_pass(policed, known, view, bank),
-            seconds=0.0,
-        )
+
+
+def seeded_prepared(
+    model: nn.Module, bench: Bench, known: Known, view: View, random: np.random.Generator
+) -> Prepared:
+    """All but the thresholds, with a drawn perturbation and profile."""
+    bank = seeded_bank(bench, random)
+    return Prepared(
+        model=model,
+        bench=bench,
+        known=known,
+        layers=(),
+        profiles={bench.plan.features: seeded_profile(bench, random)},
+        view=view,
+        trials=(),
+        rho=bank,
+        bank=bank,
+        second=second_pass(bench, known, view, bank),
+        seconds=0.0,
+    )
 
 
 def seeded_bench(model: nn.Module, images: Images, config: ExportConfig) -> Bench:

@@ -7,11 +7,10 @@ python -m benchmarks.speed.table --check    # exit 1 if the tables differ from t
 # ruff: noqa: E501 (paragraphs of Markdown)
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.markdown import Block, update
+from benchmarks.markdown import Block, only_checks, update
 from benchmarks.speed import explained, plots, profile, results, rival_tables, tables
 from benchmarks.speed.networks import NETWORKS
 from benchmarks.speed.results import NetworkResult
@@ -101,17 +100,11 @@ def documents(found: Sequence[NetworkResult]) -> dict[Path, list[str]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if something would change"
-    )
-    options = parser.parse_args(arguments)
+    check = only_checks(__doc__, arguments)
     found = results.read_all(results.RESULTS)
-    if found and not options.check:
+    if found and not check:
         plots.draw(found, results.RESULTS)
-    return update(BLOCK, documents(found), check=options.check, source="benchmarks/results/speed")
+    return update(BLOCK, documents(found), check=check, source="benchmarks/results/speed")
 
 
 if __name__ == "__main__":

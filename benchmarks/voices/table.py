@@ -6,14 +6,13 @@ Into benchmarks/voices/README.md and, in short, docs/results.md; from benchmarks
 # ruff: noqa: E501 (paragraphs of Markdown)
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import Block, table, update
+from benchmarks.markdown import Block, only_checks, table, update
 from benchmarks.robustness.tables import estimate, share, signed
 from benchmarks.voices.part import FILE
 from benchmarks.voices.run import ATTACKED, CAPS, RESULTS
@@ -30,6 +29,8 @@ BLOCK = Block(
     "<!-- end of the tables of voices -->\n",
 )
 ASKED, AIMED = 0.45, 0.70
+HEAD = ("attack", "below the signal, dB", "undefended right", "defended right", "n of successes")
+"""What every table of attacks begins with."""
 ORDER = ("digits-wave", "digits-mel", "prompts-wave", "prompts-mel")
 THREATS = {
     Threat.GRAY_BOX: "T1 gray-box",
@@ -99,14 +100,7 @@ class Part:
     def all(self) -> list[str]:
         """Its tables."""
         content, names = self.content, list(self.content["defences"])
-        head = [
-            "attack",
-            "below the signal, dB",
-            "undefended right",
-            "defended right",
-            "n of successes",
-            "detected, %",
-        ]
+        head = [*HEAD, "detected, %"]
         rows = []
         for one in content["attacks"]:
             count, turned = one["recordings"], one["successes"]
@@ -217,15 +211,7 @@ def detected(evaluation: Evaluation) -> str:
 def attacks(evaluation: Evaluation, threat: Threat) -> list[str]:
     """All attacks of a threat model."""
     found = [attack for attack in evaluation.attacks if attack.threat is threat]
-    head = [
-        "attack",
-        "below the signal, dB",
-        "undefended right",
-        "defended right",
-        "n of successes",
-        "DSR, %",
-        "detected, %",
-    ]
+    head = [*HEAD, "DSR, %", "detected, %"]
     return table(head, [_attack(attack) for attack in found]) if found else ["Not measured.", ""]
 
 
@@ -298,16 +284,10 @@ def full(networks: Sequence[Network]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if something would change"
-    )
-    options = parser.parse_args(arguments)
+    check = only_checks(__doc__, arguments)
     networks = read_networks()
     documents = {HERE / "README.md": full(networks), ROOT / "docs" / "results.md": ["", *front(networks)]}
-    return update(BLOCK, documents, check=options.check, source="benchmarks/results/voices")
+    return update(BLOCK, documents, check=check, source="benchmarks/results/voices")
 
 
 if __name__ == "__main__":

@@ -15,17 +15,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.speed.files import (
-    seeded_bank,
-    seeded_bench,
-    seeded_profile,
-    seeded_readout,
-    seeded_typicality,
-)
+from benchmarks.speed.files import seeded_bench, seeded_known, seeded_prepared
 from nip_export import ExportConfig, ExportReport
-from nip_export.calibrate import Known
 from nip_export.network import Passed, TapCells, run_network
-from nip_export.pipeline import Prepared, second_pass, write_defended
+from nip_export.pipeline import write_defended
 from nip_export.verify.oracle import both_passes, judged
 from nip_export.verify.tolerance import on_the_edge
 from nip_export.writing import graph_digest
@@ -62,26 +55,9 @@ def write(name: str, path: Path, **settings: Any) -> Written:
     config = ExportConfig(benign_budget=0.05, batch_size=64, top_k=2, force=True, **settings)
     model = make(name)
     bench = seeded_bench(model, images, config)
-    known = Known(
-        readouts=(seeded_readout(bench.early_grids[0], bench, random),),
-        typicality=seeded_typicality(bench, random),
-        present=np.ones(bench.classes, np.bool_),
-    )
-    bank = seeded_bank(bench, random)
+    known = seeded_known(bench, bench.early_grids[0], random)
     view = () if config.policy is Policy.ALWAYS else (ViewStep.SHIFT,)
-    prepared = Prepared(
-        model=model,
-        bench=bench,
-        known=known,
-        layers=(),
-        profiles={bench.plan.features: seeded_profile(bench, random)},
-        view=view,
-        trials=(),
-        rho=bank,
-        bank=bank,
-        second=second_pass(bench, known, view, bank),
-        seconds=0.0,
-    )
+    prepared = seeded_prepared(model, bench, known, view, random)
     return Written(path, write_defended(prepared, path), images)
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_export.data.rowwise import Rowwise
+
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class LazyInputs:
+class LazyInputs(Rowwise):
     """(N, *shape) float32 of which only the rows that are asked for are ever in memory.
 
     Indexed by a slice, row numbers or a mask it gives an array, as an array would.
@@ -28,28 +30,11 @@ class LazyInputs:
     rows: NDArray[np.int64]
     item: tuple[int, ...]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, *item)."""
-        return (len(self.rows), *self.item)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def __getitem__(self, chosen: Any) -> Floats:
         rows = self.rows[chosen]
         if len(rows) == 0:
             return np.empty((0, *self.item), np.float32)
         return self.make(rows)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        values: NDArray[Any] = self[:]
-        return values if dtype is None else values.astype(dtype)
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> LazyInputs:
         """Some of them, still unmade."""

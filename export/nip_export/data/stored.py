@@ -12,6 +12,7 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_export.data.rowwise import Rowwise
 from nip_runtime.errors import InputError
 
 IN_MEMORY: Final = 2**28
@@ -28,7 +29,7 @@ class _Shelf:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredImages:
+class StoredImages(Rowwise):
     """N equal arrays in a temporary file without a name, which is gone when nobody looks at it any more.
 
     Indexed by a slice, row numbers or a mask it gives an array in memory, as an array would.
@@ -46,22 +47,9 @@ class StoredImages:
     rows: NDArray[np.int64]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, *item)."""
-        return (len(self.rows), *self.item)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
     def size(self) -> int:
         """Number of values."""
         return int(np.prod(self.shape))
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __getitem__(self, chosen: Any) -> NDArray[Any]:
         rows = np.atleast_1d(self.rows[chosen])
@@ -81,10 +69,6 @@ class StoredImages:
     def __iter__(self) -> Iterator[NDArray[Any]]:
         for row in range(len(self)):
             yield self[row]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        values = self[:]
-        return values if dtype is None else values.astype(dtype)
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> StoredImages:
         """Some of them, still on disk."""

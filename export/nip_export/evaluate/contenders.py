@@ -138,7 +138,7 @@ class Contenders:
     def _detector(self, name: str, fit: Callable[[], Detector], budget: float) -> Contender:
         return self._odds_test(self.memory.recall(f"{name}, fit", None, fit), budget)
 
-    def _odds_test(self, test: OddsTest | Detector, budget: float) -> Contender:
+    def _odds_test(self, test: Detector, budget: float) -> Contender:
         made = test.defence(budget)
         return self._gated(
             made.name, made.description, made.passes, test.view, test.threshold(budget), variant=False

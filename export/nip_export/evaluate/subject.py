@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -38,11 +39,11 @@ def describe_subject(target: Target, plan: EvaluationPlan, images: Images, label
     )
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """What the numbers were measured on, with the versions of some packages."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in packages},
     }

@@ -20,7 +20,6 @@ Source: Roth, Kilcher and Hofmann, "The Odds are Odd", ICML 2019. No library shi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,9 +27,8 @@ from numpy.typing import NDArray
 
 from nip_export import statistics
 from nip_export.calibrate.scales import fit_scale
-from nip_export.evaluate.answers import Defence, GateView
-from nip_export.evaluate.baselines.budgets import BUDGETS, budget_for_cost
-from nip_export.evaluate.baselines.held_out import Doubles, HeldOut, Rows, every_row, gated
+from nip_export.evaluate.answers import GateView
+from nip_export.evaluate.baselines.held_out import Detector, Doubles, HeldOut, Rows, every_row
 from nip_export.evaluate.baselines.network import Forward, Logits
 from nip_export.evaluate.baselines.noise import choose_sigma, noise_patterns
 from nip_export.evaluate.threats import Images, Labels
@@ -64,63 +62,19 @@ def odds_scores(shifts: Doubles, predicted: Labels, scale: ClassScale) -> tuple[
     return others.max(1), others.argmax(1).astype(np.int64)
 
 
-@dataclass(frozen=True, eq=False)
-class OddsTest:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OddsTest(Detector):
     """The test fitted to benign images, ready for any budget.
 
     Attributes:
-        forward: the network.
         noise: patterns (samples, *shape) float32, in input units.
         sigma: their standard deviation.
         scale: benign mean and deviation of g per predicted class.
-        held_out: what it says of the calibration images, each by a scale fitted without its fifth.
     """
 
-    forward: Forward = field(repr=False)
     noise: NDArray[np.float32] = field(repr=False)
     sigma: float
     scale: ClassScale = field(repr=False)
-    held_out: HeldOut = field(repr=False)
-
-    @property
-    def name(self) -> str:
-        """As tables print it."""
-        return odds_name(len(self.noise))
-
-    def threshold(self, budget: float) -> float:
-        """The cut on the score at a benign budget.
-
-        Raises:
-            ExportError: too few calibration images to keep the budget.
-        """
-        return self.held_out.threshold(budget)
-
-    def budget_for_cost(self, limit: float, grid: Sequence[float] = BUDGETS) -> float:
-        """See :func:`nip_export.evaluate.baselines.budgets.budget_for_cost`."""
-        return budget_for_cost(self.held_out.cost, limit, grid)
-
-    def view(self, images: Images) -> GateView:
-        """Answers to images (N, *shape) at every threshold."""
-        raw = self.forward(images)
-        predicted = raw.argmax(1).astype(np.int64)
-        shifts = odds_shift(self.forward, images, raw, self.noise)
-        score, corrected = odds_scores(shifts, predicted, self.scale)
-        return every_row(score, predicted, corrected)
-
-    def defence(self, budget: float) -> Defence:
-        """The test at a benign budget.
-
-        Raises:
-            ExportError: too few calibration images to keep the budget.
-        """
-        return gated(
-            self.name,
-            f"Roth et al. 2019, Gaussian noise of σ = {self.sigma * 255:g}/255 chosen on benign images, "
-            f"benign budget {budget:.2%}; every image takes all passes",
-            1 + len(self.noise),
-            self.view,
-            self.threshold(budget),
-        )
 
 
 def odds_name(samples: int) -> str:
@@ -166,4 +120,22 @@ def fit_odds(
     held_out = HeldOut.of(
         labels, predicted, lambda rows: odds_scores(shifts, predicted, fit(rows)), seed=seed
     )
-    return OddsTest(forward, noise, sigma, fit(held_out.correct), held_out)
+    scale = fit(held_out.correct)
+
+    def view(attacked: Images) -> GateView:
+        logits = forward(attacked)
+        told = logits.argmax(1).astype(np.int64)
+        score, corrected = odds_scores(odds_shift(forward, attacked, logits, noise), told, scale)
+        return every_row(score, told, corrected)
+
+    return OddsTest(
+        name=odds_name(samples),
+        description=f"Roth et al. 2019, Gaussian noise of σ = {sigma * 255:g}/255 chosen on benign images; "
+        "every image takes all passes",
+        passes=1 + samples,
+        view=view,
+        held_out=held_out,
+        noise=noise,
+        sigma=sigma,
+        scale=scale,
+    )
