@@ -9,8 +9,8 @@ accuracy are given up with 90 % confidence; a file is exported for each; the one
 T1, T2 and T4, the others the gray-box attacks that count; baselines and ablations get the same budget.
 Attacks are kept in WORK and not made twice. --full adds the queries, and variants whose perturbations have to
 be found anew, to the file of 1.5 points; --lean takes fewer images; --brief makes gray-box and a few adaptive
-attacks, and compares with the defence's own variants alone. --attacks-only makes the gray-box attacks and
-stops.
+attacks, and leaves out the baseline that needs many passes an image (odds under noise). --attacks-only makes
+the gray-box attacks and stops.
 DATA holds the CIFAR-10 files and the third-party weights (see cifar_splits.py); names of the networks trained
 here end in their seed. Writes benchmarks/results/robustness/NETWORK.json.
 """
@@ -44,7 +44,6 @@ from nip_export.demo.build_assets import CLASS_NAMES, DATA_DIR, Labelled
 from nip_export.demo.model import MEAN, STD
 from nip_export.evaluate.attackers import planned_cases
 from nip_export.evaluate.baselines import Laboratory, VariantKind, odds_name
-from nip_export.evaluate.baselines.transforms import transformations
 from nip_export.evaluate.contenders import ODDS_SAMPLES
 from nip_export.evaluate.craft import Crafter
 from nip_export.evaluate.material import Material
@@ -168,8 +167,7 @@ def plan_of(
     counted = ("natural", "PGD 16/255") if kind.is_cifar else ("core", *CURVE)
     threats: tuple[Threat, ...] = (Threat.GRAY_BOX,)
     if brief:
-        others = (transformation.name for transformation in transformations())
-        without = (*without, *others, *map(odds_name, ODDS_SAMPLES))
+        without = (*without, *map(odds_name, ODDS_SAMPLES))
         caps = caps | {"T4": BRIEF_T4}
         threats = (Threat.GRAY_BOX, Threat.ADAPTIVE) if limit == MAIN else threats
     elif limit == MAIN:
@@ -291,7 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--networks", nargs="+", required=True, metavar="NAME")
     parser.add_argument("--full", action="store_true", help="T3, and variants found anew")
     parser.add_argument("--lean", action="store_true", help="fewer images")
-    parser.add_argument("--brief", action="store_true", help="few adaptive attacks, variants alone")
+    parser.add_argument("--brief", action="store_true", help="few adaptive attacks, no odds under noise")
     parser.add_argument("--attacks-only", action="store_true", help="make gray-box attacks and stop")
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")
