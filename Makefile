@@ -36,13 +36,13 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-ui: nip_runtime/ui/engine/version.txt
+ui: nip_runtime/operate/ui/engine/version.txt
 
-nip_runtime/ui/engine/version.txt: nip_runtime/ui/npm/package-lock.json | $(VENV)/.installed-demo
+nip_runtime/operate/ui/engine/version.txt: nip_runtime/operate/ui/npm/package-lock.json | $(VENV)/.installed-demo
 	$(BIN)/nip ui --fetch
 
 clean:
-	rm -rf nip_runtime/ui/engine $(VENV) dist build site nip-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf nip_runtime/operate/ui/engine $(VENV) dist build site nip-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python

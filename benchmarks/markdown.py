@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -32,11 +32,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.bench.machine import Machine, describe
-from nip_runtime.bench.rounds import Case, Spread, Times, paired, ratio, spread
-from nip_runtime.images import read_image, resize_image
-from nip_runtime.manifest import InputSpec, Resize
-from nip_runtime.providers import usable_cores
+from nip_runtime.file.manifest import InputSpec, Resize
+from nip_runtime.inputs.images import read_image, resize_image
+from nip_runtime.operate.bench.machine import Machine, describe
+from nip_runtime.operate.bench.rounds import Case, Spread, Times, paired, ratio, spread
+from nip_runtime.run.providers import usable_cores
 from nip_runtime.session import DefendedSession
 
 RESULT = Path(__file__).parent / "results" / "streaming.json"

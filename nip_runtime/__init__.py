@@ -26,12 +26,12 @@ from nip_runtime.errors import (
 )
 
 if TYPE_CHECKING:
-    from nip_runtime.ceiling import rows_within
-    from nip_runtime.inputs import OnBadRow
-    from nip_runtime.manifest import Manifest, Policy, read_manifest
-    from nip_runtime.providers import OnOutOfMemory, SessionSettings
-    from nip_runtime.rates import Rate
+    from nip_runtime.file.manifest import Manifest, Policy, read_manifest
+    from nip_runtime.file.rates import Rate
+    from nip_runtime.inputs.arrays import OnBadRow
+    from nip_runtime.operate.memory_limit import rows_within
     from nip_runtime.result import Prediction, Reason, RefusedRow
+    from nip_runtime.run.providers import OnOutOfMemory, SessionSettings
     from nip_runtime.session import DefendedSession
     from nip_runtime.stream import Answer
 
@@ -68,17 +68,17 @@ __all__ = [
 _HOME: Final = {
     "Answer": "nip_runtime.stream",
     "DefendedSession": "nip_runtime.session",
-    "Manifest": "nip_runtime.manifest",
-    "Policy": "nip_runtime.manifest",
-    "OnBadRow": "nip_runtime.inputs",
-    "OnOutOfMemory": "nip_runtime.providers",
+    "Manifest": "nip_runtime.file.manifest",
+    "Policy": "nip_runtime.file.manifest",
+    "OnBadRow": "nip_runtime.inputs.arrays",
+    "OnOutOfMemory": "nip_runtime.run.providers",
     "Prediction": "nip_runtime.result",
-    "Rate": "nip_runtime.rates",
+    "Rate": "nip_runtime.file.rates",
     "Reason": "nip_runtime.result",
     "RefusedRow": "nip_runtime.result",
-    "SessionSettings": "nip_runtime.providers",
-    "read_manifest": "nip_runtime.manifest",
-    "rows_within": "nip_runtime.ceiling",
+    "SessionSettings": "nip_runtime.run.providers",
+    "read_manifest": "nip_runtime.file.manifest",
+    "rows_within": "nip_runtime.operate.memory_limit",
 }
 
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.engine.answers import Answers
 from nip_runtime.errors import ArtifactError, InputError
-from nip_runtime.inputs import Images, OnBadRow, bad_rows, check_kind, check_values, to_float32
-from nip_runtime.manifest import Manifest, Policy
+from nip_runtime.file.manifest import Manifest, Policy
+from nip_runtime.inputs.arrays import Images, OnBadRow, bad_rows, check_kind, check_values, to_float32
 from nip_runtime.result import Prediction, Reason, RefusedRow, explain
+from nip_runtime.run.engine.answers import Answers
 
 HostAnswers = Answers[NDArray[Any]]
 Run = Callable[[NDArray[np.float32]], HostAnswers]

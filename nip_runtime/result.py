@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
 
 
 class Reason(StrEnum):

@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime import providers
-from nip_runtime.arguments import check_whole
-from nip_runtime.artifact import IN_MEMORY, InMemory, opened
-from nip_runtime.engine.answers import Answers, EngineKind
-from nip_runtime.engine.choose import Opened, open_engine
-from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import ArtifactError, InputError, NipError
-from nip_runtime.inputs import OnBadRow
-from nip_runtime.manifest import Manifest
-from nip_runtime.memory import trim
+from nip_runtime.file.artifact import IN_MEMORY, InMemory, opened
+from nip_runtime.file.manifest import Manifest
+from nip_runtime.inputs.arrays import OnBadRow
 from nip_runtime.predicting import predict
-from nip_runtime.providers import Device, SessionSettings
 from nip_runtime.result import Prediction
-from nip_runtime.runners import DeviceRunner, HostRunner, Runner, from_dlpack, to_dlpack
-from nip_runtime.runners.dlpack import DlpackTensor
-from nip_runtime.runners.memory import telling_of_memory
-from nip_runtime.splitting import buckets
+from nip_runtime.run import providers
+from nip_runtime.run.batch_sizes import buckets
+from nip_runtime.run.engine.answers import Answers, EngineKind
+from nip_runtime.run.engine.choose import Opened, open_engine
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.memory import trim
+from nip_runtime.run.providers import Device, SessionSettings
+from nip_runtime.run.runners import DeviceRunner, HostRunner, Runner, from_dlpack, to_dlpack
+from nip_runtime.run.runners.dlpack import DlpackTensor
+from nip_runtime.run.runners.memory import telling_of_memory
+from nip_runtime.support.arguments import check_whole
 
 if TYPE_CHECKING:
     from nip_runtime.observe.guard import Guarded
@@ -60,10 +60,10 @@ class DefendedSession:
         threads: CPU threads for one run; short for ``SessionSettings(threads=threads)``. None: as many as the
             process's affinity mask and cgroup allow.
         settings: all else that can be set about onnxruntime; wins over ``threads``.
-        max_batch: inputs per run; larger batches are split. :func:`nip_runtime.ceiling.rows_within` measures
-            how many a memory ceiling allows.
+        max_batch: inputs per run; larger batches are split. :func:`nip_runtime.rows_within` measures how
+            many a memory limit allows.
         require_signature: path of a P-256 public key (PEM). The file's bytes are then verified against the
-            bundle beside it, ``<file>.sig``, before they are parsed; see :mod:`nip_runtime.signing`.
+            bundle beside it, ``<file>.sig``, before they are parsed; see :mod:`nip_runtime.file.signing`.
         signature: that bundle's path or bytes, if it is elsewhere, or ``path`` is bytes.
         observer: told of every ``predict``; see :mod:`nip_runtime.observe`. Its failures are logged, and lose
             no answer.

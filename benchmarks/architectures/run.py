@@ -75,7 +75,7 @@ def tried(name: str, *, export: bool) -> dict[str, Any]:
     import torch
 
     from benchmarks.architectures.networks import build
-    from nip_export.capture import as_classifier, find_taps
+    from nip_export.network import as_classifier, find_taps
     from nip_runtime.errors import ExportError
 
     torch.set_num_threads(1)
@@ -110,7 +110,7 @@ def exported(model: Any, x: Any, taps: tuple[str, ...]) -> dict[str, Any]:
 
     from nip_export.attach.backbone import export_backbone
     from nip_export.attach.trace import TappedNetwork
-    from nip_export.writing import serialise
+    from nip_export.write.writing import serialise
 
     backbone = export_backbone(model, x[:2], taps)
     options = onnxruntime.SessionOptions()

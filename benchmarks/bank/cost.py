@@ -26,12 +26,12 @@ from benchmarks.robustness.run import commit
 from benchmarks.speed.files import seeded_defence
 from benchmarks.speed.networks import NETWORKS, Name, Network, images_of
 from nip_export.pipeline import write_defended
-from nip_runtime.bench.machine import describe
-from nip_runtime.bench.rounds import latency, paired, ratio
-from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy
-from nip_runtime.names import HYPOTHESIS, PERTURBED, RAW_LOGITS
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.names import HYPOTHESIS, PERTURBED, RAW_LOGITS
+from nip_runtime.operate.bench.machine import describe
+from nip_runtime.operate.bench.rounds import latency, paired, ratio
+from nip_runtime.run.engine.cut import Sliceable
 
 BATCHES = (1, 16)
 ROUNDS = 40

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nip_export.bench import Bench
-from nip_export.evaluate.baselines import Variant, VariantKind
-from nip_export.perturbations import quantise
+from nip_evaluate.baselines import Variant, VariantKind
+from nip_export.defence.spec import Bank, DefenceSpec, ReadOut
+from nip_export.fit.bench import Bench
+from nip_export.fit.perturbations import quantise
+from nip_export.fit.profiles import in_steps
 from nip_export.pipeline import Prepared, calibrate_gate, inverse_perturbations, second_pass
-from nip_export.profiles import in_steps
-from nip_export.spec import Bank, DefenceSpec, ReadOut
 from nip_export.verify import DefendedTwin
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from nip_export.evaluate.results import Estimate
-from nip_runtime.writing import write_whole
+from nip_evaluate.results import Estimate
+from nip_runtime.support.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "bank"
 

@@ -24,11 +24,11 @@ from benchmarks.bank.results import RESULTS, Sizes, SizeTable, write
 from benchmarks.robustness.run import commit
 from benchmarks.speed.files import seeded_defence, seeded_readout
 from benchmarks.speed.networks import NETWORKS, Name, Network
+from nip_evaluate.subject import machine
 from nip_export.attach.recover import PREFIX
-from nip_export.evaluate.subject import machine
-from nip_export.network import TapCells
+from nip_export.network.run import TapCells
 from nip_export.pipeline import Prepared, write_defended
-from nip_export.progress import Progress, progress_bars
+from nip_export.support.progress import Progress, progress_bars
 
 TABLES = {
     "bank": ("bank",),

@@ -24,24 +24,24 @@ from benchmarks.bank.forms import FORMS, READOUT_FORM, Form, find_perturbations,
 from benchmarks.bank.results import RESULTS, AttackLine, FormResult, Number, Strength, write
 from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.run import ATTACKED, CAPS, Folders, commit, material_of, prepare
-from nip_export.benign import at_the_door
+from nip_evaluate.answers import Answers, Defence
+from nip_evaluate.attacks import catalogue, select
+from nip_evaluate.baselines import Variant, variant_defence
+from nip_evaluate.craft import Crafter
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.scoring import Outcome, cost, lead, mean_dsr, score_benign
+from nip_evaluate.store import AttackStore
+from nip_evaluate.subject import machine
+from nip_evaluate.target import Undefended
+from nip_evaluate.threats import Attacked, Images, Labels
 from nip_export.demo.build_assets import DATA_DIR
-from nip_export.evaluate.answers import Answers, Defence
-from nip_export.evaluate.attacks import catalogue, select
-from nip_export.evaluate.baselines import Variant, variant_defence
-from nip_export.evaluate.craft import Crafter
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.scoring import Outcome, cost, lead, mean_dsr, score_benign
-from nip_export.evaluate.store import AttackStore
-from nip_export.evaluate.subject import machine
-from nip_export.evaluate.target import Undefended
-from nip_export.evaluate.threats import Attacked, Images, Labels
-from nip_export.network import tapped_network
+from nip_export.fit.benign import at_the_door
+from nip_export.network.run import tapped_network
 from nip_export.pipeline import Prepared
-from nip_export.progress import Progress, progress_bars
+from nip_export.support.progress import Progress, progress_bars
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy
-from nip_runtime.rates import Rate
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.rates import Rate
 
 POLICIES = (Policy.GUARDED, Policy.ALWAYS)
 PLAN = EvaluationPlan(attacks=("core", "DeepFool"), caps=CAPS)

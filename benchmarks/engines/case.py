@@ -15,11 +15,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nip_export.verify.tolerance import EXACT, HALF, Tolerance, size_of
-from nip_runtime import DefendedSession, names
-from nip_runtime.artifact.opening import Artifact, opened
-from nip_runtime.engine.cut import Sliceable, read_numbers
-from nip_runtime.engine.parts import plain_part
-from nip_runtime.manifest import Policy
+from nip_runtime import DefendedSession
+from nip_runtime.file import names
+from nip_runtime.file.artifact.opening import Artifact, opened
+from nip_runtime.file.manifest import Policy
+from nip_runtime.run.engine.cut import Sliceable, read_numbers
+from nip_runtime.run.engine.parts import plain_part
 
 QUANTISED: Final = Tolerance(logits=2e-2, suspicion=1e-1, knife_edge=2e-2)
 """For int8: between two of 256 steps the last bit of a float decides which one a value becomes."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks.engines.case import Case, make_case
 from nip_export import export_defended
-from nip_export.benign import at_the_door
-from nip_runtime.manifest import Policy
+from nip_export.fit.benign import at_the_door
+from nip_runtime.file.manifest import Policy
 from tests.export.made import Workshop
 from tests.export.networks import NETS, TINY, net
 from tests.precision.made import TEST_SET, make

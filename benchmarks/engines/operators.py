@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nip_runtime.container import read_container
+from nip_runtime.file.container import read_container
 
 OPERATORS: Final = Path(__file__).resolve().parent / "operators.json"
 

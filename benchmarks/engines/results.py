@@ -11,8 +11,8 @@ from typing import Any, Final
 from benchmarks.engines.case import Case
 from benchmarks.engines.compare import Verdict, compare, failed
 from benchmarks.engines.job import BATCHES, Answered
-from nip_runtime.bench.machine import describe
-from nip_runtime.writing import write_whole
+from nip_runtime.operate.bench.machine import describe
+from nip_runtime.support.writing import write_whole
 
 RESULTS: Final = Path(__file__).resolve().parents[1] / "results" / "engines"
 

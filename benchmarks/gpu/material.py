@@ -16,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.artifact import read_artifact
-from nip_runtime.bench.shares import Mixture
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.engine.parts import plain_part
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.operate.bench.shares import Mixture
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.engine.parts import plain_part
 from nip_runtime.session import DefendedSession
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 
 NETWORKS_FOLDER: Final = "networks"
 IMAGES_FOLDER: Final = "images"

@@ -33,9 +33,9 @@ from nip_export.config import ExportConfig
 from nip_export.demo.example import load_example
 from nip_export.pipeline import Prepared, in_precision, prepare_defence, second_pass, write_defended
 from nip_export.precision.stage import convert
-from nip_export.report import ExportReport
+from nip_export.write.report import ExportReport
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Precision
+from nip_runtime.file.manifest import Precision
 from nip_runtime.session import DefendedSession
 
 LARGE: Final = (Name.RESNET50, Name.MOBILENETV2, Name.VIT_TINY)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.gpu.results import Book, Missing
-from nip_runtime.bench.rounds import paired, rounds_within
+from nip_runtime.operate.bench.rounds import paired, rounds_within
 
 MOST_ROUNDS: Final = 200
 Cases = Mapping[str, Callable[[], object]]

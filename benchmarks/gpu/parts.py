@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from benchmarks.gpu.plan import PART_LIMIT_BYTES
 from nip_runtime.errors import InputError
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1

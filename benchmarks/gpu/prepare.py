@@ -29,7 +29,7 @@ from benchmarks.gpu.parts import Absent, Manifest, pack
 from benchmarks.gpu.plan import PART_BYTES
 from benchmarks.speed.networks import Name
 from nip_runtime.errors import NipError
-from nip_runtime.manifest import Precision
+from nip_runtime.file.manifest import Precision
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MIB: Final = 2**20

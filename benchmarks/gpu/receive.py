@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.gpu.parts import MANIFEST, check_part, read_manifest
 from nip_runtime.errors import NipError
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 
 TO_COME = 3
 

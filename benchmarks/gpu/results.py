@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 
 from benchmarks.gpu.plan import Step
 from benchmarks.speed.targets import State
-from nip_runtime.bench.rounds import Latency, Spread
-from nip_runtime.writing import write_whole
+from nip_runtime.operate.bench.rounds import Latency, Spread
+from nip_runtime.support.writing import write_whole
 
 RESULTS: Final = Path(__file__).resolve().parents[1] / "results" / "gpu"
 

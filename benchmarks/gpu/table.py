@@ -16,7 +16,7 @@ from typing import Final
 from benchmarks.gpu import tables
 from benchmarks.gpu.results import FILES, RESULTS, Row, read_all
 from benchmarks.markdown import Block, add_check, update
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 BLOCK: Final = Block(

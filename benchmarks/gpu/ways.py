@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.gpu.material import Floats
 from benchmarks.gpu.step import Task
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.providers import Device, SessionSettings, open_session, resolve
+from nip_runtime.run.engine.answers import EngineKind
+from nip_runtime.run.providers import Device, SessionSettings, open_session, resolve
 from nip_runtime.session import DefendedSession
 
 

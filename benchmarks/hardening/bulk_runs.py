@@ -23,7 +23,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nip_runtime.dependencies import load
+from nip_runtime.support.dependencies import load
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 MODEL: Final = ROOT / "tests" / "goldens" / "guarded.onnx"

@@ -27,10 +27,10 @@ from benchmarks.hardening.drift_simulated import ALPHA, ROWS, Delay
 from benchmarks.hardening.example import export_example
 from benchmarks.hardening.record import Count, Record, finish
 from nip_export.demo.example import Example, load_example
-from nip_runtime.artifact import read_artifact
 from nip_runtime.cli.progress import Progress
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.file.rates import Rate
 from nip_runtime.observe import Expected
-from nip_runtime.rates import Rate
 
 CALIBRATED: Final = Rate(23, 1500)
 """Flagged benign images, as measured on the example's calibration images."""

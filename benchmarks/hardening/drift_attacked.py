@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.hardening.drift_simulated import ALPHA, ROWS, Advance, Delay, Flags, rows_until_alarm
+from nip_evaluate.attacks import catalogue, run_attack
+from nip_evaluate.target import open_target
 from nip_export.data import to_model_input
 from nip_export.demo.example import Example
-from nip_export.evaluate.attacks import catalogue, run_attack
-from nip_export.evaluate.target import open_target
+from nip_runtime.file.rates import Rate
 from nip_runtime.observe import AuditFile, Counters, DriftWatch, Expected, Totals, compose
-from nip_runtime.rates import Rate
 from nip_runtime.session import DefendedSession
 
 CALL = 8

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_runtime.file.rates import Rate
 from nip_runtime.observe import DriftWatch, Expected
 from nip_runtime.observe.detector import RISES
-from nip_runtime.rates import Rate
 
 ALPHA = 0.01
 ROWS = 100_000

@@ -30,8 +30,8 @@ from typing import Final
 import numpy as np
 
 from benchmarks.hardening.record import Count, Record, command_line, finish
-from nip_runtime.artifact import check_content
 from nip_runtime.errors import ArtifactError
+from nip_runtime.file.artifact import check_content
 from tests.abuse.files.bad_file import BadFile
 from tests.abuse.files.catalogue import BAD_FILES
 from tests.abuse.files.seal import golden

@@ -21,8 +21,8 @@ def main() -> None:
     """Fuzz until libFuzzer ends the process, with code 77 if something but an ArtifactError came."""
     atheris = import_module("atheris")
     with atheris.instrument_imports(include=["nip_runtime"]):
-        from nip_runtime.artifact import check_content
         from nip_runtime.errors import ArtifactError
+        from nip_runtime.file.artifact import check_content
     from tests.runtime.toy import graph_bytes, manifest_for, with_manifest
 
     folders = [Path(argument) for argument in sys.argv[1:] if not argument.startswith("-")]

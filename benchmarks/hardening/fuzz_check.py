@@ -17,8 +17,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Final, Self, cast
 
-from nip_runtime.artifact import check_content
 from nip_runtime.errors import ArtifactError
+from nip_runtime.file.artifact import check_content
 from tests.abuse.files.mutate import Mutator, Original
 from tests.abuse.files.seal import GOLDENS
 from tests.runtime.toy import graph_bytes, manifest_for, with_manifest

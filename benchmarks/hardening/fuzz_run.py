@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from nip_runtime.errors import NipError
-from nip_runtime.providers import SessionSettings
+from nip_runtime.run.providers import SessionSettings
 from nip_runtime.session import DefendedSession
 
 MEMORY_BYTES: Final = 6 << 30

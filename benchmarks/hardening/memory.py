@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.hardening.record import Count, Record, command_line, finish
 from nip_runtime import DefendedSession, InputError
 from nip_runtime.cli.progress import Progress
-from nip_runtime.memory import resident_bytes
+from nip_runtime.run.memory import resident_bytes
 
 ENGINES: Final = ("fused", "gated")
 THREADS: Final = (1, 4)

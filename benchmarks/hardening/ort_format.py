@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks.hardening.example import export_example
 from benchmarks.hardening.record import Count, Record, command_line, finish
-from nip_runtime.bench.rounds import paired, ratio
-from nip_runtime.names import MANIFEST_KEY
+from nip_runtime.file.names import MANIFEST_KEY
+from nip_runtime.operate.bench.rounds import paired, ratio
 
 _ROWS: Final = 16
 _FATAL: Final = 4

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from nip_runtime.bench.machine import describe
-from nip_runtime.writing import write_whole
+from nip_runtime.operate.bench.machine import describe
+from nip_runtime.support.writing import write_whole
 
 RESULTS: Final = Path(__file__).resolve().parent.parent / "results" / "hardening"
 

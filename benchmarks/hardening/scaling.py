@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.hardening import bulk_runs as runs
 from benchmarks.hardening.record import Count, Record, command_line, finish
-from nip_runtime.bench.rounds import Spread, ratio, spread, turn_order
+from nip_runtime.operate.bench.rounds import Spread, ratio, spread, turn_order
 
 COMMAND: Final = "python -m benchmarks.hardening.scaling"
 SIDE: Final = 224
@@ -121,7 +121,7 @@ def mobilenet(folder: Path) -> Path:
     """The defended file; takes about a minute."""
     from benchmarks.speed.files import make_files
     from benchmarks.speed.networks import NETWORKS, Name
-    from nip_runtime.manifest import Policy
+    from nip_runtime.file.manifest import Policy
 
     return make_files(NETWORKS[Name.MOBILENETV2], folder).path(Policy.GUARDED)
 

@@ -18,7 +18,7 @@ from benchmarks.hardening.record import Count, Record, command_line, finish
 from benchmarks.hardening.traffic import MOST_ROWS, POLICIES, Tally, golden_pool, hammer
 from nip_runtime import DefendedSession, SessionSettings
 from nip_runtime.cli.progress import Progress
-from nip_runtime.providers import Spinning
+from nip_runtime.run.providers import Spinning
 
 ENGINES: Final = ("fused", "gated")
 _QUICK_S: Final = 2.0

@@ -11,11 +11,11 @@ from foolbox.criteria import Misclassification, TargetedMisclassification
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
-from nip_export.evaluate.attacks.crafting import Budget, batched, or_clean
-from nip_export.evaluate.attacks.gradient import fgsm, pgd
-from nip_export.evaluate.query.scores import square
-from nip_export.evaluate.threats import AttackCase, Craft, Norm, Threat
-from nip_export.progress import Advance
+from nip_evaluate.attacks.crafting import Budget, batched, or_clean
+from nip_evaluate.attacks.gradient import fgsm, pgd
+from nip_evaluate.query.scores import square
+from nip_evaluate.threats import AttackCase, Craft, Norm, Threat
+from nip_export.support.progress import Advance
 
 CLASSES = 1000
 AT_ONCE = 10

@@ -17,8 +17,8 @@ from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
 from benchmarks.imagenet.photographs import load_photographs
 from nip_export.config import ExportConfig
 from nip_export.pipeline import export_defended
-from nip_export.progress import progress_bars
-from nip_runtime.writing import write_whole
+from nip_export.support.progress import progress_bars
+from nip_runtime.support.writing import write_whole
 
 FILE, PLAIN, MADE = "lite0.nip.onnx", "lite0.onnx", "export.json"
 TAPS = ("_blocks.2", "_blocks.5", "_blocks.9", "_blocks.13")

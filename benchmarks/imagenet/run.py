@@ -24,18 +24,18 @@ from benchmarks.imagenet.craft import SEED, crafter_of, undefended
 from benchmarks.imagenet.export import FILE, MADE, PLAIN
 from benchmarks.imagenet.networks import SIZE, Network, load_network
 from benchmarks.imagenet.photographs import load_photographs
-from nip_export.benign import Benign, at_the_door
-from nip_export.evaluate.adaptive import adaptive_cases
-from nip_export.evaluate.answers import Answers
-from nip_export.evaluate.baselines.transforms import transform_defences
-from nip_export.evaluate.scoring import Outcome, mean_dsr, score_attack, score_baseline, score_benign
-from nip_export.evaluate.store import AttackStore, digest_of
-from nip_export.evaluate.target import open_target
-from nip_export.evaluate.threats import AttackCase, Attacked, Images, Labels, Threat
-from nip_export.writing import weights_digest
-from nip_runtime.manifest.model import plain as as_json
+from nip_evaluate.adaptive import adaptive_cases
+from nip_evaluate.answers import Answers
+from nip_evaluate.baselines.transforms import transform_defences
+from nip_evaluate.scoring import Outcome, mean_dsr, score_attack, score_baseline, score_benign
+from nip_evaluate.store import AttackStore, digest_of
+from nip_evaluate.target import open_target
+from nip_evaluate.threats import AttackCase, Attacked, Images, Labels, Threat
+from nip_export.fit.benign import Benign, at_the_door
+from nip_export.write.writing import weights_digest
+from nip_runtime.file.manifest.model import plain as as_json
 from nip_runtime.session import DefendedSession
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "imagenet" / "lite0.json"
 AT_ONCE = 16

@@ -28,7 +28,7 @@ from torch import nn
 from nip_export import ExportConfig, export_defended
 from nip_export.commands.numbers import amount
 from nip_export.commands.threads import keep_freed_memory
-from nip_runtime.memory import peak_bytes, resident_bytes
+from nip_runtime.run.memory import peak_bytes, resident_bytes
 
 COUNTS: Final = (1000, 3000, 10_000, 50_000)
 CLASSES: Final = 10

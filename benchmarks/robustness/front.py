@@ -15,8 +15,8 @@ from benchmarks.robustness.results import Network, worst
 from benchmarks.robustness.tables import grouped
 from benchmarks.voices.part import FILE
 from benchmarks.voices.table import read_networks, read_parts
-from nip_export.evaluate.threats import Threat
-from nip_runtime.rates import Rate
+from nip_evaluate.threats import Threat
+from nip_runtime.file.rates import Rate
 
 
 @dataclass(frozen=True)

@@ -24,21 +24,21 @@ from numpy.typing import NDArray
 from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.results import MAIN, RESULTS, read_networks
 from benchmarks.robustness.run import ATTACKED, CAPS, Folders, commit, material_of, prepare
+from nip_evaluate.material import Material
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.run import run_evaluation
+from nip_evaluate.store import AttackStore
+from nip_evaluate.subject import machine
+from nip_evaluate.threats import Threat
 from nip_export.demo.build_assets import DATA_DIR
-from nip_export.evaluate.material import Material
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.run import run_evaluation
-from nip_export.evaluate.store import AttackStore
-from nip_export.evaluate.subject import machine
-from nip_export.evaluate.threats import Threat
 from nip_export.pipeline import Prepared, in_precision, write_defended
-from nip_export.progress import Progress, progress_bars
-from nip_export.report import ExportReport
-from nip_runtime.manifest import Precision
-from nip_runtime.manifest.model import plain
-from nip_runtime.rates import Rate
+from nip_export.support.progress import Progress, progress_bars
+from nip_export.write.report import ExportReport
+from nip_runtime.file.manifest import Precision
+from nip_runtime.file.manifest.model import plain
+from nip_runtime.file.rates import Rate
 from nip_runtime.session import DefendedSession
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 
 PRECISION_RESULTS = RESULTS.parent / "precision"
 PLAN = EvaluationPlan(

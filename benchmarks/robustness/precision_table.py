@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.markdown import Block, only_checks, table, update
 from benchmarks.robustness.precision import PRECISION_RESULTS
 from benchmarks.robustness.tables import share
-from nip_runtime.rates import Rate
+from nip_runtime.file.rates import Rate
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "README.md"
 BLOCK = Block(

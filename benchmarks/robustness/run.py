@@ -37,28 +37,28 @@ from benchmarks.robustness.cifar_splits import load_cifar_splits
 from benchmarks.robustness.networks import FACTORIES, Kind, kind_of
 from benchmarks.robustness.splits import Splits, load_splits
 from benchmarks.robustness.train import weights_path
-from nip_export.benign import at_the_door
+from nip_evaluate.attackers import planned_cases
+from nip_evaluate.baselines import Laboratory, VariantKind, odds_name
+from nip_evaluate.contenders import ODDS_SAMPLES
+from nip_evaluate.craft import Crafter
+from nip_evaluate.material import Material
+from nip_evaluate.memory import Memory
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.report_json import to_json
+from nip_evaluate.results import Evaluation
+from nip_evaluate.run import run_evaluation
+from nip_evaluate.store import AttackStore
+from nip_evaluate.target import Undefended
+from nip_evaluate.threats import Threat
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet, to_model_input
 from nip_export.demo.build_assets import CLASS_NAMES, DATA_DIR, Labelled
 from nip_export.demo.model import MEAN, STD
-from nip_export.evaluate.attackers import planned_cases
-from nip_export.evaluate.baselines import Laboratory, VariantKind, odds_name
-from nip_export.evaluate.contenders import ODDS_SAMPLES
-from nip_export.evaluate.craft import Crafter
-from nip_export.evaluate.material import Material
-from nip_export.evaluate.memory import Memory
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.report_json import to_json
-from nip_export.evaluate.results import Evaluation
-from nip_export.evaluate.run import run_evaluation
-from nip_export.evaluate.store import AttackStore
-from nip_export.evaluate.target import Undefended
-from nip_export.evaluate.threats import Threat
-from nip_export.network import tapped_network
+from nip_export.fit.benign import at_the_door
+from nip_export.network.run import tapped_network
 from nip_export.pipeline import Prepared, prepare_defence, write_defended
-from nip_export.progress import Progress, progress_bars
-from nip_runtime.writing import write_whole
+from nip_export.support.progress import Progress, progress_bars
+from nip_runtime.support.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "robustness"
 LIMITS = (0.005, 0.015, 0.035)

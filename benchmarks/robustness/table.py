@@ -15,7 +15,7 @@ from benchmarks.robustness import tables
 from benchmarks.robustness.front import front
 from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.results import MAIN, Network, read_networks
-from nip_export.evaluate.threats import Threat
+from nip_evaluate.threats import Threat
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BEGIN = "<!-- robustness tables: written by benchmarks/robustness/table.py -->\n"

@@ -15,10 +15,10 @@ from benchmarks.robustness.results import (
     read_yardsticks,
     worst,
 )
-from nip_export.evaluate.page.reading import reach_text, reaches
-from nip_export.evaluate.results import AttackResult, BaselineResult, Estimate
-from nip_export.evaluate.threats import Threat
-from nip_runtime.rates import Rate
+from nip_evaluate.page.reading import reach_text, reaches
+from nip_evaluate.results import AttackResult, BaselineResult, Estimate
+from nip_evaluate.threats import Threat
+from nip_runtime.file.rates import Rate
 
 Targets = dict[float, tuple[float, float]]
 

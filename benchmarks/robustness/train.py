@@ -24,7 +24,7 @@ from benchmarks.robustness.splits import load_splits
 from nip_export.data import to_model_input
 from nip_export.demo.build_assets import DATA_DIR, Labelled
 from nip_export.demo.model import MEAN, STD
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 
 EPOCHS = {Kind.VGG: 6, Kind.RESNET: 6, Kind.VIT: 10, Kind.CIFAR_VGG: 14, Kind.CIFAR_VIT: 18}
 ADVERSARIAL_EPOCHS = 3

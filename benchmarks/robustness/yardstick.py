@@ -17,21 +17,21 @@ import torch
 
 from benchmarks.robustness.run import ATTACKED, LEAN_CAPS, RESULTS, Folders, commit, load_network
 from benchmarks.robustness.splits import load_splits
+from nip_evaluate.attacks import catalogue, select
+from nip_evaluate.baselines import logits_of, network_labels
+from nip_evaluate.craft import Crafter
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.store import AttackStore
+from nip_evaluate.subject import machine
+from nip_evaluate.target import Undefended
+from nip_evaluate.threats import Images, Labels
 from nip_export.data import to_model_input
 from nip_export.demo.build_assets import DATA_DIR
 from nip_export.demo.model import MEAN, STD
-from nip_export.evaluate.attacks import catalogue, select
-from nip_export.evaluate.baselines import logits_of, network_labels
-from nip_export.evaluate.craft import Crafter
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.store import AttackStore
-from nip_export.evaluate.subject import machine
-from nip_export.evaluate.target import Undefended
-from nip_export.evaluate.threats import Images, Labels
-from nip_export.network import tapped_network
-from nip_export.progress import progress_bars
-from nip_runtime.rates import Rate
-from nip_runtime.writing import write_whole
+from nip_export.network.run import tapped_network
+from nip_export.support.progress import progress_bars
+from nip_runtime.file.rates import Rate
+from nip_runtime.support.writing import write_whole
 
 
 def main(arguments: list[str] | None = None) -> int:

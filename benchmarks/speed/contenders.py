@@ -23,10 +23,10 @@ from torch.nn import functional
 from benchmarks.speed.files import SpeedFiles
 from benchmarks.speed.networks import Images
 from nip_export.attach.trace import TappedNetwork
-from nip_export.capture import pool_activation
 from nip_export.config import PUBLISHED_SCALE
+from nip_export.network import pool_activation
 from nip_export.verify import DefendedTwin
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
 
 Scores = NDArray[np.float32]
 Answer = Callable[[Images], Scores]
@@ -116,11 +116,11 @@ def build(kind: Kind, files: SpeedFiles, policy: Policy, session: Any) -> Answer
         case Kind.ONE_IMAGE:
             return one_image_gradient(files)
         case Kind.JPEG:
-            from nip_export.evaluate.baselines.transforms import jpeg  # only these two need ART
+            from nip_evaluate.baselines.transforms import jpeg  # only these two need ART
 
             return behind(jpeg(JPEG_QUALITY).apply, session)
         case Kind.MEDIAN:
-            from nip_export.evaluate.baselines.transforms import median
+            from nip_evaluate.baselines.transforms import median
 
             return behind(median(MEDIAN_WINDOW).apply, session)
         case Kind.SMOOTHING:

@@ -21,29 +21,29 @@ from torch import nn
 from benchmarks.speed.networks import Images, Name, Network, images_of, make
 from benchmarks.speed.sessions import open_plain
 from nip_export.attach.trace import TappedNetwork
-from nip_export.bench import Bench, tried
-from nip_export.benign import Benign, at_the_door
 from nip_export.calibrate import Known
 from nip_export.calibrate.typicality import MOST_DIRECTIONS
-from nip_export.capture import find_taps
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet
+from nip_export.defence.spec import Bank, DefenceSpec, ReadOut, Typicality
+from nip_export.defence.views import View
 from nip_export.demo.example import load_example
-from nip_export.layers import grids_of
-from nip_export.network import Passed, TapCells, run_network, tapped_network
-from nip_export.perturbations import quantise
-from nip_export.perturbations.bank import coarse_shape
+from nip_export.fit.bench import Bench, tried
+from nip_export.fit.benign import Benign, at_the_door
+from nip_export.fit.layers import grids_of
+from nip_export.fit.perturbations import quantise
+from nip_export.fit.perturbations.bank import coarse_shape
+from nip_export.fit.profiles import InfluenceProfile, as_stored
+from nip_export.network import find_taps
+from nip_export.network.run import Passed, TapCells, run_network, tapped_network
 from nip_export.pipeline import Prepared, prepare_defence, second_pass, write_defended
-from nip_export.profiles import InfluenceProfile, as_stored
-from nip_export.progress import silent
-from nip_export.report import ExportReport
-from nip_export.spec import Bank, DefenceSpec, ReadOut, Typicality
+from nip_export.support.progress import silent
 from nip_export.verify.oracle import Expected, oracle
-from nip_export.views import View
-from nip_runtime.bench.shares import Mixture
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.engine.parts import screen_statistic
-from nip_runtime.manifest import Policy, ViewStep
+from nip_export.write.report import ExportReport
+from nip_runtime.file.manifest import Policy, ViewStep
+from nip_runtime.operate.bench.shares import Mixture
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.engine.parts import screen_statistic
 
 POLICIES: Final = (Policy.GUARDED, Policy.ALWAYS)
 IMAGES: Final = 56

@@ -14,14 +14,14 @@ from benchmarks.speed.files import SpeedFiles
 from benchmarks.speed.results import Cell, Overhead, PlainCell
 from benchmarks.speed.sessions import Session, open_defended, open_plain, plain_run
 from benchmarks.speed.targets import State
-from nip_export.progress import Progress
-from nip_runtime.bench.overhead import measure_overhead
-from nip_runtime.bench.rounds import Spread, latency, paired, ratio, rounds_within
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.manifest import Policy
-from nip_runtime.names import HYPOTHESIS, PERTURBED, RAW_LOGITS
-from nip_runtime.providers import SessionSettings
+from nip_export.support.progress import Progress
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.names import HYPOTHESIS, PERTURBED, RAW_LOGITS
+from nip_runtime.operate.bench.overhead import measure_overhead
+from nip_runtime.operate.bench.rounds import Spread, latency, paired, ratio, rounds_within
+from nip_runtime.run.engine.answers import EngineKind
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.providers import SessionSettings
 from nip_runtime.session import DefendedSession
 
 ENGINES: Final = (EngineKind.FUSED, EngineKind.GATED)

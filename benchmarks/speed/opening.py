@@ -10,11 +10,11 @@ from benchmarks.speed.files import SpeedFiles
 from benchmarks.speed.measure import ENGINES, Effort
 from benchmarks.speed.results import Choice, Opened, Sizes
 from benchmarks.speed.sessions import open_defended
-from nip_export.progress import Progress
-from nip_runtime.bench.memory import Opener, Subject, footprints
-from nip_runtime.bench.rounds import ratio, spread
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.manifest import Policy
+from nip_export.support.progress import Progress
+from nip_runtime.file.manifest import Policy
+from nip_runtime.operate.bench.memory import Opener, Subject, footprints
+from nip_runtime.operate.bench.rounds import ratio, spread
+from nip_runtime.run.engine.answers import EngineKind
 
 PLAIN: Final = "plain"
 OPENERS: Final = {EngineKind.FUSED: Opener.FUSED, EngineKind.GATED: Opener.GATED}

@@ -14,7 +14,7 @@ from benchmarks.speed.networks import NETWORKS
 from benchmarks.speed.results import NetworkResult
 from benchmarks.speed.tables import LABELS
 from benchmarks.speed.targets import BATCHES, RATIO_LIMITS, State
-from nip_runtime.engine.answers import EngineKind
+from nip_runtime.run.engine.answers import EngineKind
 
 COLOURS: Final = {
     State.BENIGN: "#805ad5",

@@ -23,14 +23,14 @@ from benchmarks.speed.networks import Images, Name
 from benchmarks.speed.results import RESULTS
 from benchmarks.speed.sessions import Session, plain_run
 from benchmarks.speed.targets import State
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.engine.fused import FusedEngine
-from nip_runtime.engine.gated import GatedEngine
-from nip_runtime.manifest import Policy
-from nip_runtime.names import SECOND_PASS
-from nip_runtime.runners.host import HostRunner
-from nip_runtime.writing import write_whole
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.names import SECOND_PASS
+from nip_runtime.run.engine.answers import EngineKind
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.engine.fused import FusedEngine
+from nip_runtime.run.engine.gated import GatedEngine
+from nip_runtime.run.runners.host import HostRunner
+from nip_runtime.support.writing import write_whole
 
 RUNS: Final = 5
 WARM_UP: Final = 1

@@ -11,11 +11,11 @@ from typing import Any, Final
 from benchmarks.speed.contenders import Kind
 from benchmarks.speed.networks import NETWORKS, Name
 from benchmarks.speed.targets import State
-from nip_runtime.bench.machine import Machine
-from nip_runtime.bench.rounds import Latency, Spread
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.manifest import Policy
-from nip_runtime.writing import write_whole
+from nip_runtime.file.manifest import Policy
+from nip_runtime.operate.bench.machine import Machine
+from nip_runtime.operate.bench.rounds import Latency, Spread
+from nip_runtime.run.engine.answers import EngineKind
+from nip_runtime.support.writing import write_whole
 
 RESULTS: Final = Path(__file__).resolve().parent.parent / "results" / "speed"
 

@@ -11,7 +11,7 @@ from benchmarks.speed.networks import NETWORKS
 from benchmarks.speed.results import NetworkResult, Rival
 from benchmarks.speed.tables import LABELS, NONE, Results, judged, with_interval
 from benchmarks.speed.targets import State, Verdict
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
 
 AIMS: Final = {
     Kind.EAGER_TWIN: targets.TWIN_AIM,

@@ -15,10 +15,10 @@ from benchmarks.speed.measure import PLAIN, Effort, timed
 from benchmarks.speed.results import Rival
 from benchmarks.speed.sessions import open_defended, open_plain, plain_run
 from benchmarks.speed.targets import State
-from nip_export.progress import Progress
-from nip_runtime.bench.rounds import latency, ratio
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.manifest import Policy
+from nip_export.support.progress import Progress
+from nip_runtime.file.manifest import Policy
+from nip_runtime.operate.bench.rounds import latency, ratio
+from nip_runtime.run.engine.answers import EngineKind
 
 BATCHES: Final = (1, 16)
 LEAST_ROUNDS: Final = 3

@@ -30,9 +30,9 @@ from benchmarks.speed.contenders import Kind, can_compile
 from benchmarks.speed.files import make_files
 from benchmarks.speed.measure import QUICK, Effort
 from benchmarks.speed.networks import NETWORKS, Name, Network
-from nip_export.progress import Progress, progress_bars
-from nip_runtime.bench import machine
-from nip_runtime.bench.machine import Machine
+from nip_export.support.progress import Progress, progress_bars
+from nip_runtime.operate.bench import machine
+from nip_runtime.operate.bench.machine import Machine
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 PACKAGES: Final = ("torch", "onnx-ir", "adversarial-robustness-toolbox")

@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from benchmarks.speed.networks import Images
-from nip_runtime.engine.answers import EngineKind
+from nip_runtime.run.engine.answers import EngineKind
 from nip_runtime.session import DefendedSession
 
 Session = Any

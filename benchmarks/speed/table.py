@@ -14,7 +14,7 @@ from benchmarks.markdown import Block, only_checks, update
 from benchmarks.speed import explained, plots, profile, results, rival_tables, tables
 from benchmarks.speed.networks import NETWORKS
 from benchmarks.speed.results import NetworkResult
-from nip_runtime.engine.answers import EngineKind
+from nip_runtime.run.engine.answers import EngineKind
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BLOCK = Block(

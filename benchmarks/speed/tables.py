@@ -13,9 +13,9 @@ from benchmarks.speed.networks import NETWORKS
 from benchmarks.speed.profile import Profile
 from benchmarks.speed.results import Cell, NetworkResult, Opened
 from benchmarks.speed.targets import RATIO_LIMITS, State, Verdict
-from nip_runtime.bench.rounds import Spread
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
+from nip_runtime.operate.bench.rounds import Spread
+from nip_runtime.run.engine.answers import EngineKind
 
 NONE: Final = "–"
 NOT_YET: Final = "not measured yet"

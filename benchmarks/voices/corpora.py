@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.dependencies import load
+from nip_runtime.support.dependencies import load
 
 RATE = 8000
 PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")

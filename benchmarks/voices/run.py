@@ -21,18 +21,18 @@ from benchmarks.robustness.run import MAIN, REMADE, commit, row_of
 from benchmarks.voices.corpora import RATE, Corpus, Recordings, load_voices
 from benchmarks.voices.networks import FACTORIES, Kind
 from benchmarks.voices.train import accuracy, weights_path
-from nip_export.benign import at_the_door
+from nip_evaluate.baselines import Laboratory, VariantKind, odds_name
+from nip_evaluate.material import Material
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.run import run_evaluation
+from nip_evaluate.store import AttackStore
+from nip_evaluate.threats import Threat
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet, sound_input
-from nip_export.evaluate.baselines import Laboratory, VariantKind, odds_name
-from nip_export.evaluate.material import Material
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.run import run_evaluation
-from nip_export.evaluate.store import AttackStore
-from nip_export.evaluate.threats import Threat
+from nip_export.fit.benign import at_the_door
 from nip_export.pipeline import prepare_defence, write_defended
-from nip_export.progress import Progress, progress_bars
-from nip_runtime.writing import write_whole
+from nip_export.support.progress import Progress, progress_bars
+from nip_runtime.support.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "voices"
 ATTACKED = 100

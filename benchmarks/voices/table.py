@@ -16,11 +16,11 @@ from benchmarks.markdown import Block, only_checks, table, update
 from benchmarks.robustness.tables import estimate, share, signed
 from benchmarks.voices.part import FILE
 from benchmarks.voices.run import ATTACKED, CAPS, RESULTS
-from nip_export.evaluate.attacks.sound import CORE
-from nip_export.evaluate.report_json import load
-from nip_export.evaluate.results import AttackResult, BaselineResult, Evaluation
-from nip_export.evaluate.threats import Threat
-from nip_runtime.rates import Rate
+from nip_evaluate.attacks.sound import CORE
+from nip_evaluate.report_json import load
+from nip_evaluate.results import AttackResult, BaselineResult, Evaluation
+from nip_evaluate.threats import Threat
+from nip_runtime.file.rates import Rate
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

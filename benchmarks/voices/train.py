@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from benchmarks.voices.corpora import Corpus, Recordings, load_voices
 from benchmarks.voices.networks import FACTORIES, Kind
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 
 EPOCHS = {Corpus.DIGITS: 24, Corpus.PROMPTS: 14}
 BATCH, PEAK, SEED = 64, 4e-3, 1

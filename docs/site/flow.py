@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from nip_runtime.artifact import read_artifact
-from nip_runtime.manifest import Manifest
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.file.manifest import Manifest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MODEL: Final = ROOT / "tests" / "goldens" / "guarded-1.3.onnx"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from nip_runtime import manifest
-from nip_runtime.manifest.model import ADDED
+from nip_runtime.file import manifest
+from nip_runtime.file.manifest.model import ADDED
 
 SCHEMA: Final = Path(manifest.__file__).with_name("schema-1.json")
 _SINCE: Final = {field: f"1.{minor}" for minor, fields in ADDED.items() for field in fields}

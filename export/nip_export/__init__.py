@@ -14,8 +14,8 @@ import nip_runtime  # noqa: F401 (before onnxruntime, whose telemetry it switche
 if TYPE_CHECKING:
     from nip_export.config import ExportConfig
     from nip_export.pipeline import export_defended
-    from nip_export.report import ExportReport
-    from nip_runtime.manifest import PerturbationMethod, Precision
+    from nip_export.write.report import ExportReport
+    from nip_runtime.file.manifest import PerturbationMethod, Precision
 
 __all__ = ["ExportConfig", "ExportReport", "PerturbationMethod", "Precision", "export_defended"]
 

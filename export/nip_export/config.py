@@ -9,9 +9,9 @@ from enum import StrEnum
 from numbers import Integral, Real
 from typing import Final, Literal
 
-from nip_export.views import parse_view
+from nip_export.defence.views import parse_view
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import PerturbationMethod, Policy, Precision, Resize, SoundSpec
+from nip_runtime.file.manifest import PerturbationMethod, Policy, Precision, Resize, SoundSpec
 
 PUBLISHED_SCALE: Final = 0.008
 """Largest scale of the published one-step perturbation: 0.001…0.008 of the value range."""

@@ -15,17 +15,15 @@ from torch import nn
 
 from nip_export.attach.assemble import attach_defence, plain_backbone
 from nip_export.attach.backbone import Backbone
-from nip_export.bench import Bench
 from nip_export.calibrate import Calibration, Known, calibrate
 from nip_export.calibrate.screen import ScreenCost, probes, sent_on
 from nip_export.config import ExportConfig, PaddingRow
 from nip_export.data.gathering import Given, Labels
-from nip_export.decision import FirstLook, read_gate
-from nip_export.describe import Measured, describe
-from nip_export.network import Passed, TapCells
-from nip_export.opinion import known_of
-from nip_export.precision.network import OnnxBackbone
-from nip_export.prepared import (
+from nip_export.defence.decision import FirstLook, read_gate
+from nip_export.defence.opinion import known_of
+from nip_export.defence.spec import DefenceSpec, Gate, ReadOut
+from nip_export.fit.bench import Bench
+from nip_export.fit.prepared import (
     Prepared,
     chosen_view,
     in_precision,
@@ -34,20 +32,22 @@ from nip_export.prepared import (
     prepare_defence,
     second_pass,
 )
-from nip_export.progress import Progress, silent
-from nip_export.report import ExportReport
+from nip_export.network.run import Passed, TapCells
+from nip_export.precision.network import OnnxBackbone
 from nip_export.self_test import self_test
-from nip_export.spec import DefenceSpec, Gate, ReadOut
+from nip_export.support.progress import Progress, silent
 from nip_export.verify import Comparison, DefendedTwin, verify_file
 from nip_export.verify.cuts import fails_without_rows
 from nip_export.verify.oracle import Forward, look_again
 from nip_export.verify.tolerance import EXACT, HALF
-from nip_export.worth import check_worth, verdict_of
-from nip_export.writing import serialise, with_manifest
+from nip_export.write.describe import Measured, describe
+from nip_export.write.report import ExportReport
+from nip_export.write.worth import check_worth, verdict_of
+from nip_export.write.writing import serialise, with_manifest
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy, Precision
+from nip_runtime.file.manifest import Policy, Precision
 from nip_runtime.session import DefendedSession
-from nip_runtime.writing import check_target, replacing, write_whole
+from nip_runtime.support.writing import check_target, replacing, write_whole
 
 __all__ = [
     "Prepared",

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from nip_export.bench import Bench
-from nip_export.capture import evaluation_mode
-from nip_export.progress import Advance
-from nip_export.report import Attempt
-from nip_runtime.rates import Rate
+from nip_export.fit.bench import Bench
+from nip_export.network import evaluation_mode
+from nip_export.support.progress import Advance
+from nip_export.write.report import Attempt
+from nip_runtime.file.rates import Rate
 from nip_runtime.session import DefendedSession
 
 EPSILONS = (2 / 255, 4 / 255, 8 / 255)

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from nip_runtime.bulk.config import BATCH, SHARD_ROWS, BatchConfig, EngineName
 from nip_runtime.cli.printable import printable
+from nip_runtime.operate.bulk.config import BATCH, SHARD_ROWS, BatchConfig, EngineName
 
 NAME: Final = "batch"
 HELP: Final = "classify folders and Parquet files into Parquet, resumable, on one machine or a Dask cluster"
@@ -98,9 +98,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what is missing, and say what came of it."""
-    from nip_runtime.bulk.run import run_batch
     from nip_runtime.cli.batch_progress import BatchProgress
-    from nip_runtime.images import quieten_opencv
+    from nip_runtime.inputs.images import quieten_opencv
+    from nip_runtime.operate.bulk.run import run_batch
 
     config = BatchConfig(
         model=Path(args.model),

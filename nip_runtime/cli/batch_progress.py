@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Final, TextIO
 
-from nip_runtime.bulk.drive import Failure
-from nip_runtime.bulk.parts import Counts
-from nip_runtime.bulk.plan import Plan
 from nip_runtime.cli.printable import printable
+from nip_runtime.operate.bulk.drive import Failure
+from nip_runtime.operate.bulk.parts import Counts
+from nip_runtime.operate.bulk.plan import Plan
 
 _TERMINAL_INTERVAL_S: Final = 0.5
 _LOG_INTERVAL_S: Final = 30.0

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from nip_runtime.bench.plan import (
+from nip_runtime.cli.bench_text import report_lines
+from nip_runtime.cli.progress import Progress
+from nip_runtime.errors import InputError
+from nip_runtime.operate.bench.plan import (
     DEFAULT_OPENINGS,
     DEFAULT_SECONDS,
     DEFAULT_TOLERANCE,
     BenchPlan,
     EngineChoice,
 )
-from nip_runtime.bench.run import run_bench
-from nip_runtime.cli.bench_text import report_lines
-from nip_runtime.cli.progress import Progress
-from nip_runtime.errors import InputError
+from nip_runtime.operate.bench.run import run_bench
 
 NAME: Final = "bench"
 HELP: Final = "time a defended file beside its own backbone without the defence"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from nip_runtime.bench.machine import Machine
-from nip_runtime.bench.report import BenchReport, Contender, Opened, Timed
-from nip_runtime.bench.rounds import Spread
+from nip_runtime.operate.bench.machine import Machine
+from nip_runtime.operate.bench.report import BenchReport, Contender, Opened, Timed
+from nip_runtime.operate.bench.rounds import Spread
 
 _MIB: Final = 1 << 20
 _BUSY_SHARE: Final = 0.5

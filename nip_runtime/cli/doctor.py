@@ -13,9 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from nip_runtime import __version__
-from nip_runtime.dependencies import OLDEST_ONNXRUNTIME, ONNXRUNTIME_BUILDS, broken, load, version_of
 from nip_runtime.errors import DependencyError
-from nip_runtime.providers import (
+from nip_runtime.run.providers import (
     CPU,
     CUDA,
     TENSORRT,
@@ -27,14 +26,15 @@ from nip_runtime.providers import (
     registered_providers,
     usable_cores,
 )
+from nip_runtime.support.dependencies import OLDEST_ONNXRUNTIME, ONNXRUNTIME_BUILDS, broken, load, version_of
 
 NAME: Final = "doctor"
 HELP: Final = "say what is installed and which devices really work"
 _NOTHING_WORKS: Final = 1
 _FATAL: Final = 4
 _TRIAL: Final = (
-    "from nip_runtime.dependencies import load; from nip_runtime.providers import Device, DeviceKind,"
-    " check_device; check_device(load('onnxruntime'), Device(DeviceKind.CPU))"
+    "from nip_runtime.support.dependencies import load;"
+    " from nip_runtime.run.providers import Device, DeviceKind, check_device; check_device(load('onnxruntime'), Device(DeviceKind.CPU))"
 )
 _OPENCV_BUILDS: Final = (
     "opencv-python-headless",

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from nip_runtime.artifact import check_container
-from nip_runtime.container import Container, parse_container
-from nip_runtime.container.infos import TensorInfo
-from nip_runtime.container.reader import printable
-from nip_runtime.container.wholefile import read_whole
-from nip_runtime.container.wire import Buffer
 from nip_runtime.errors import ArtifactError
-from nip_runtime.manifest import InputSpec, Manifest, Precision, read_manifest
-from nip_runtime.manifest.model import plain
-from nip_runtime.names import MANIFEST_KEY
-from nip_runtime.profile import LIMITS
-from nip_runtime.signing import bundle_path
+from nip_runtime.file.allowed import LIMITS
+from nip_runtime.file.artifact import check_container
+from nip_runtime.file.container import Container, parse_container
+from nip_runtime.file.container.infos import TensorInfo
+from nip_runtime.file.container.reader import printable
+from nip_runtime.file.container.wholefile import read_whole
+from nip_runtime.file.container.wire import Buffer
+from nip_runtime.file.manifest import InputSpec, Manifest, Precision, read_manifest
+from nip_runtime.file.manifest.model import plain
+from nip_runtime.file.names import MANIFEST_KEY
+from nip_runtime.file.signing import bundle_path
 
 NAME: Final = "inspect"
 HELP: Final = "show an ONNX file's manifest, outputs, operators, sizes and digests"

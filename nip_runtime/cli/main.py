@@ -13,8 +13,8 @@ from typing import Final, NoReturn
 from nip_runtime import __version__
 from nip_runtime.cli.commands import Loader, find_commands
 from nip_runtime.cli.printable import degrade, printable
-from nip_runtime.dependencies import missing
 from nip_runtime.errors import InputError, NipError
+from nip_runtime.support.dependencies import missing
 
 _BAD_INPUT: Final = 2
 _INTERRUPTED: Final = 130

@@ -13,9 +13,9 @@ import numpy as np
 
 from nip_runtime.cli.predict_text import JsonLines, Progress, Source, Table
 from nip_runtime.errors import InputError
-from nip_runtime.images import ARRAY_SUFFIXES, find_files, quieten_opencv, read_unjudged, suffixes_of
-from nip_runtime.inputs import Images, OnBadRow
-from nip_runtime.manifest import InputSpec
+from nip_runtime.file.manifest import InputSpec
+from nip_runtime.inputs.arrays import Images, OnBadRow
+from nip_runtime.inputs.images import ARRAY_SUFFIXES, find_files, quieten_opencv, read_unjudged, suffixes_of
 from nip_runtime.session import DefendedSession
 
 NAME: Final = "predict"

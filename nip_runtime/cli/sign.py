@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from nip_runtime.artifact import check_content
-from nip_runtime.container import parse_container
-from nip_runtime.container.wholefile import read_whole
 from nip_runtime.errors import InputError
-from nip_runtime.profile import LIMITS
-from nip_runtime.signing import Signature, bundle_path, sign_content
-from nip_runtime.signing.keys import read_private_key
-from nip_runtime.writing import check_target, write_whole
+from nip_runtime.file.allowed import LIMITS
+from nip_runtime.file.artifact import check_content
+from nip_runtime.file.container import parse_container
+from nip_runtime.file.container.wholefile import read_whole
+from nip_runtime.file.signing import Signature, bundle_path, sign_content
+from nip_runtime.file.signing.keys import read_private_key
+from nip_runtime.support.writing import check_target, write_whole
 
 NAME: Final = "sign"
 HELP: Final = "sign a model file with a P-256 key; writes F.onnx.sig beside it"

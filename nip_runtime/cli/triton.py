@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from nip_runtime.errors import InputError
-from nip_runtime.triton import (
+from nip_runtime.operate.triton import (
     GraphOptimisation,
     Instances,
     ServingSettings,

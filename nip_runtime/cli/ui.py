@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from nip_runtime.errors import InputError
-from nip_runtime.images import quieten_opencv
-from nip_runtime.ui import build_site, fetch_engine, open_server, write_site
-from nip_runtime.ui.serve import address_of
+from nip_runtime.inputs.images import quieten_opencv
+from nip_runtime.operate.ui import build_site, fetch_engine, open_server, write_site
+from nip_runtime.operate.ui.serve import address_of
 
 NAME: Final = "ui"
 HELP: Final = "see a defended file at work, and attack it, in the browser"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from nip_runtime.cli.sign import lines
-from nip_runtime.container.wholefile import read_whole
-from nip_runtime.profile import LIMITS
-from nip_runtime.signing import bundle_path, check_signature
+from nip_runtime.file.allowed import LIMITS
+from nip_runtime.file.container.wholefile import read_whole
+from nip_runtime.file.signing import bundle_path, check_signature
 
 NAME: Final = "verify"
 HELP: Final = "check that a model file is the one that a key's owner signed"

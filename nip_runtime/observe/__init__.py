@@ -1,7 +1,7 @@
 """What a session does, for those who run it: counts, an audit of flagged rows, a warning when traffic drifts.
 
     from nip_runtime import DefendedSession
-    from nip_runtime.artifact import read_artifact
+    from nip_runtime.file.artifact import read_artifact
     from nip_runtime.observe import AuditFile, Counters, DriftWatch, Expected, compose
     from nip_runtime.observe.prometheus import Watched, register  # pip install "nip-runtime[serve]"
     from prometheus_client import start_http_server

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from nip_runtime.file.rates import Rate
 from nip_runtime.observe.expected import Expected
-from nip_runtime.rates import Rate
 
 
 class Direction(StrEnum):

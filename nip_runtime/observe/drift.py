@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.arguments import check_share, check_whole
 from nip_runtime.errors import InputError
+from nip_runtime.file.rates import Rate
 from nip_runtime.observe.alarm import Alarm, Direction, DriftState
 from nip_runtime.observe.detector import FALLS, RISES, Detector
 from nip_runtime.observe.expected import Expected, Learned
 from nip_runtime.observe.forks import restart_in_children
-from nip_runtime.rates import Rate
 from nip_runtime.result import Prediction
+from nip_runtime.support.arguments import check_share, check_whole
 
 _log = logging.getLogger(__name__)
 

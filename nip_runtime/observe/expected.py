@@ -9,10 +9,10 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.arguments import check_share, check_whole
 from nip_runtime.errors import InputError
-from nip_runtime.manifest import Manifest
-from nip_runtime.rates import Rate
+from nip_runtime.file.manifest import Manifest
+from nip_runtime.file.rates import Rate
+from nip_runtime.support.arguments import check_share, check_whole
 
 _HALVINGS: Final = 60
 CONFIDENCE: Final = 0.99

@@ -27,13 +27,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from nip_runtime.dependencies import load
 from nip_runtime.errors import InputError
-from nip_runtime.manifest import Manifest
+from nip_runtime.file.manifest import Manifest
 from nip_runtime.observe.alarm import DriftState
 from nip_runtime.observe.latency import BOUNDS_S, Latency
 from nip_runtime.observe.totals import Totals
 from nip_runtime.result import Reason
+from nip_runtime.support.dependencies import load
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

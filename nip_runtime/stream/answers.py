@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError, NipError
-from nip_runtime.images import read_one
-from nip_runtime.manifest import InputSpec
+from nip_runtime.file.manifest import InputSpec
+from nip_runtime.inputs.images import read_one
 from nip_runtime.result import Prediction, Reason
 from nip_runtime.stream.limits import Limits
 from nip_runtime.stream.pipeline import Pipeline

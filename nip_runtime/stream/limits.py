@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import isfinite
 from numbers import Real
 
-from nip_runtime.arguments import check_whole
 from nip_runtime.errors import InputError
+from nip_runtime.support.arguments import check_whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from nip_export.attach.backbone import Backbone, export_backbone
-from nip_export.capture.plan import TapPlan
-from nip_export.capture.taps import find_taps
+from nip_export.network.plan import TapPlan
+from nip_export.network.taps import find_taps
 from tests.models import case
 
 Arrays = dict[str, NDArray[np.float32]]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nip_export.attach.backbone import Backbone, export_backbone
-from nip_export.capture.hooks import Capture
+from nip_export.network.hooks import Capture
 from nip_runtime.errors import ExportError
 from tests.attach.exported import backbone_of, close, exported_bytes, plan_of, run, serialize
 from tests.models import CASES, ModelCase, case, seeded

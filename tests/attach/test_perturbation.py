@@ -11,12 +11,12 @@ import pytest
 
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.response import perturbation
-from nip_export.capture import TapKind
-from nip_export.perturbations import quantise
-from nip_export.perturbations.bank import coarse_shape
-from nip_export.spec import Bank, ClassScale, Curve, DefenceSpec, Gate, ReadOut, Typicality
-from nip_runtime.manifest import Policy
-from nip_runtime.names import BATCH_AXIS, HYPOTHESIS
+from nip_export.defence.spec import Bank, ClassScale, Curve, DefenceSpec, Gate, ReadOut, Typicality
+from nip_export.fit.perturbations import quantise
+from nip_export.fit.perturbations.bank import coarse_shape
+from nip_export.network import TapKind
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.names import BATCH_AXIS, HYPOTHESIS
 from tests.attach.exported import run, serialize
 
 EPS = 8 / 255

@@ -16,8 +16,8 @@ from nip_export import ExportConfig, export_defended
 from nip_export.attach.backbone import Backbone, export_backbone
 from nip_export.attach.reshapes import sizes_in
 from nip_export.attach.trace import TappedNetwork
-from nip_export.progress import Advance
-from nip_export.trial import try_out
+from nip_export.network.trial import try_out
+from nip_export.support.progress import Advance
 from nip_runtime.errors import ExportError
 
 EXAMPLE = torch.rand((2, 3, 8, 8), generator=torch.Generator().manual_seed(0))

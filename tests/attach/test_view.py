@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.view import add_view
-from nip_export.views import View, see, view_name
-from nip_runtime.names import BATCH_AXIS
+from nip_export.defence.views import View, see, view_name
+from nip_runtime.file.names import BATCH_AXIS
 from tests.attach.exported import open_session, serialize
 from tests.maths.test_views import BOUNDS, CASES, Bounds, Floats, ids, inputs_of
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nip_runtime.bench.subject import Opener
+from nip_runtime.operate.bench.subject import Opener
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 

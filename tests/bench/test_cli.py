@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_runtime.bench.memory import Opener
-from nip_runtime.bench.report import BenchReport, Contender, read_report
 from nip_runtime.cli.bench_text import report_lines
 from nip_runtime.cli.main import main
 from nip_runtime.cli.progress import Progress
+from nip_runtime.operate.bench.memory import Opener
+from nip_runtime.operate.bench.report import BenchReport, Contender, read_report
 from tests.bench.conftest import GOLDENS
 from tests.bench.test_report import report
 
@@ -93,8 +93,8 @@ def test_the_table_says_what_the_json_says(guarded: Path, tmp_path: Path, capsys
 def test_the_plain_model_and_the_inputs_can_be_the_users(
     guarded: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    from nip_runtime.engine.cut import Sliceable
-    from nip_runtime.names import RAW_LOGITS
+    from nip_runtime.file.names import RAW_LOGITS
+    from nip_runtime.run.engine.cut import Sliceable
 
     own, images = tmp_path / "own.onnx", tmp_path / "images.npy"
     own.write_bytes(Sliceable(guarded.read_bytes()).part(["input"], [RAW_LOGITS]))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_runtime.bench.memory import Opener
-from nip_runtime.bench.report import Contender
+from nip_runtime.operate.bench.memory import Opener
+from nip_runtime.operate.bench.report import Contender
 from tests.bench.test_cli import Capture, measure
 
 torch = pytest.importorskip("torch")

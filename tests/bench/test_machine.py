@@ -9,8 +9,8 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from nip_runtime.bench import machine
-from nip_runtime.providers import usable_cores
+from nip_runtime.operate.bench import machine
+from nip_runtime.run.providers import usable_cores
 
 
 def test_a_machine_is_described_with_its_versions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_runtime.bench.memory import Footprint, Opener, Subject, footprints, resident_after_load
-from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.errors import InputError
-from nip_runtime.memory import resident_bytes
+from nip_runtime.file.container.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.operate.bench.memory import Footprint, Opener, Subject, footprints, resident_after_load
+from nip_runtime.run.memory import resident_bytes
 
 MIB = 1 << 20
 

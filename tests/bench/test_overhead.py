@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_runtime import inputs, predicting
+from nip_runtime import predicting
 from nip_runtime import session as front_door
-from nip_runtime.artifact import read_artifact
-from nip_runtime.bench import overhead
-from nip_runtime.bench.overhead import LEAST_CALLS, Clocked, measure_overhead
-from nip_runtime.bench.report import Overhead
-from nip_runtime.bench.shares import random_inputs
-from nip_runtime.providers import SessionSettings
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.inputs import arrays as inputs
+from nip_runtime.operate.bench import overhead
+from nip_runtime.operate.bench.overhead import LEAST_CALLS, Clocked, measure_overhead
+from nip_runtime.operate.bench.report import Overhead
+from nip_runtime.operate.bench.shares import random_inputs
+from nip_runtime.run.providers import SessionSettings
 
 SLOW_S = 0.02
 

@@ -8,15 +8,15 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from nip_runtime.bench.plain import users_plain
-from nip_runtime.bench.plan import BenchPlan
-from nip_runtime.bench.subject import prepare
-from nip_runtime.container import read_container
-from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
-from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import ArtifactError, InputError
-from nip_runtime.manifest import read_manifest
-from nip_runtime.names import MANIFEST_KEY, RAW_LOGITS, SECOND_PASS
+from nip_runtime.file.container import read_container
+from nip_runtime.file.container.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.file.manifest import read_manifest
+from nip_runtime.file.names import MANIFEST_KEY, RAW_LOGITS, SECOND_PASS
+from nip_runtime.operate.bench.plain import users_plain
+from nip_runtime.operate.bench.plan import BenchPlan
+from nip_runtime.operate.bench.subject import prepare
+from nip_runtime.run.engine.cut import Sliceable
 from nip_runtime.session import DefendedSession
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from nip_runtime.bench.machine import Machine
-from nip_runtime.bench.memory import Opener
-from nip_runtime.bench.plain import Agreement
-from nip_runtime.bench.report import (
+from nip_runtime.errors import InputError
+from nip_runtime.file.manifest import Policy, Precision
+from nip_runtime.operate.bench.machine import Machine
+from nip_runtime.operate.bench.memory import Opener
+from nip_runtime.operate.bench.plain import Agreement
+from nip_runtime.operate.bench.report import (
     SCHEMA_VERSION,
     BenchReport,
     Contender,
@@ -20,9 +22,7 @@ from nip_runtime.bench.report import (
     Timed,
     read_report,
 )
-from nip_runtime.bench.rounds import Latency, Spread
-from nip_runtime.errors import InputError
-from nip_runtime.manifest import Policy, Precision
+from nip_runtime.operate.bench.rounds import Latency, Spread
 
 
 def _timed(contender: Contender, rows: int, ratio: Spread | None) -> Timed:

@@ -10,7 +10,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from nip_runtime.bench.rounds import (
+from nip_runtime.errors import InputError
+from nip_runtime.operate.bench.rounds import (
     Latency,
     Spread,
     latency,
@@ -20,7 +21,6 @@ from nip_runtime.bench.rounds import (
     spread,
     turn_order,
 )
-from nip_runtime.errors import InputError
 
 
 def test_the_ratio_is_the_median_of_the_rounds_ratios() -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_runtime.artifact import read_artifact
-from nip_runtime.bench.plan import BenchPlan
-from nip_runtime.bench.shares import (
+from nip_runtime.errors import InputError
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.file.names import ROWS, SCREENED
+from nip_runtime.operate.bench.plan import BenchPlan
+from nip_runtime.operate.bench.shares import (
     Inputs,
     Look,
     Mixture,
@@ -18,10 +20,8 @@ from nip_runtime.bench.shares import (
     random_inputs,
     rows_of,
 )
-from nip_runtime.bench.subject import Opener, Subject, prepare
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.errors import InputError
-from nip_runtime.names import ROWS, SCREENED
+from nip_runtime.operate.bench.subject import Opener, Subject, prepare
+from nip_runtime.run.engine.cut import Sliceable
 from tests.bench.conftest import GOLDENS
 
 

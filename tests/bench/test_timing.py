@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_runtime.bench.plan import BenchPlan, EngineChoice
-from nip_runtime.bench.report import Contender
-from nip_runtime.bench.run import open_engines
-from nip_runtime.bench.shares import Inputs
-from nip_runtime.bench.subject import Subject, prepare
-from nip_runtime.bench.timing import LEAST_ROUNDS, lanes_of, time_all
-from nip_runtime.engine.answers import Answers, Engine, EngineKind
-from nip_runtime.runners import DeviceRunner
+from nip_runtime.operate.bench.plan import BenchPlan, EngineChoice
+from nip_runtime.operate.bench.report import Contender
+from nip_runtime.operate.bench.run import open_engines
+from nip_runtime.operate.bench.shares import Inputs
+from nip_runtime.operate.bench.subject import Subject, prepare
+from nip_runtime.operate.bench.timing import LEAST_ROUNDS, lanes_of, time_all
+from nip_runtime.run.engine.answers import Answers, Engine, EngineKind
+from nip_runtime.run.runners import DeviceRunner
 
 
 class Noting:

@@ -19,18 +19,18 @@ from benchmarks.bank.forms import (
 )
 from benchmarks.bank.results import Strength
 from benchmarks.bank.strength import Subject, answer, attack_line, measure
-from nip_export.benign import at_the_door
+from nip_evaluate.attacks import catalogue, select
+from nip_evaluate.craft import Crafter
+from nip_evaluate.store import AttackStore
+from nip_evaluate.target import Undefended
 from nip_export.config import ExportConfig
 from nip_export.demo.example import load_example
-from nip_export.evaluate.attacks import catalogue, select
-from nip_export.evaluate.craft import Crafter
-from nip_export.evaluate.store import AttackStore
-from nip_export.evaluate.target import Undefended
-from nip_export.network import tapped_network
+from nip_export.fit.benign import at_the_door
+from nip_export.network.run import tapped_network
 from nip_export.pipeline import prepare_defence
-from nip_export.progress import silent
+from nip_export.support.progress import silent
 from nip_export.verify import DefendedTwin
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
 
 COARSE = Form(name="coarse", factor=7)
 FORMS = (REFERENCE, Form(name="int8"), COARSE, READOUT_FORM)

@@ -36,7 +36,7 @@ from benchmarks.gpu.step import ROOT
 from benchmarks.gpu.steps.tests import FILES as HOLDING
 from benchmarks.speed.networks import Name
 from nip_runtime.errors import InputError
-from nip_runtime.manifest import Precision
+from nip_runtime.file.manifest import Precision
 
 PART_BYTES = 4 << 20
 MOST_S = 120

@@ -26,7 +26,7 @@ from benchmarks.gpu.results import (
 )
 from benchmarks.gpu.steps.answers import judged
 from benchmarks.speed.targets import State
-from nip_runtime.bench.rounds import Latency, Spread
+from nip_runtime.operate.bench.rounds import Latency, Spread
 
 LATENCY = Latency(p50_ms=2.0, p95_ms=3.0, p99_ms=4.0, rounds=9)
 SETTING = Setting(

@@ -6,7 +6,7 @@ from benchmarks.robustness.precision import budget_of
 from benchmarks.robustness.precision_table import attacks, benign, main, read, section
 from benchmarks.robustness.results import FIRST_RELEASE
 from benchmarks.robustness.tables import share
-from nip_runtime.rates import Rate
+from nip_runtime.file.rates import Rate
 
 NETWORKS = read()
 

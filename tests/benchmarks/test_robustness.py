@@ -20,14 +20,14 @@ from benchmarks.robustness.cifar_splits import load_cifar_splits
 from benchmarks.robustness.networks import FACTORIES, Kind, kind_of
 from benchmarks.robustness.splits import Splits, load_splits
 from benchmarks.robustness.train import EPOCHS, accuracy, cropped, weights_path
+from nip_evaluate.attackers import planned_cases
+from nip_evaluate.attacks import CORE, NATURAL
+from nip_evaluate.report_json import load
+from nip_evaluate.threats import Threat
 from nip_export import ExportConfig, export_defended
 from nip_export.demo.build_assets import DATA_DIR, Labelled
 from nip_export.demo.example import load_example
 from nip_export.demo.model import MEAN, STD
-from nip_export.evaluate.attackers import planned_cases
-from nip_export.evaluate.attacks import CORE, NATURAL
-from nip_export.evaluate.report_json import load
-from nip_export.evaluate.threats import Threat
 from nip_runtime.session import DefendedSession
 from tests.evaluate.page.synthetic import full as synthetic
 

@@ -13,9 +13,9 @@ from benchmarks.speed.files import SpeedFiles, expected
 from benchmarks.speed.networks import NETWORKS, Images, Name
 from benchmarks.speed.sessions import Session, open_plain
 from benchmarks.speed.targets import State
+from nip_evaluate.baselines.transforms import jpeg, median
 from nip_export.config import PUBLISHED_SCALE
-from nip_export.evaluate.baselines.transforms import jpeg, median
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
 
 
 @pytest.fixture(scope="module")

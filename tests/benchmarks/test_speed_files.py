@@ -11,9 +11,9 @@ from benchmarks.speed.measure import ENGINES, Effort
 from benchmarks.speed.profile import Section
 from benchmarks.speed.sessions import open_defended, open_plain, plain_run
 from benchmarks.speed.targets import State
-from nip_export.progress import silent
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.manifest import Policy
+from nip_export.support.progress import silent
+from nip_runtime.file.manifest import Policy
+from nip_runtime.run.engine.answers import EngineKind
 from nip_runtime.session import DefendedSession
 
 TINY = Effort(

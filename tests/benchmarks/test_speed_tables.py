@@ -25,10 +25,10 @@ from benchmarks.speed.results import (
 )
 from benchmarks.speed.targets import State, Verdict
 from nip_export import ExportConfig
-from nip_runtime.bench import machine
-from nip_runtime.bench.rounds import Latency, Spread
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
+from nip_runtime.operate.bench import machine
+from nip_runtime.operate.bench.rounds import Latency, Spread
+from nip_runtime.run.engine.answers import EngineKind
 
 RATIOS = {State.BENIGN: 1.42, State.ALWAYS: 2.1, State.CALM: 1.05, State.FEW: 1.19, State.ALL: 2.4}
 """With the limits of batch 16: met, met (exactly), met, missed (1.20 per pass for 1.15)."""

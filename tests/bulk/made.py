@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from nip_runtime.bulk.parts import Counts
-from nip_runtime.bulk.plan import Shard
-from nip_runtime.bulk.shard import Job, run_shard
+from nip_runtime.operate.bulk.parts import Counts
+from nip_runtime.operate.bulk.plan import Shard
+from nip_runtime.operate.bulk.shard import Job, run_shard
 
 POISON = 2
 

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from benchmarks.hardening import bulk_runs as runs
-from nip_runtime.bulk.parts import schema
+from nip_runtime.operate.bulk.parts import schema
 from nip_runtime.session import DefendedSession
 from tests.bulk.conftest import ROWS, SHARDS
 

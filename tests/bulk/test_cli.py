@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.hardening import bulk_runs as runs
-from nip_runtime.bulk.config import BatchConfig
-from nip_runtime.bulk.parts import Counts
-from nip_runtime.bulk.plan import Kind, Plan, Settings, Source
 from nip_runtime.cli.batch_progress import BatchProgress
 from nip_runtime.cli.main import main
 from nip_runtime.errors import InputError
+from nip_runtime.operate.bulk.config import BatchConfig
+from nip_runtime.operate.bulk.parts import Counts
+from nip_runtime.operate.bulk.plan import Kind, Plan, Settings, Source
 
 PLAN = Plan(
     Settings(model="m", nip_version="1", device="cpu", batch=1, shard_rows=10, column="", logits=False),

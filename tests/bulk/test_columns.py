@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nip_runtime.artifact import read_artifact
-from nip_runtime.bulk.columns import Form, find_column, to_input
 from nip_runtime.errors import InputError
-from nip_runtime.manifest import InputSpec, Layout
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.file.manifest import InputSpec, Layout
+from nip_runtime.operate.bulk.columns import Form, find_column, to_input
 
 GUARDED = Path(__file__).parents[1] / "goldens" / "guarded.onnx"
 IMAGE = np.random.default_rng(1).integers(0, 256, (28, 28), dtype=np.uint8)

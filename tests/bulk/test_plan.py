@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nip_runtime.bulk.plan import Kind, Plan, Settings, Source
+from nip_runtime.operate.bulk.plan import Kind, Plan, Settings, Source
 
 SETTINGS = Settings(
     model="sha256:0", nip_version="1", device="cpu", batch=8, shard_rows=5, column="", logits=False

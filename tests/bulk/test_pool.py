@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nip_runtime.bulk.pool import SupervisedPool, WorkerLostError
 from nip_runtime.errors import DeviceError, InputError
+from nip_runtime.operate.bulk.pool import SupervisedPool, WorkerLostError
 from tests.bulk import made
 
 
@@ -78,7 +78,9 @@ def test_shutting_down_at_once_lets_the_worker_clean_up(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_can_not_start_is_an_error_and_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nip_runtime.bulk.pool._work", made.stillborn)  # before it says that it is ready
+    monkeypatch.setattr(
+        "nip_runtime.operate.bulk.pool._work", made.stillborn
+    )  # before it says that it is ready
     with (
         SupervisedPool(1) as pool,
         pytest.raises(DeviceError, match="a worker process to start, got exit code 3"),

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nip_runtime.bulk import row_groups
-from nip_runtime.bulk.plan import Kind, Source
+from nip_runtime.operate.bulk import row_groups
+from nip_runtime.operate.bulk.plan import Kind, Source
 
 
 @pytest.fixture

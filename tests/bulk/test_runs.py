@@ -18,11 +18,11 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.hardening import bulk_runs as runs
-from nip_runtime.bulk.config import BatchConfig
-from nip_runtime.bulk.run import Summary, run_batch
 from nip_runtime.cli.batch_progress import BatchProgress
 from nip_runtime.cli.main import main
 from nip_runtime.errors import DependencyError, DeviceError
+from nip_runtime.operate.bulk.config import BatchConfig
+from nip_runtime.operate.bulk.run import Summary, run_batch
 from tests.bulk import made
 from tests.bulk.conftest import OPTIONS, ROWS, SHARDS
 
@@ -136,7 +136,7 @@ def test_a_shard_that_kills_its_workers_is_named_and_the_rest_goes_on(
     inputs: Path, wanted: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr("nip_runtime.bulk.drive.run_shard", made.poisoned)
+    monkeypatch.setattr("nip_runtime.operate.bulk.drive.run_shard", made.poisoned)
     summary = in_process(out, inputs)
     (failure,) = summary.failures
     assert str(failure).startswith(f"shard {made.POISON} ({inputs}/")
@@ -155,13 +155,13 @@ def test_a_shard_that_fails_is_named_and_what_fails_all_ends_the_run(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr("nip_runtime.bulk.drive.run_shard", made.hopeless)
+    monkeypatch.setattr("nip_runtime.operate.bulk.drive.run_shard", made.hopeless)
     with pytest.raises(DeviceError, match="20 failures and no success, the last: ZeroDivisionError"):
         in_process(out, inputs)
-    monkeypatch.setattr("nip_runtime.bulk.drive.run_shard", made.lacking)
+    monkeypatch.setattr("nip_runtime.operate.bulk.drive.run_shard", made.lacking)
     with pytest.raises(DependencyError, match=r"nip-runtime\[scale\]"):
         in_process(out, inputs)
-    monkeypatch.setattr("nip_runtime.bulk.drive.run_shard", made.failing)
+    monkeypatch.setattr("nip_runtime.operate.bulk.drive.run_shard", made.failing)
     (failure,) = in_process(out, inputs).failures
     assert str(failure).endswith("failed 4 times, at last: ZeroDivisionError: of no use")
 

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.hardening import bulk_runs as runs
-from nip_runtime.bulk.config import BatchConfig
-from nip_runtime.bulk.folder import OutFolder
-from nip_runtime.bulk.plan import Plan
-from nip_runtime.bulk.run import make_plan
-from nip_runtime.bulk.shard import Job, run_shard
 from nip_runtime.errors import ArtifactError, InputError
-from nip_runtime.images import map_array
+from nip_runtime.inputs.images import map_array
+from nip_runtime.operate.bulk.config import BatchConfig
+from nip_runtime.operate.bulk.folder import OutFolder
+from nip_runtime.operate.bulk.plan import Plan
+from nip_runtime.operate.bulk.run import make_plan
+from nip_runtime.operate.bulk.shard import Job, run_shard
 from nip_runtime.session import DefendedSession
 
 
@@ -123,7 +123,7 @@ def test_a_model_that_is_exchanged_while_it_is_opened_answers_nothing(
         shutil.copy(runs.MODEL.with_name("detect.onnx"), path)
         return DefendedSession(path, **options)
 
-    monkeypatch.setattr("nip_runtime.bulk.shard.DefendedSession", exchanged)
+    monkeypatch.setattr("nip_runtime.operate.bulk.shard.DefendedSession", exchanged)
     for _ in range(2):  # nor is it kept for the next shard
         with pytest.raises(ArtifactError, match=f"expected the model {job.digest} at .*, got "):
             run_shard(job, next(plan.shards()))
@@ -192,7 +192,7 @@ def test_an_npz_is_read_once_for_all_its_shards(tmp_path: Path, monkeypatch: pyt
         reads.append(path)
         return map_array(path)
 
-    monkeypatch.setattr("nip_runtime.bulk.rows.map_array", counted)
+    monkeypatch.setattr("nip_runtime.operate.bulk.rows.map_array", counted)
     for name in ("a.npz", "b.npz"):
         np.savez(tmp_path / name, images=np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8))
     rows = results(*planned(tmp_path, tmp_path / "a.npz", tmp_path / "b.npz", shard_rows=4))
@@ -203,7 +203,7 @@ def test_an_npz_is_read_once_for_all_its_shards(tmp_path: Path, monkeypatch: pyt
 def test_more_shards_than_a_folder_takes_are_refused(
     pixels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nip_runtime.bulk.run._MOST_SHARDS", 2)
+    monkeypatch.setattr("nip_runtime.operate.bulk.run._MOST_SHARDS", 2)
     with pytest.raises(InputError, match=r"at most 2 shards, got 3, with 20 rows in .*pixels\.npy alone"):
         planned(tmp_path, pixels)
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nip_runtime.bulk.plan import Kind
-from nip_runtime.bulk.sources import changed, find_sources
 from nip_runtime.errors import InputError
-from nip_runtime.images import read_array
+from nip_runtime.inputs.images import read_array
+from nip_runtime.operate.bulk.plan import Kind
+from nip_runtime.operate.bulk.sources import changed, find_sources
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nip_export.capture.hooks import Capture, evaluation_mode
+from nip_export.network.hooks import Capture, evaluation_mode
 from nip_runtime.errors import ExportError
 from tests.models import SmallViT, case, seeded
 

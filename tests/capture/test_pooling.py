@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from nip_export.capture.pooling import (
+from nip_export.network.pooling import (
     TapKind,
     cell_bounds,
     pool_activation,

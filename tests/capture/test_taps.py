@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nip_export.capture.hooks import Capture
-from nip_export.capture.plan import Tap, TapPlan
-from nip_export.capture.pooling import TapKind, pool_activation
-from nip_export.capture.taps import find_taps
+from nip_export.network.hooks import Capture
+from nip_export.network.plan import Tap, TapPlan
+from nip_export.network.pooling import TapKind, pool_activation
+from nip_export.network.taps import find_taps
 from nip_runtime.errors import ExportError
 from tests.models import CASES, ModelCase, case, conv_bn_relu, seeded
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from nip_export.attach.backbone import export_backbone
-from nip_export.capture import Capture, TapKind, TapPlan, evaluation_mode, find_taps
+from nip_export.network import Capture, TapKind, TapPlan, evaluation_mode, find_taps
 from nip_runtime.errors import ExportError
 from tests.models import EncoderBlock, conv_bn_relu, seeded
 

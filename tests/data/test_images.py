@@ -9,8 +9,8 @@ import pytest
 
 from nip_export.data import ImageSet, digest, to_model_input
 from nip_runtime.errors import InputError
-from nip_runtime.inputs import to_float32
-from nip_runtime.manifest import InputSpec, Layout
+from nip_runtime.file.manifest import InputSpec, Layout
+from nip_runtime.inputs.arrays import to_float32
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)

@@ -11,7 +11,7 @@ import pytest
 from nip_export.data import read_dataset
 from nip_export.data.stored import StoredImages
 from nip_runtime.errors import InputError
-from nip_runtime.manifest import Resize
+from nip_runtime.file.manifest import Resize
 
 RNG = np.random.default_rng(0)
 

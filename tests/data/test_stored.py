@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, TensorDataset
 
-from nip_export.benign import at_the_door
 from nip_export.data import ImageSet, digest, stored
 from nip_export.data.gathering import gather
 from nip_export.data.inputs import LazyInputs, changed
 from nip_export.data.stored import StoredImages, store
+from nip_export.fit.benign import at_the_door
 from nip_runtime.errors import InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), dtype=np.uint8)
@@ -27,7 +27,7 @@ LABELS = np.arange(50) % 7
 @pytest.fixture(autouse=True)
 def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored, "IN_MEMORY", 100)
-    monkeypatch.setattr("nip_export.benign.IN_MEMORY", 100)
+    monkeypatch.setattr("nip_export.fit.benign.IN_MEMORY", 100)
 
 
 def on_disk(images: NDArray[Any]) -> StoredImages:

@@ -15,20 +15,20 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from nip_evaluate.adaptive.cases import RECIPES
+from nip_evaluate.demo.paths import DemoPaths
+from nip_evaluate.demo.run import PLAN, run_demo
+from nip_evaluate.demo.summary import summarise
+from nip_evaluate.report_json import load
+from nip_evaluate.results import Evaluation
+from nip_evaluate.summary import print_summary
+from nip_evaluate.threats import Threat
 from nip_export.config import ExportConfig
 from nip_export.data import to_model_input
 from nip_export.demo.example import Example
-from nip_export.demo.paths import DemoPaths
-from nip_export.demo.run import PLAN, run_demo
-from nip_export.demo.summary import summarise
-from nip_export.evaluate.adaptive.cases import RECIPES
-from nip_export.evaluate.report_json import load
-from nip_export.evaluate.results import Evaluation
-from nip_export.evaluate.summary import print_summary
-from nip_export.evaluate.threats import Threat
-from nip_export.progress import Advance
+from nip_export.support.progress import Advance
 from nip_runtime.errors import InputError
-from nip_runtime.rates import Rate
+from nip_runtime.file.rates import Rate
 from nip_runtime.session import DefendedSession
 
 TEST_IMAGES, ADAPTIVE_IMAGES, SEED = 40, 12, 1
@@ -89,7 +89,7 @@ def demo(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     out = tmp_path_factory.mktemp("demo") / "made" / "here"
     stages = Stages(), Stages()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nip_export.evaluate.page.latency.RUNS_PER_ROUND", 2)
+        patch.setattr("nip_evaluate.page.latency.RUNS_PER_ROUND", 2)
         first, second = (
             run_demo(out, seed=SEED, example=small, plan=plan, config=config, progress=progress)
             for progress in stages
@@ -234,7 +234,7 @@ def test_a_seed_reaches_the_export_and_is_refused_if_negative(
         configs.append(config)
         raise InterruptedError
 
-    monkeypatch.setattr("nip_export.demo.run.export_defended", stop)
+    monkeypatch.setattr("nip_evaluate.demo.run.export_defended", stop)
     with pytest.raises(InterruptedError):
         run_demo(tmp_path, seed=7, example=example)
     (config,) = configs
@@ -251,7 +251,7 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_is_described_without_importing_torch() -> None:
     code = (
-        "import argparse, sys; import nip_export.commands.demo as demo; "
+        "import argparse, sys; import nip_evaluate.commands.demo as demo; "
         "parser = argparse.ArgumentParser(); demo.configure(parser); "
         "args = parser.parse_args(['--seed', '4']); "
         "assert (str(args.out), args.seed) == ('nip-demo', 4); "

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from nip_export.demo.summary import summarise
-from nip_export.evaluate.results import Evaluation
-from nip_export.evaluate.threats import Threat
+from nip_evaluate.demo.summary import summarise
+from nip_evaluate.results import Evaluation
+from nip_evaluate.threats import Threat
 from tests.evaluate.page import synthetic
 
 

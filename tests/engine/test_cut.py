@@ -10,11 +10,11 @@ import onnx
 import onnxruntime
 import pytest
 
-from nip_runtime import names
-from nip_runtime.artifact import read_artifact
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.engine.parts import can_be_cut, cut_parts, has_screen, plain_part, screen_statistic
 from nip_runtime.errors import ArtifactError
+from nip_runtime.file import names
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.engine.parts import can_be_cut, cut_parts, has_screen, plain_part, screen_statistic
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 NAMES = tuple(sorted(path.stem for path in GOLDENS.glob("*.onnx")))

@@ -14,18 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_runtime import DefendedSession, names
-from nip_runtime.artifact import read_artifact
-from nip_runtime.engine import choose
-from nip_runtime.engine.answers import Answers, EngineKind
-from nip_runtime.engine.choose import open_engine
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.engine.fused import FusedEngine
-from nip_runtime.engine.gated import GatedEngine
+from nip_runtime import DefendedSession
 from nip_runtime.errors import DeviceError, InputError
-from nip_runtime.providers import Device, DeviceKind, SessionSettings, open_session
-from nip_runtime.runners import HostRunner
-from nip_runtime.splitting import buckets
+from nip_runtime.file import names
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.run.batch_sizes import buckets
+from nip_runtime.run.engine import choose
+from nip_runtime.run.engine.answers import Answers, EngineKind
+from nip_runtime.run.engine.choose import open_engine
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.engine.fused import FusedEngine
+from nip_runtime.run.engine.gated import GatedEngine
+from nip_runtime.run.providers import Device, DeviceKind, SessionSettings, open_session
+from nip_runtime.run.runners import HostRunner
 from tests.engine.test_cut import NAMES, golden
 
 CPU = Device(DeviceKind.CPU)

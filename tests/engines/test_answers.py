@@ -17,7 +17,7 @@ from benchmarks.engines.engines import Asked, Engine, Host
 from benchmarks.engines.material import GOLDENS, PRECISIONS, goldens, padded, unscreened, with_shaken
 from benchmarks.engines.results import judged
 from benchmarks.engines.workers.python_engines import ENGINES, version
-from nip_runtime.container import read_container
+from nip_runtime.file.container import read_container
 from tests.export.made import Workshop
 from tests.export.networks import NETS
 from tests.precision.made import make

@@ -15,7 +15,7 @@ from benchmarks.engines.compare import Verdict, compare, failed
 from benchmarks.engines.job import BATCHES
 from benchmarks.engines.material import GOLDENS
 from nip_runtime import DefendedSession
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
 
 Outputs = dict[str, NDArray[Any]]
 CANDIDATE, FLAGGED, SUSPICION = "nip_candidate", "nip_flagged", "nip_suspicion"

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from benchmarks.engines.material import GOLDENS
 from benchmarks.engines.operators import obstacles, read_known
-from nip_runtime.profile import OPERATORS
+from nip_runtime.file.allowed import OPERATORS
 from tests.export.made import Workshop
 from tests.export.networks import NETS
 

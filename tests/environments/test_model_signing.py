@@ -23,9 +23,9 @@ from benchmarks.hardening.tampering import harmless, tampered
 from nip_runtime import DefendedSession
 from nip_runtime.cli.main import main
 from nip_runtime.errors import ArtifactError
-from nip_runtime.signing import bundle_path, check_signature, sign_content
-from nip_runtime.signing.check import verify
-from nip_runtime.signing.keys import read_private_key
+from nip_runtime.file.signing import bundle_path, check_signature, sign_content
+from nip_runtime.file.signing.check import verify
+from nip_runtime.file.signing.keys import read_private_key
 
 pytestmark = pytest.mark.slow
 

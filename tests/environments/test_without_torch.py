@@ -95,7 +95,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     assert tops == {"nip_runtime", "nip_export", information}
     for wanted in (
         "nip_runtime/py.typed",
-        "nip_runtime/manifest/schema-1.json",
+        "nip_runtime/file/manifest/schema-1.json",
         "nip_export/demo/assets/NOTICE",
     ):
         assert wanted in names

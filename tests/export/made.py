@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nip_export import ExportReport, export_defended
-from nip_export.capture import TapKind
-from nip_export.network import Passed, TapCells, run_network
+from nip_export.network import TapKind
+from nip_export.network.run import Passed, TapCells, run_network
 from nip_export.verify import oracle
 from nip_export.verify.oracle import Expected
 from tests.export.networks import Labels, Net, example, net, pgd

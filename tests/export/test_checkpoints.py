@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nip_export.checkpoints import load_weights
+from nip_export.network.checkpoints import load_weights
 from nip_runtime.errors import ExportError
 from tests.models import conv_bn_relu, seeded
 

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from nip_runtime.cli.main import main
+from nip_runtime.operate.ui.examples import examples_beside, read_examples
 from nip_runtime.session import DefendedSession
-from nip_runtime.ui.examples import examples_beside, read_examples
 from tests.export.made import Workshop
 from tests.export.networks import example, net
 

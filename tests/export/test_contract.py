@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from nip_export.data import digest
-from nip_export.views import menu
-from nip_runtime.manifest import Layout
-from nip_runtime.names import MANIFEST_KEY
+from nip_export.defence.views import menu
+from nip_runtime.file.manifest import Layout
+from nip_runtime.file.names import MANIFEST_KEY
 from nip_runtime.session import DefendedSession
 from tests.export.made import OUTPUTS, Made, Workshop, run
 from tests.export.networks import BUDGET, CALIBRATION, Normalised, example, net

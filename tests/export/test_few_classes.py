@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nip_export import ExportReport, export_defended
-from nip_runtime.rates import Rate
+from nip_runtime.file.rates import Rate
 from nip_runtime.result import Prediction
 from nip_runtime.session import DefendedSession
 from tests.export.drawn import BUDGET, Drawn, blobs, digits, quick, trained

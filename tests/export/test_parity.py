@@ -11,8 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from nip_export.defence.views import view_name
 from nip_export.verify import DefendedTwin
-from nip_export.views import view_name
 from tests.export.made import LOOKED_AT, Arrays, Made, Workshop, run
 from tests.export.networks import Normalised
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from nip_export.attach.recover import recover_spec
-from nip_export.spec import ClassScale, Curve, DefenceSpec
+from nip_export.defence.spec import ClassScale, Curve, DefenceSpec
 from nip_runtime.errors import ArtifactError
 from tests.export.made import Made, Workshop
 

@@ -10,9 +10,9 @@ import pytest
 
 from nip_export import export_defended
 from nip_export.attach.recover import recover_spec
-from nip_export.profiles import storage
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.names import EARLY
+from nip_export.fit.profiles import storage
+from nip_runtime.file.names import EARLY
+from nip_runtime.run.engine.cut import Sliceable
 from tests.export.made import Made, Workshop, open_file, run
 from tests.export.networks import net
 

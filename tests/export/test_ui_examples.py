@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nip_evaluate.ui_examples import ADAPTIVE_EPS, FGSM_EPS, PGD_EPS, check_ui_examples, write_ui_examples
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet
 from nip_export.pipeline import export_defended
-from nip_export.report import ExportReport
-from nip_export.ui_examples import ADAPTIVE_EPS, FGSM_EPS, PGD_EPS, check_ui_examples, write_ui_examples
+from nip_export.write.report import ExportReport
 from nip_runtime.errors import InputError
+from nip_runtime.operate.ui.examples import Examples, examples_beside, read_examples
 from nip_runtime.session import DefendedSession
-from nip_runtime.ui.examples import Examples, examples_beside, read_examples
 from tests.export.made import Workshop
 from tests.export.networks import example
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nip_export import export_defended
-from nip_runtime.container import read_container
 from nip_runtime.errors import ExportError
+from nip_runtime.file.container import read_container
 from tests.export.made import Made, Workshop
 from tests.export.networks import Net, net
 

@@ -13,7 +13,7 @@ from torch import nn
 from nip_export import export_defended
 from nip_export.pipeline import Prepared, prepare_defence
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import ViewStep
+from nip_runtime.file.manifest import ViewStep
 from tests.export.drawn import ConvNet, Drawn, arrows, digits, quick, trained
 
 

@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.files import seeded_bench, seeded_known, seeded_prepared
 from nip_export import ExportConfig, ExportReport
-from nip_export.network import Passed, TapCells, run_network
+from nip_export.network.run import Passed, TapCells, run_network
 from nip_export.pipeline import write_defended
 from nip_export.verify.oracle import both_passes, judged
 from nip_export.verify.tolerance import on_the_edge
-from nip_export.writing import graph_digest
-from nip_runtime import names
-from nip_runtime.container import encode_metadata_entry
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.engine.fused import FusedEngine
-from nip_runtime.engine.gated import GatedEngine
+from nip_export.write.writing import graph_digest
 from nip_runtime.errors import ArtifactError
-from nip_runtime.manifest import Policy, ViewStep
-from nip_runtime.runners import HostRunner
+from nip_runtime.file import names
+from nip_runtime.file.container import encode_metadata_entry
+from nip_runtime.file.manifest import Policy, ViewStep
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.engine.fused import FusedEngine
+from nip_runtime.run.engine.gated import GatedEngine
+from nip_runtime.run.runners import HostRunner
 from nip_runtime.session import DefendedSession
 from tests.export.patterns import CHANNELS, CLASSES, PATTERNS, SIZE, make
 

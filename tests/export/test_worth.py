@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from nip_export.calibrate import calibrate
+from nip_export.defence.statistics import log_softmax
+from nip_export.fit.prepared import Prepared
 from nip_export.pipeline import prepare_defence, write_defended
-from nip_export.prepared import Prepared
 from nip_export.self_test import IMAGES, descend
-from nip_export.statistics import log_softmax
-from nip_export.worth import MOST_LOSS, check_worth, verdict_of
-from nip_runtime.artifact import read_artifact
+from nip_export.write.worth import MOST_LOSS, check_worth, verdict_of
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy
-from nip_runtime.rates import Rate
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.rates import Rate
 from tests.export.drawn import BUDGET, blobs, quick, trained
 
 

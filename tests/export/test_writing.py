@@ -12,12 +12,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from nip_export import describe as description
 from nip_export import export_defended, pipeline
 from nip_export.attach import assemble
-from nip_export.spec import DefenceSpec
-from nip_runtime.container import read_container
+from nip_export.defence.spec import DefenceSpec
+from nip_export.write import describe as description
 from nip_runtime.errors import ArtifactError, ExportError
+from nip_runtime.file.container import read_container
 from nip_runtime.session import DefendedSession
 from tests.export.made import Made, Workshop, run
 from tests.export.networks import net

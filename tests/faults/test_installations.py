@@ -12,7 +12,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from nip_runtime.dependencies import OLDEST_ONNXRUNTIME, version_of
+from nip_runtime.support.dependencies import OLDEST_ONNXRUNTIME, version_of
 
 ROOT = Path(__file__).parents[2]
 REPAIR = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nip_runtime import DeviceError, InputError, OutOfMemoryError, SessionSettings
-from nip_runtime.runners.memory import out_of_memory
+from nip_runtime.run.runners.memory import out_of_memory
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -59,15 +59,15 @@ FALLBACK = """
 import logging, sys
 from pathlib import Path
 import numpy as np, onnxruntime as ort
-from nip_runtime.artifact import opened
-from nip_runtime.engine import choose
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.engine.host import HostAnswering
-from nip_runtime.engine.fused import FusedEngine
+from nip_runtime.file.artifact import opened
+from nip_runtime.run.engine import choose
+from nip_runtime.run.engine.answers import EngineKind
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.engine.host import HostAnswering
+from nip_runtime.run.engine.fused import FusedEngine
 from nip_runtime.errors import NipError
-from nip_runtime.providers import OnOutOfMemory, SessionSettings
-from nip_runtime.runners import HostRunner
+from nip_runtime.run.providers import OnOutOfMemory, SessionSettings
+from nip_runtime.run.runners import HostRunner
 from functools import partial
 
 # An arena of 8 MiB stands for a device of little memory; the CPU fallback has one without a limit.

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from nip_runtime.errors import ExportError, InputError
-from nip_runtime.writing import replacing, write_whole
+from nip_runtime.support.writing import replacing, write_whole
 
 OLD, NEW = b"what stood here before", b"new" * 1000
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from nip_runtime.writing import replacing
+from nip_runtime.support.writing import replacing
 with replacing(Path(sys.argv[1])) as temporary:
     temporary.write_bytes(b"half")
     print("writing", flush=True)
@@ -32,7 +32,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from nip_runtime.errors import ExportError
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
     write_whole(Path(sys.argv[1]), bytes(1 << 20), error=ExportError)
@@ -42,7 +42,7 @@ except ExportError as error:
 LOOP = """
 import sys
 from pathlib import Path
-from nip_runtime.writing import write_whole
+from nip_runtime.support.writing import write_whole
 print(flush=True)
 while True:
     write_whole(Path(sys.argv[1]), bytes([7]) * 3_000_000)

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from nip_export import ExportConfig, export_defended
 from nip_export.demo.example import Example, load_example
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
 from nip_runtime.session import DefendedSession
 
 START = Path(__file__).parent / "start.safetensors"

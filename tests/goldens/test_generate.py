@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nip_export.defence.views import parse_view
 from nip_export.demo.example import load_example
-from nip_export.views import parse_view
-from nip_runtime.artifact import read_artifact
-from nip_runtime.container import read_container
-from nip_runtime.manifest import Policy, ViewStep
-from nip_runtime.names import DISAGREEMENT, FREE_SCORE, MANIFEST_KEY
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.file.container import read_container
+from nip_runtime.file.manifest import Policy, ViewStep
+from nip_runtime.file.names import DISAGREEMENT, FREE_SCORE, MANIFEST_KEY
 from nip_runtime.session import DefendedSession
 from tests.goldens.generate import EACH, MEAN, POLICY, START, STD, VIEWS, GoldenNet, generate, start
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nip_export.calibrate import Known, fit_tests, set_screen, set_threshold
-from nip_export.capture import TapKind
-from nip_export.decision import Decision, FirstLook, Reading, decide, read_gate
-from nip_export.spec import Gate, ReadOut, Typicality
-from nip_export.statistics import distances, log_softmax
-from nip_runtime.manifest import Policy
+from nip_export.defence.decision import Decision, FirstLook, Reading, decide, read_gate
+from nip_export.defence.spec import Gate, ReadOut, Typicality
+from nip_export.defence.statistics import distances, log_softmax
+from nip_export.network import TapKind
+from nip_runtime.file.manifest import Policy
 
 Doubles = NDArray[np.float64]
 EARLY_WEIGHT = 0.3

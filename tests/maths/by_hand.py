@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nip_export.spec import ClassScale, Curve, Gate, ReadOut, Typicality
-from nip_runtime.manifest import Policy
+from nip_export.defence.spec import ClassScale, Curve, Gate, ReadOut, Typicality
+from nip_runtime.file.manifest import Policy
 
 Row = list[float]
 

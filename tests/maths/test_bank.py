@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_export.perturbations import quantise
-from nip_export.perturbations.bank import LARGEST_GRID, coarse_factor, coarse_shape, refine
-from nip_export.spec import Bank
+from nip_export.defence.spec import Bank
+from nip_export.fit.perturbations import quantise
+from nip_export.fit.perturbations.bank import LARGEST_GRID, coarse_factor, coarse_shape, refine
 from nip_export.verify.oracle import look_again
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import ViewStep
+from nip_runtime.file.manifest import ViewStep
 
 Floats = NDArray[np.float32]
 SHAPES = [(7,), (1, 30), (3, 8, 8), (1, 65, 65), (2, 66, 130), (1, 3, 200), (3, 100, 65), (4, 5, 6, 7)]

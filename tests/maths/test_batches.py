@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_export.batches import Batches
-from nip_export.budget import default_budget, spare_bytes
 from nip_export.config import ExportConfig
-from nip_export.prepared import images_per_step
+from nip_export.fit.prepared import images_per_step
+from nip_export.support.batches import Batches
+from nip_export.support.budget import default_budget, spare_bytes
 from nip_runtime.errors import ExportError
-from nip_runtime.memory import resident_bytes
+from nip_runtime.run.memory import resident_bytes
 
 MIB = 2**20
 
@@ -125,10 +125,10 @@ import resource, sys
 import numpy as np, torch
 from torch import nn
 from nip_export.attach.trace import TappedNetwork
-from nip_export.capture.pooling import TapKind
-from nip_export.capture.plan import Tap
-from nip_export.network import TapCells
-from nip_export.profiles import influence_profiles
+from nip_export.network.pooling import TapKind
+from nip_export.network.plan import Tap
+from nip_export.network.run import TapCells
+from nip_export.fit.profiles import influence_profiles
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nip_export.bench import Bench, set_up
-from nip_export.benign import at_the_door
 from nip_export.calibrate import Calibration, Known, calibrate
 from nip_export.calibrate.gate import allowed_flags
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet
-from nip_export.decision import FirstLook, read_gate
+from nip_export.defence.decision import FirstLook, read_gate
+from nip_export.defence.opinion import known_of as known_of_bench
 from nip_export.demo.example import Example
-from nip_export.layers import choose_readouts
-from nip_export.network import Passed
-from nip_export.opinion import known_of as known_of_bench
-from nip_export.perturbations import quantise
-from nip_export.progress import silent
+from nip_export.fit.bench import Bench, set_up
+from nip_export.fit.benign import at_the_door
+from nip_export.fit.layers import choose_readouts
+from nip_export.fit.perturbations import quantise
+from nip_export.network.run import Passed
+from nip_export.support.progress import silent
 from nip_export.verify.oracle import look_again
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy, ViewStep
-from nip_runtime.rates import Rate
+from nip_runtime.file.manifest import Policy, ViewStep
+from nip_runtime.file.rates import Rate
 from tests.maths.benign_like import known_of, statistics_of
 
 Labels = NDArray[np.int64]

@@ -18,11 +18,11 @@ from nip_export.calibrate.view import (
     MOST_RIGHT,
     NEARLY,
 )
-from nip_export.network import Passed
-from nip_export.views import View
+from nip_export.defence.views import View
+from nip_export.network.run import Passed
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import ViewStep
-from nip_runtime.rates import Rate
+from nip_runtime.file.manifest import ViewStep
+from nip_runtime.file.rates import Rate
 from tests.maths.benign_like import known_of
 
 MIRROR: View = (ViewStep.MIRROR,)

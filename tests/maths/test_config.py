@@ -10,7 +10,7 @@ import pytest
 
 from nip_export.config import ExportConfig
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import PerturbationMethod, Policy, Resize
+from nip_runtime.file.manifest import PerturbationMethod, Policy, Resize
 
 NAN = math.nan
 WRONG: dict[str, list[Any]] = {

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from nip_export.calibrate import fit_suspicion, fit_tail, weighted
 from nip_export.calibrate.curves import LEAST_BEYOND, TAIL_LEVELS
-from nip_export.spec import Curve
-from nip_export.statistics import apply_curve
+from nip_export.defence.spec import Curve
+from nip_export.defence.statistics import apply_curve
 from nip_runtime.errors import ExportError
 from tests.maths import by_hand
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_export import statistics
-from nip_export.capture import TapKind
-from nip_export.decision import FirstLook, decide, read_gate
-from nip_export.network import Passed
-from nip_export.spec import ClassScale, Curve, Gate, ReadOut
-from nip_runtime.manifest import Policy
+from nip_export.defence import statistics
+from nip_export.defence.decision import FirstLook, decide, read_gate
+from nip_export.defence.spec import ClassScale, Curve, Gate, ReadOut
+from nip_export.network import TapKind
+from nip_export.network.run import Passed
+from nip_runtime.file.manifest import Policy
 from tests.maths import by_hand
 from tests.maths.benign_like import Statistics, statistics_of
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_export import statistics
+from nip_evaluate.baselines.variants import ONE_PASS, SILENCED, VariantKind
 from nip_export.calibrate import fit_scale, fit_tail, weighted
 from nip_export.calibrate.gate import allowed_flags, cut
 from nip_export.calibrate.scales import silent, with_rows
-from nip_export.evaluate.baselines.variants import ONE_PASS, SILENCED, VariantKind
-from nip_export.spec import ClassScale
+from nip_export.defence import statistics
+from nip_export.defence.spec import ClassScale
 from tests.maths.benign_like import EARLY_WEIGHT, Statistics, benign_statistics, statistics_of
 
 seeded = settings(max_examples=80, deadline=None, derandomize=True)

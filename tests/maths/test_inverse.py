@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nip_export.attach.trace import TappedNetwork
-from nip_export.benign import at_the_door
-from nip_export.capture import TapKind, evaluation_mode, find_taps
-from nip_export.capture.plan import Tap
 from nip_export.demo.example import Example
-from nip_export.network import TapCells, run_network, tapped_network
-from nip_export.perturbations import InverseObjective, ascend, one_step
-from nip_export.perturbations.bank import coarse_shape
-from nip_export.perturbations.inverse import start
-from nip_export.profiles import InfluenceProfile
+from nip_export.fit.benign import at_the_door
+from nip_export.fit.perturbations import InverseObjective, ascend, one_step
+from nip_export.fit.perturbations.bank import coarse_shape
+from nip_export.fit.perturbations.inverse import start
+from nip_export.fit.profiles import InfluenceProfile
+from nip_export.network import TapKind, evaluation_mode, find_taps
+from nip_export.network.plan import Tap
+from nip_export.network.run import TapCells, run_network, tapped_network
 from tests.maths.toys import CPU, linear, profile_on_cpu
 
 EPS = 8 / 255

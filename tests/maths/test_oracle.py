@@ -9,19 +9,19 @@ import torch
 from numpy.typing import NDArray
 
 from nip_export.calibrate import Known, fit_tests, fit_typicality, set_screen, set_threshold
-from nip_export.capture import pool_activation
-from nip_export.decision import FirstLook, read_gate
-from nip_export.network import Passed, TapCells, run_network
-from nip_export.perturbations import quantise
-from nip_export.perturbations.bank import coarse_shape
-from nip_export.spec import DefenceSpec, ReadOut
+from nip_export.defence.decision import FirstLook, read_gate
+from nip_export.defence.spec import DefenceSpec, ReadOut
+from nip_export.defence.views import View, see
+from nip_export.fit.perturbations import quantise
+from nip_export.fit.perturbations.bank import coarse_shape
+from nip_export.network import pool_activation
+from nip_export.network.run import Passed, TapCells, run_network
 from nip_export.verify import oracle
 from nip_export.verify.compare import Answers, compare, oracle_answers
 from nip_export.verify.oracle import Expected, Forward, look_again
 from nip_export.verify.tolerance import KNIFE_EDGE, on_the_edge
-from nip_export.views import View, see
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy, ViewStep
+from nip_runtime.file.manifest import Policy, ViewStep
 from tests.maths import by_hand
 from tests.maths.toys import CPU, tap_automatically
 from tests.models import ModelCase, case

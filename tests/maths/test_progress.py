@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from nip_export.progress import progress_lines
+from nip_export.support.progress import progress_lines
 
 
 def test_long_stages_say_in_lines_how_far_they_are() -> None:

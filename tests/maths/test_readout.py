@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_export.capture import TapKind
-from nip_export.profiles import as_stored, fit_readout, fit_temperature, in_steps
-from nip_export.profiles.readout import TEMPERATURES
-from nip_export.spec import ReadOut
-from nip_export.statistics import evidence
+from nip_export.defence.spec import ReadOut
+from nip_export.defence.statistics import evidence
+from nip_export.fit.profiles import as_stored, fit_readout, fit_temperature, in_steps
+from nip_export.fit.profiles.readout import TEMPERATURES
+from nip_export.network import TapKind
 from nip_runtime.errors import ExportError
 
 Doubles = NDArray[np.float64]

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_export import statistics
 from nip_export.calibrate import fit_scale, fit_tests, fit_typicality
 from nip_export.calibrate.gate import EARLY_WEIGHT, early_weight
 from nip_export.calibrate.typicality import MOST_DIRECTIONS, PSEUDO_ROWS, SHRINKAGE
-from nip_export.capture import TapKind
-from nip_export.decision import FirstLook, free_score, free_statistics
-from nip_export.spec import Typicality
+from nip_export.defence import statistics
+from nip_export.defence.decision import FirstLook, free_score, free_statistics
+from nip_export.defence.spec import Typicality
+from nip_export.network import TapKind
 from nip_runtime.errors import ExportError
 from tests.maths import by_hand
 from tests.maths.benign_like import known_of, statistics_of

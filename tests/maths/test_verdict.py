@@ -10,9 +10,9 @@ import pytest
 from nip_export.calibrate import Known, fit_tests, set_screen, set_threshold
 from nip_export.calibrate.gate import allowed_flags
 from nip_export.calibrate.verdict import Verdict, coverage_of, enough_for_a_flag, judge_gate, swapped_looks
-from nip_export.decision import FirstLook, read_gate
-from nip_export.spec import Gate
-from nip_export.statistics import distances
+from nip_export.defence.decision import FirstLook, read_gate
+from nip_export.defence.spec import Gate
+from nip_export.defence.statistics import distances
 from tests.maths.benign_like import EARLY_WEIGHT, Statistics, known_of, statistics_of
 
 BUDGET, SCREEN = 0.05, 0.4

@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_export.spec import Bank
-from nip_export.verify.oracle import look_again
-from nip_export.views import (
+from nip_export.defence.spec import Bank
+from nip_export.defence.views import (
     DELAY,
     GAIN,
     LEVELS,
@@ -27,8 +26,9 @@ from nip_export.views import (
     see_torch,
     view_name,
 )
+from nip_export.verify.oracle import look_again
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import ViewStep
+from nip_runtime.file.manifest import ViewStep
 
 Floats = NDArray[np.float32]
 Bounds = tuple[float, float]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nip_export.attach.trace import TappedNetwork
-from nip_export.capture import TapKind, evaluation_mode, find_taps
-from nip_export.capture.plan import Tap
-from nip_export.network import TapCells, tapped_network
-from nip_export.profiles import influence_profiles
+from nip_export.fit.profiles import influence_profiles
+from nip_export.network import TapKind, evaluation_mode, find_taps
+from nip_export.network.plan import Tap
+from nip_export.network.run import TapCells, tapped_network
 
 CPU = torch.device("cpu")
 profile_on_cpu = partial(influence_profiles, device=CPU)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nip_runtime.artifact import read_artifact
 from nip_runtime.errors import InputError
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.file.rates import Rate
 from nip_runtime.observe import Direction, DriftWatch, Expected, Learned
 from nip_runtime.observe.expected import exact_interval
-from nip_runtime.rates import Rate
 from nip_runtime.result import Reason
 from tests.observe.answers import answer, flags
 

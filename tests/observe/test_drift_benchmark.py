@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.hardening import drift, drift_attacked, drift_simulated
 from benchmarks.hardening.drift_simulated import ROWS, Change, Delay
+from nip_runtime.file.rates import Rate
 from nip_runtime.observe import Expected
-from nip_runtime.rates import Rate
 from nip_runtime.session import DefendedSession
 
 GUARDED = Path(__file__).parents[1] / "goldens" / "guarded.onnx"

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 from prometheus_client.openmetrics import exposition, parser
 from prometheus_client.parser import text_string_to_metric_families
 
-from nip_runtime.artifact import read_artifact
 from nip_runtime.errors import InputError
+from nip_runtime.file.artifact import read_artifact
 from nip_runtime.observe import Counters, DriftWatch, Expected, Learned
 from nip_runtime.observe.prometheus import Watched, register
 from nip_runtime.result import Reason

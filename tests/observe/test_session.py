@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
 from nip_runtime.observe import Audit, AuditFile, Counters, DriftWatch, Expected, FlaggedRow, Learned, compose
 from nip_runtime.result import Prediction, Reason
 from nip_runtime.session import DefendedSession

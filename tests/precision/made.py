@@ -11,15 +11,15 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from nip_export.benign import at_the_door
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet
 from nip_export.demo.example import Example, load_example
-from nip_export.network import TapCells
+from nip_export.fit.benign import at_the_door
+from nip_export.network.run import TapCells
 from nip_export.pipeline import Prepared, prepare_defence, write_defended
 from nip_export.precision import OnnxBackbone
-from nip_export.report import ExportReport
 from nip_export.verify.oracle import Expected, oracle
+from nip_export.write.report import ExportReport
 
 PROFILE, CALIBRATION, TEST = 500, 400, 60
 BUDGET = 0.05

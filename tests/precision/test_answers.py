@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from nip_export import statistics
 from nip_export.calibrate.gate import allowed_flags, calibrate
-from nip_export.network import run_network
+from nip_export.defence import statistics
+from nip_export.network.run import run_network
 from nip_export.pipeline import calibrate_gate
 from nip_export.precision import measure_agreement
 from nip_export.verify.oracle import look_again
 from nip_export.verify.tolerance import on_the_edge
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.manifest import Policy
-from nip_runtime.names import PERTURBED, ROWS
-from nip_runtime.rates import Rate
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.names import PERTURBED, ROWS
+from nip_runtime.file.rates import Rate
+from nip_runtime.run.engine.cut import Sliceable
 from nip_runtime.session import DefendedSession
 from tests.precision.made import BUDGET, CALIBRATION_SET, Made, open_session
 

@@ -16,9 +16,9 @@ from nip_export.precision import convert_backbone
 from nip_export.precision.convert import with_taps
 from nip_export.verify.compare import Answers, compare
 from nip_export.verify.tolerance import EXACT, HALF
-from nip_export.writing import serialise
+from nip_export.write.writing import serialise
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Precision
+from nip_runtime.file.manifest import Precision
 from tests.precision.made import open_session
 
 INPUTS = np.random.default_rng(0).random((40, 6, 8), np.float32)

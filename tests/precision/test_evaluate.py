@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nip_export.evaluate import look, summary
-from nip_export.evaluate.adaptive import parity_claim
-from nip_export.evaluate.material import Material, open_laboratory
-from nip_export.evaluate.paths import EvaluationPaths
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.results import Latency
-from nip_export.evaluate.run import run_evaluation
-from nip_export.evaluate.target import Target, open_target
-from nip_export.evaluate.threats import Images
-from nip_export.progress import silent
-from nip_runtime.manifest import Precision
+from nip_evaluate import look, summary
+from nip_evaluate.adaptive import parity_claim
+from nip_evaluate.material import Material, open_laboratory
+from nip_evaluate.paths import EvaluationPaths
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.results import Latency
+from nip_evaluate.run import run_evaluation
+from nip_evaluate.target import Target, open_target
+from nip_evaluate.threats import Images
+from nip_export.support.progress import silent
+from nip_runtime.file.manifest import Precision
 from nip_runtime.session import DefendedSession
 from tests.precision.made import CALIBRATION_SET, EXAMPLE, PROFILE_SET, TEST_SET, Made, open_session
 

@@ -14,8 +14,8 @@ from nip_export import export_defended
 from nip_export.precision import Agreement, check_agreement
 from nip_runtime.cli.main import main
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Precision
-from nip_runtime.rates import Rate
+from nip_runtime.file.manifest import Precision
+from nip_runtime.file.rates import Rate
 from tests.precision.made import CALIBRATION_SET, EXAMPLE, PROFILE_SET, config
 
 

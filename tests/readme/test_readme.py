@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat
 
 from benchmarks.demo_table import table
-from nip_export.demo.summary import summarise
+from nip_evaluate.demo.summary import summarise
 from tests.evaluate.page import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from functools import cache
 import onnxruntime
 import pytest
 
-from nip_runtime.providers import Device, DeviceKind, check_device
+from nip_runtime.run.providers import Device, DeviceKind, check_device
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from nip_runtime.manifest import (
+from nip_runtime.file.manifest import (
     SCHEMA_VERSION,
     BankInfo,
     BankStorage,
@@ -37,7 +37,7 @@ from nip_runtime.manifest import (
     ViewInfo,
     ViewStep,
 )
-from nip_runtime.rates import Rate
+from nip_runtime.file.rates import Rate
 
 _name = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 _positive = st.integers(1, 10**6)

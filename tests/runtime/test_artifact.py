@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from nip_runtime.artifact import read_artifact
-from nip_runtime.container.encoder import encode_node, encode_value
-from nip_runtime.container.wire import encode_bytes
 from nip_runtime.errors import ArtifactError
-from nip_runtime.manifest import SCHEMA_VERSION, Manifest
-from nip_runtime.names import SUSPICION
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.file.container.encoder import encode_node, encode_value
+from nip_runtime.file.container.wire import encode_bytes
+from nip_runtime.file.manifest import SCHEMA_VERSION, Manifest
+from nip_runtime.file.names import SUSPICION
 from nip_runtime.session import DefendedSession
 from tests.runtime.toy import CLASSES, graph_bytes, manifest_for, output_values, with_manifest
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_runtime.container import Container, encode_metadata_entry, parse_container, read_container
-from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
-from nip_runtime.container.wire import encode_bytes, encode_int
 from nip_runtime.errors import ArtifactError
+from nip_runtime.file.container import Container, encode_metadata_entry, parse_container, read_container
+from nip_runtime.file.container.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.file.container.wire import encode_bytes, encode_int
 from tests.runtime.toy import graph_bytes
 
 MODEL = graph_bytes()

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from nip_runtime.errors import DependencyError, InputError
-from nip_runtime.images import find_files, read_array, read_file, read_image, resize_image
-from nip_runtime.manifest import InputSpec, Layout, Resize
+from nip_runtime.file.manifest import InputSpec, Layout, Resize
+from nip_runtime.inputs.images import find_files, read_array, read_file, read_image, resize_image
 
 cv2: Any = pytest.importorskip("cv2")
 

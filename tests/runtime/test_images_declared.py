@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nip_runtime.images.declared import declared_size, lacks_end
+from nip_runtime.inputs.images.declared import declared_size, lacks_end
 
 cv2: Any = pytest.importorskip("cv2")
 _HEADS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"II*\0", b"MM\0*", b"II+\0", b"BM", b"GIF89a", b"P6 ", b"P7\n")

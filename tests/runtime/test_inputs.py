@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
-from nip_runtime.inputs import check_images, describe, to_float32
-from nip_runtime.manifest import InputSpec, Layout, Resize
+from nip_runtime.file.manifest import InputSpec, Layout, Resize
+from nip_runtime.inputs.arrays import check_images, describe, to_float32
 
 RGB = InputSpec(
     name="input",

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nip_runtime.errors import ArtifactError
-from nip_runtime.manifest import (
+from nip_runtime.file.manifest import (
     Manifest,
     Policy,
     Precision,
     read_manifest,
 )
-from nip_runtime.manifest.model import ADDED, plain
-from nip_runtime.rates import Rate
+from nip_runtime.file.manifest.model import ADDED, plain
+from nip_runtime.file.rates import Rate
 from tests.runtime.manifests import manifests
 from tests.runtime.toy import graph_bytes, manifest_for
 
@@ -28,7 +28,7 @@ GOOD = manifest_for(graph_bytes())
 
 
 def _schema() -> Document:
-    text = files("nip_runtime.manifest").joinpath("schema-1.json").read_text(encoding="utf-8")
+    text = files("nip_runtime.file.manifest").joinpath("schema-1.json").read_text(encoding="utf-8")
     schema: Document = json.loads(text)
     return schema
 

@@ -12,11 +12,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from nip_runtime import dependencies, providers
 from nip_runtime.cli.main import main
 from nip_runtime.errors import DependencyError, DeviceError
-from nip_runtime.providers import CPU, CUDA, TENSORRT, Device, DeviceKind, UsableCores
+from nip_runtime.run import providers
+from nip_runtime.run.providers import CPU, CUDA, TENSORRT, Device, DeviceKind, UsableCores
 from nip_runtime.session import DefendedSession
+from nip_runtime.support import dependencies
 from tests.runtime.cuda import works
 from tests.runtime.toy import pixels
 

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from nip_runtime.errors import DeviceError
-from nip_runtime.providers import plugin_devices, register_plugin, registered_providers
+from nip_runtime.run.providers import plugin_devices, register_plugin, registered_providers
 
 # A registered library stays with its process: what registers one runs in a process of its own.
 _THROUGH_OPENVINO = """
@@ -17,7 +17,7 @@ import sys
 import numpy as np
 import onnxruntime
 import onnxruntime_ep_openvino as plugin
-from nip_runtime import providers
+from nip_runtime.run import providers
 from nip_runtime.errors import DeviceError
 
 assert "OpenVINOExecutionProvider" in providers.register_plugin("openvino", plugin.get_library_path())

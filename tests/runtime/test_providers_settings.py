@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.errors import DeviceError, InputError
-from nip_runtime.providers import (
+from nip_runtime.file.container.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.run.providers import (
     CPU,
     CUDA,
     NO_GRAPH,
@@ -30,7 +30,7 @@ from nip_runtime.providers import (
     run_options,
     usable_cores,
 )
-from nip_runtime.providers.options import provider_list, provider_options, session_options
+from nip_runtime.run.providers.options import provider_list, provider_options, session_options
 
 ON_CPU = Device(DeviceKind.CPU)
 ON_CUDA = Device(DeviceKind.CUDA, 1)

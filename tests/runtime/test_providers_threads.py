@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nip_runtime.providers import UsableCores, usable_cores
-from nip_runtime.providers.threads import cgroup_quota
+from nip_runtime.run.providers import UsableCores, usable_cores
+from nip_runtime.run.providers.threads import cgroup_quota
 
 V2_MOUNT = "31 23 0:28 {inner} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 V1_MOUNTS = (
@@ -76,7 +76,7 @@ def test_a_system_without_cgroups(tmp_path: Path) -> None:
 
 
 def test_quotas_round_down_and_never_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nip_runtime.providers.threads._affinity", lambda: frozenset(range(8)))
+    monkeypatch.setattr("nip_runtime.run.providers.threads._affinity", lambda: frozenset(range(8)))
     for number, (limit, count) in enumerate({"350000": 3, "50000": 1, "900000": 8, "max": 8}.items()):
         files = {"sys/fs/cgroup/cpu.max": f"{limit} 100000\n"}
         root = machine(tmp_path / str(number), cgroup="0::/\n", mounts=V2_MOUNT, files=files)
@@ -86,7 +86,7 @@ def test_quotas_round_down_and_never_to_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_hyperthreads_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nip_runtime.providers.threads._affinity", lambda: frozenset({0, 1, 4, 5}))
+    monkeypatch.setattr("nip_runtime.run.providers.threads._affinity", lambda: frozenset({0, 1, 4, 5}))
     for processor, siblings in {0: "0,4", 1: "1,5", 4: "0,4", 5: "1,5"}.items():
         path = tmp_path / f"sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list"
         path.parent.mkdir(parents=True)
@@ -100,7 +100,7 @@ def test_hyperthreads_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_real_mask_is_seen() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from nip_runtime.providers import usable_cores\n"
+        "from nip_runtime.run.providers import usable_cores\n"
         "print(usable_cores().affinity, usable_cores().count)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

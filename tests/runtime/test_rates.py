@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nip_runtime.rates import Rate
+from nip_runtime.file.rates import Rate
 
 
 def test_interval_matches_wilsons_published_form() -> None:

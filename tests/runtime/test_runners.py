@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
 from nip_runtime.errors import DeviceError, InputError
-from nip_runtime.inputs import check_images, to_float32
-from nip_runtime.providers import Device, DeviceKind, SessionSettings, open_session, run_options
-from nip_runtime.runners import DeviceRunner, HostRunner, Runner
-from nip_runtime.runners.captured import Captured, Copier
-from nip_runtime.runners.memory import out_of_memory
+from nip_runtime.file.container.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.inputs.arrays import check_images, to_float32
+from nip_runtime.run.providers import Device, DeviceKind, SessionSettings, open_session, run_options
+from nip_runtime.run.runners import DeviceRunner, HostRunner, Runner
+from nip_runtime.run.runners.captured import Captured, Copier
+from nip_runtime.run.runners.memory import out_of_memory
 from nip_runtime.session import DefendedSession
 from tests.runtime.toy import pixels
 
@@ -281,8 +281,8 @@ def test_knows_the_words_for_short_memory(text: str) -> None:
 _MEASURE = """
 import gc, os, sys
 from pathlib import Path
-from nip_runtime.inputs import check_images, to_float32
-from nip_runtime.providers import Device, DeviceKind, SessionSettings, open_session
+from nip_runtime.inputs.arrays import check_images, to_float32
+from nip_runtime.run.providers import Device, DeviceKind, SessionSettings, open_session
 model = open(sys.argv[1], "rb").read()
 settings = SessionSettings(threads=1, prepacking=False)
 if sys.argv[2] == "plain":

@@ -9,10 +9,10 @@ import onnxruntime
 import pytest
 
 from nip_runtime.errors import DeviceError, InputError
-from nip_runtime.providers import Device, DeviceKind
-from nip_runtime.runners import DeviceRunner, from_dlpack, to_dlpack
-from nip_runtime.runners.driver import cuda_driver
-from nip_runtime.runners.pinned import pinned_empty
+from nip_runtime.run.providers import Device, DeviceKind
+from nip_runtime.run.runners import DeviceRunner, from_dlpack, to_dlpack
+from nip_runtime.run.runners.driver import cuda_driver
+from nip_runtime.run.runners.pinned import pinned_empty
 
 CPU = Device(DeviceKind.CPU)
 SHAPE = (None, 3, 4)

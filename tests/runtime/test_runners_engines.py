@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nip_runtime.artifact import opened
-from nip_runtime.engine.answers import Answers, EngineKind
-from nip_runtime.engine.choose import open_engine
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.providers import Device, DeviceKind, SessionSettings
-from nip_runtime.runners import DeviceRunner, HostRunner, Runner
+from nip_runtime.file.artifact import opened
+from nip_runtime.run.engine.answers import Answers, EngineKind
+from nip_runtime.run.engine.choose import open_engine
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.providers import Device, DeviceKind, SessionSettings
+from nip_runtime.run.runners import DeviceRunner, HostRunner, Runner
 
 CPU = Device(DeviceKind.CPU)
 GOLDENS = sorted((Path(__file__).parents[1] / "goldens").glob("*.onnx"))

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nip_runtime.artifact import read_artifact
-from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
-from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import DeviceError, InputError
-from nip_runtime.names import RAW_LOGITS
-from nip_runtime.providers import (
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.file.container.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.file.names import RAW_LOGITS
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.providers import (
     Device,
     DeviceKind,
     SessionSettings,
     open_session,
     run_options,
 )
-from nip_runtime.runners import DeviceRunner, HostRunner, from_dlpack, pinned_empty, to_dlpack
+from nip_runtime.run.runners import DeviceRunner, HostRunner, from_dlpack, pinned_empty, to_dlpack
 from nip_runtime.session import DefendedSession
 from tests.runtime.cuda import on_gpu
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nip_runtime.dependencies import load, version_of
+from nip_runtime.support.dependencies import load, version_of
 
 ROOT = Path(__file__).parents[2]
 WITH_TELEMETRY = (1, 29)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nip_runtime.container import wire
+from nip_runtime.file.container import wire
 
 
 def test_known_encodings() -> None:

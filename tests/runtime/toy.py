@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.container import encode_metadata_entry, parse_container
-from nip_runtime.container.encoder import encode_model, encode_node, encode_tensor, encode_value
-from nip_runtime.container.wire import encode_bytes, encode_int
-from nip_runtime.manifest import (
+from nip_runtime.file.container import encode_metadata_entry, parse_container
+from nip_runtime.file.container.encoder import encode_model, encode_node, encode_tensor, encode_value
+from nip_runtime.file.container.wire import encode_bytes, encode_int
+from nip_runtime.file.manifest import (
     BankInfo,
     BankStorage,
     CalibrationInfo,
@@ -36,7 +36,7 @@ from nip_runtime.manifest import (
     ViewInfo,
     ViewStep,
 )
-from nip_runtime.names import (
+from nip_runtime.file.names import (
     CANDIDATE,
     FLAG_THRESHOLD,
     FLAGGED,
@@ -46,7 +46,7 @@ from nip_runtime.names import (
     SECOND_LOGITS,
     SUSPICION,
 )
-from nip_runtime.rates import Rate
+from nip_runtime.file.rates import Rate
 from nip_runtime.session import DefendedSession
 
 SHAPE: Final = (1, 4, 4)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nip_runtime.errors import ArtifactError
-from nip_runtime.triton import check_model, check_repository, write_repository
+from nip_runtime.operate.triton import check_model, check_repository, write_repository
 from tests.serving.breakages import BREAKAGES, UNREADABLE
 from tests.serving.conftest import GOLDENS
 

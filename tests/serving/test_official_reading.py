@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.hardening.serving.environment import Environment
 from benchmarks.hardening.serving.fleet import ask
-from nip_runtime.container import read_container
-from nip_runtime.triton import GraphOptimisation, Instances, ServingSettings, write_repository
-from nip_runtime.triton.textformat import TextFormatError, parse
+from nip_runtime.file.container import read_container
+from nip_runtime.operate.triton import GraphOptimisation, Instances, ServingSettings, write_repository
+from nip_runtime.operate.triton.textformat import TextFormatError, parse
 from tests.serving.breakages import BREAKAGES, UNREADABLE
 from tests.serving.conftest import GOLDENS
 

@@ -9,7 +9,7 @@ import pytest
 
 from nip_runtime.cli.main import main
 from nip_runtime.errors import ArtifactError, InputError
-from nip_runtime.triton import (
+from nip_runtime.operate.triton import (
     GraphOptimisation,
     InstanceKind,
     Instances,
@@ -126,7 +126,7 @@ def other(tmp_path: Path) -> Iterator[Path]:
     Of policy always, for its second pass looks by no view, whose numbers fit one size.
     """
     onnx = pytest.importorskip("onnx")
-    from nip_runtime.container import parse_container
+    from nip_runtime.file.container import parse_container
 
     model = onnx.load(GOLDENS / "always.onnx")
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 32
@@ -323,7 +323,7 @@ def test_what_is_missing_comes_before_the_configuration(
         put(target, content)
 
     looked: list[Path] = []
-    monkeypatch.setattr("nip_runtime.triton.repository.put", look)
+    monkeypatch.setattr("nip_runtime.operate.triton.repository.put", look)
     assert write_repository(model, repository).replaced == ()
     assert len(looked) == 1
 

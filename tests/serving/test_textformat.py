@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nip_runtime.triton.textformat import Message, TextFormatError, Word, parse, quoted
+from nip_runtime.operate.triton.textformat import Message, TextFormatError, Word, parse, quoted
 
 
 @given(st.text())

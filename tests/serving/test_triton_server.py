@@ -20,8 +20,8 @@ from benchmarks.hardening.serving.fleet import Kind, Protocol
 from benchmarks.hardening.serving.server import TritonServer
 from benchmarks.hardening.serving.stage import Images, Served, Stage, write_arrays
 from benchmarks.hardening.serving.trials import REFUSALS, load, stop_under_load, wrong_requests
-from nip_runtime import triton as triton_page
-from nip_runtime.triton import GraphOptimisation, Instances, ServingSettings, write_repository
+from nip_runtime.operate import triton as triton_page
+from nip_runtime.operate.triton import GraphOptimisation, Instances, ServingSettings, write_repository
 from tests.serving.conftest import GOLDENS
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from nip_runtime.signing import bundle_path, sign_content
-from nip_runtime.signing.keys import PrivateKey
+from nip_runtime.file.signing import bundle_path, sign_content
+from nip_runtime.file.signing.keys import PrivateKey
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "guarded.onnx"
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from nip_runtime.cli.main import main
 from nip_runtime.cli.sign import PASSPHRASE
-from nip_runtime.names import MANIFEST_KEY
+from nip_runtime.file.names import MANIFEST_KEY
 from tests.signing.conftest import GOLDEN, Owner, Signed
 
 Capture = pytest.CaptureFixture[str]

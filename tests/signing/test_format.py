@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nip_runtime.signing import sign_content
-from nip_runtime.signing.check import verify
-from nip_runtime.signing.statement import Statement, read_statement
+from nip_runtime.file.signing import sign_content
+from nip_runtime.file.signing.check import verify
+from nip_runtime.file.signing.statement import Statement, read_statement
 from tests.signing.conftest import GOLDEN, Owner, Signed
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nip_runtime.errors import DependencyError, InputError
-from nip_runtime.signing import check_signature
-from nip_runtime.signing.keys import read_private_key, read_public_key
+from nip_runtime.file.signing import check_signature
+from nip_runtime.file.signing.keys import read_private_key, read_public_key
 from tests.signing.conftest import Owner, Signed
 
 PASSPHRASE = "correct horse"
@@ -232,7 +232,7 @@ def test_without_cryptography_it_fails_and_says_what_to_install(
 
 def test_cryptography_is_loaded_when_it_is_needed_and_not_before() -> None:
     code = (
-        "import sys, nip_runtime.signing, nip_runtime.cli.sign, nip_runtime.cli.verify\n"
+        "import sys, nip_runtime.file.signing, nip_runtime.cli.sign, nip_runtime.cli.verify\n"
         "print('cryptography' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

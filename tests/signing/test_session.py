@@ -17,8 +17,8 @@ from benchmarks.hardening.tampering.bundles import field_variants
 from benchmarks.hardening.tampering.signatures import signature_variants
 from benchmarks.hardening.tampering.statements import encoding_variants
 from nip_runtime import DefendedSession
-from nip_runtime.engine.choose import OpenAgain, open_engine
 from nip_runtime.errors import ArtifactError, DependencyError, InputError
+from nip_runtime.run.engine.choose import OpenAgain, open_engine
 from tests.signing.conftest import GOLDEN, Owner, Signed
 
 

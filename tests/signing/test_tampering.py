@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from benchmarks.hardening.tampering import harmless, sign_payload, tampered
 from benchmarks.hardening.tampering.edits import at, put
 from nip_runtime.errors import ArtifactError
-from nip_runtime.signing import check_signature, sign_content
-from nip_runtime.signing.check import verify
-from nip_runtime.signing.envelope import decode_bundle
+from nip_runtime.file.signing import check_signature, sign_content
+from nip_runtime.file.signing.check import verify
+from nip_runtime.file.signing.envelope import decode_bundle
 from tests.signing.conftest import GOLDEN, Owner, Signed
 
 CONTENT = GOLDEN.read_bytes()

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nip_evaluate.attackers import planned_cases
+from nip_evaluate.attacks import run_attack, sound_catalogue
+from nip_evaluate.attacks.sound import CORE
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.scoring.scores import signal_to_change_db
+from nip_evaluate.threats import Norm, Threat
 from nip_export.data import read_recordings
-from nip_export.evaluate.attackers import planned_cases
-from nip_export.evaluate.attacks import run_attack, sound_catalogue
-from nip_export.evaluate.attacks.sound import CORE
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.scoring.scores import signal_to_change_db
-from nip_export.evaluate.threats import Norm, Threat
-from nip_runtime.bulk.plan import Piece
-from nip_runtime.bulk.rows import read_piece
-from nip_runtime.bulk.sources import find_sources
 from nip_runtime.cli.main import main
-from nip_runtime.images import suffixes_of
-from nip_runtime.manifest import InputSpec, SoundCut, ViewStep
+from nip_runtime.file.manifest import InputSpec, SoundCut, ViewStep
+from nip_runtime.inputs.images import suffixes_of
+from nip_runtime.operate.bulk.plan import Piece
+from nip_runtime.operate.bulk.rows import read_piece
+from nip_runtime.operate.bulk.sources import find_sources
 from nip_runtime.session import DefendedSession
 from tests.sound.tiny import NAMES, RATE, SAMPLES, hums, network, write
 

@@ -13,9 +13,9 @@ from scipy.signal import resample_poly  # type: ignore[import-untyped]
 
 from nip_export.data import read_recordings, sound_input
 from nip_runtime.errors import InputError
-from nip_runtime.images import find_files, read_file, suffixes_of
-from nip_runtime.manifest import SoundCut
-from nip_runtime.sound import resampled, span
+from nip_runtime.file.manifest import SoundCut
+from nip_runtime.inputs.images import find_files, read_file, suffixes_of
+from nip_runtime.inputs.sound import resampled, span
 
 soundfile: Any = pytest.importorskip("soundfile")
 RATE, SAMPLES = 8000, 400

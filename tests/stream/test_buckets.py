@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nip_runtime.errors import InputError
-from nip_runtime.splitting import bucket, buckets
+from nip_runtime.run.batch_sizes import bucket, buckets
 
 
 def test_a_sub_batch_is_padded_to_the_next_power_of_two() -> None:

@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_runtime import names
-from nip_runtime.ceiling import Opened, all_rows_twice, rows_within, search
-from nip_runtime.engine.cut import Sliceable
 from nip_runtime.errors import ArtifactError, InputError
-from nip_runtime.providers import Device, DeviceKind, open_session
+from nip_runtime.file import names
+from nip_runtime.operate.memory_limit import Opened, all_rows_twice, rows_within, search
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.providers import Device, DeviceKind, open_session
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 MIB = 1 << 20
 SERVE = """
 import json, sys
 import numpy as np
-from nip_runtime.memory import peak_bytes
+from nip_runtime.run.memory import peak_bytes
 from nip_runtime.session import DefendedSession
 session = DefendedSession(sys.argv[1], device="cpu", threads=1, max_batch=1 << 20)
 rows, rng = int(sys.argv[2]), np.random.default_rng(0)
@@ -35,7 +35,7 @@ print(json.dumps([peak_bytes()]))
 SHRINK = """
 import json, sys
 import numpy as np
-from nip_runtime.memory import resident_bytes
+from nip_runtime.run.memory import resident_bytes
 from nip_runtime.session import DefendedSession
 session = DefendedSession(sys.argv[1], device="cpu", engine=sys.argv[2], threads=1, max_batch=1 << 20)
 with np.load(sys.argv[1].replace(".onnx", ".npz")) as stored:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.streaming import Setup, least_s, main, write_photos
-from nip_runtime.images import read_image
+from nip_runtime.inputs.images import read_image
 from nip_runtime.session import DefendedSession
 
 

@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
-from nip_runtime.examples.frames import Frame, Source, check_takes_pictures, to_input
-from nip_runtime.examples.overlay import VideoFile, annotate
-from nip_runtime.examples.pace import Meter, Pace
-from nip_runtime.examples.video import main, watch
-from nip_runtime.images import read_file
+from nip_runtime.inputs.images import read_file
+from nip_runtime.operate.video.__main__ import main, watch
+from nip_runtime.operate.video.frames import Frame, Source, check_takes_pictures, to_input
+from nip_runtime.operate.video.overlay import VideoFile, annotate
+from nip_runtime.operate.video.pace import Meter, Pace
 from nip_runtime.session import DefendedSession
 from nip_runtime.stream import predict_stream
 
@@ -242,7 +242,7 @@ def test_what_does_not_work_is_said_in_one_line(
 
 def test_it_runs_as_a_program(session: DefendedSession, clip: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "nip_runtime.examples.video", str(session.path), str(clip), "--device", "cpu"],
+        [sys.executable, "-m", "nip_runtime.operate.video", str(session.path), str(clip), "--device", "cpu"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from nip_runtime.errors import DependencyError
-from nip_runtime.manifest import Manifest
+from nip_runtime.file.manifest import Manifest
+from nip_runtime.operate.ui.engine import FILES, pinned_version, read_engine
+from nip_runtime.operate.ui.serve import address_of, open_server
+from nip_runtime.operate.ui.site import Site
 from nip_runtime.session import DefendedSession
-from nip_runtime.ui.engine import FILES, pinned_version, read_engine
-from nip_runtime.ui.serve import address_of, open_server
-from nip_runtime.ui.site import Site
 from tests.evaluate.page.browser import Browser, chromium, open_browser
 
 GOLDENS = Path(__file__).parents[1] / "goldens"

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from nip_runtime.images import read_file
+from nip_runtime.inputs.images import read_file
+from nip_runtime.operate.ui import build_site, write_site
 from nip_runtime.result import Prediction
 from nip_runtime.session import DefendedSession
-from nip_runtime.ui import build_site, write_site
 from tests.evaluate.page.browser import Browser
 from tests.ui.conftest import GOLDENS, PREPARED, served
 from tests.ui.tab import Tab, open_tab

@@ -15,9 +15,9 @@ import pytest
 
 from nip_runtime.cli.main import main
 from nip_runtime.errors import InputError
-from nip_runtime.ui.engine import FILES, folder
-from nip_runtime.ui.serve import HEADERS, open_server
-from nip_runtime.ui.site import Site, build_site
+from nip_runtime.operate.ui.engine import FILES, folder
+from nip_runtime.operate.ui.serve import HEADERS, open_server
+from nip_runtime.operate.ui.site import Site, build_site
 from tests.ui.conftest import served
 
 Capture = pytest.CaptureFixture[str]

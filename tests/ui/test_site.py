@@ -12,14 +12,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from nip_runtime.artifact import opened
 from nip_runtime.errors import ArtifactError, DependencyError, InputError
-from nip_runtime.manifest import Manifest
+from nip_runtime.file.artifact import opened
+from nip_runtime.file.manifest import Manifest
+from nip_runtime.operate.ui.engine import FILES, fetch_engine, read_engine
+from nip_runtime.operate.ui.examples import MOST_PICTURES, examples_beside
+from nip_runtime.operate.ui.site import POLICY, build_site, write_site
+from nip_runtime.operate.ui.watch import Curve, bank_bytes, watch
 from nip_runtime.session import DefendedSession
-from nip_runtime.ui.engine import FILES, fetch_engine, read_engine
-from nip_runtime.ui.examples import MOST_PICTURES, examples_beside
-from nip_runtime.ui.site import POLICY, build_site, write_site
-from nip_runtime.ui.watch import Curve, bank_bytes, watch
 from tests.ui.conftest import GOLDENS, PREPARED, STEP
 
 NEW = ["always", "detect", "guarded", "mirror-median", "shift", "blur-gain-bits-rho"]

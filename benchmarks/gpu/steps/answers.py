@@ -18,9 +18,9 @@ from benchmarks.gpu.plan import Step
 from benchmarks.gpu.results import Book, Check, Compared, Missing, Setting
 from benchmarks.gpu.step import Task, as_users, task
 from benchmarks.gpu.ways import Way, open_way, ways_on
-from nip_runtime.artifact import read_artifact
-from nip_runtime.bench import machine
 from nip_runtime.errors import NipError
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.operate.bench import machine
 
 DOCTOR: Final = ("-m", "nip_runtime.cli.main", "doctor")
 PACKAGES: Final = ("onnxruntime-gpu", "onnxruntime", "numpy", "torch", "onnx", "onnx-ir", "onnxscript")

@@ -18,9 +18,9 @@ from benchmarks.gpu.step import Task, task
 from benchmarks.gpu.steps.speed import used_bytes
 from benchmarks.gpu.ways import Way, open_way, ways_on
 from nip_runtime.errors import DeviceError, OutOfMemoryError
-from nip_runtime.memory import resident_bytes
-from nip_runtime.providers import OnOutOfMemory, SessionSettings
-from nip_runtime.providers.settings import LogLevel
+from nip_runtime.run.memory import resident_bytes
+from nip_runtime.run.providers import OnOutOfMemory, SessionSettings
+from nip_runtime.run.providers.settings import LogLevel
 from nip_runtime.session import DefendedSession
 
 TOLERANCE: Final = 1e-3

@@ -14,13 +14,13 @@ from benchmarks.gpu.verdicts import missed
 from benchmarks.gpu.ways import PLAIN, Way
 from benchmarks.speed.profile import Profile, Provider, Section, profile
 from benchmarks.speed.targets import SCREEN_RATE, State
-from nip_runtime.artifact import read_artifact
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.engine.fused import FusedEngine
-from nip_runtime.engine.gated import GatedEngine
-from nip_runtime.providers import SessionSettings, resolve
-from nip_runtime.providers.options import provider_list
-from nip_runtime.runners.host import HostRunner
+from nip_runtime.file.artifact import read_artifact
+from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.engine.fused import FusedEngine
+from nip_runtime.run.engine.gated import GatedEngine
+from nip_runtime.run.providers import SessionSettings, resolve
+from nip_runtime.run.providers.options import provider_list
+from nip_runtime.run.runners.host import HostRunner
 
 OPERATORS: Final = 3
 """The costliest of each section that are kept."""

@@ -18,9 +18,9 @@ from benchmarks.gpu.ways import Way, open_way
 from benchmarks.speed.networks import NETWORKS, Name
 from benchmarks.speed.rivals import TWIN_TOLERANCE
 from benchmarks.speed.targets import State
-from nip_export.evaluate.target import open_target
+from nip_evaluate.target import open_target
 from nip_export.verify import DefendedTwin
-from nip_runtime.bench.rounds import latency, ratio
+from nip_runtime.operate.bench.rounds import latency, ratio
 from nip_runtime.session import DefendedSession
 
 EAGER, COMPILED = "eager", "compiled"

@@ -14,12 +14,12 @@ from benchmarks.gpu.results import Book, Held, Missing, Timed
 from benchmarks.gpu.step import Task, task
 from benchmarks.gpu.ways import PLAIN, Way, on_device, open_plain, open_way, wait, ways_on
 from benchmarks.speed.targets import SCREEN_RATE, State
-from nip_runtime.bench.rounds import latency, ratio
-from nip_runtime.bench.shares import Mixture
-from nip_runtime.memory import resident_bytes
-from nip_runtime.names import RAW_LOGITS
-from nip_runtime.providers import Device
-from nip_runtime.runners import DeviceRunner, from_dlpack
+from nip_runtime.file.names import RAW_LOGITS
+from nip_runtime.operate.bench.rounds import latency, ratio
+from nip_runtime.operate.bench.shares import Mixture
+from nip_runtime.run.memory import resident_bytes
+from nip_runtime.run.providers import Device
+from nip_runtime.run.runners import DeviceRunner, from_dlpack
 from nip_runtime.session import DefendedSession
 
 STATES: Final = (State.BENIGN, State.CALM, State.FEW, State.ALL)

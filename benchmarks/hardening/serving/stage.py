@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.hardening.serving.environment import Environment
 from benchmarks.hardening.serving.fleet import Fleet, Kind, Plan, Protocol, ask
 from benchmarks.hardening.serving.server import TritonServer
-from nip_runtime.triton import write_repository
+from nip_runtime.operate.triton import write_repository
 
 MODEL: Final = "model"
 GOLDENS: Final = Path(__file__).resolve().parents[3] / "tests" / "goldens"

@@ -20,8 +20,8 @@ from benchmarks.hardening.signing.refusals import files_refused, refused, sessio
 from benchmarks.hardening.signing.tally import Tally
 from benchmarks.hardening.tampering import harmless, tampered
 from nip_runtime.cli.progress import Progress
-from nip_runtime.signing import bundle_path, check_signature, sign_content
-from nip_runtime.signing.keys import read_private_key
+from nip_runtime.file.signing import bundle_path, check_signature, sign_content
+from nip_runtime.file.signing.keys import read_private_key
 
 _TIMED_BYTES: Final = 64 << 20
 _FIRST_CHECK: Final = """
@@ -30,7 +30,7 @@ from pathlib import Path
 import nip_runtime.session
 content = Path(sys.argv[1]).read_bytes()
 began = time.perf_counter()
-from nip_runtime.signing import check_signature
+from nip_runtime.file.signing import check_signature
 check_signature(content, origin=Path(sys.argv[1]), public_key=sys.argv[2])
 print(time.perf_counter() - began)
 """

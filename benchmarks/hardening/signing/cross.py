@@ -12,9 +12,9 @@ from benchmarks.hardening.model_signing import ModelSigning
 from benchmarks.hardening.signing.tally import Tally
 from benchmarks.hardening.tampering import Variant
 from nip_runtime.errors import ArtifactError
-from nip_runtime.signing import bundle_path, sign_content
-from nip_runtime.signing.check import verify
-from nip_runtime.signing.keys import PublicKey, read_private_key
+from nip_runtime.file.signing import bundle_path, sign_content
+from nip_runtime.file.signing.check import verify
+from nip_runtime.file.signing.keys import PublicKey, read_private_key
 
 GOLDENS: Final = Path(__file__).resolve().parents[3] / "tests" / "goldens"
 POLICIES: Final = ("guarded", "detect", "always")

@@ -9,9 +9,9 @@ from benchmarks.hardening.signing.tally import Tally
 from benchmarks.hardening.tampering import Variant
 from nip_runtime import DefendedSession
 from nip_runtime.errors import ArtifactError
-from nip_runtime.signing import bundle_path
-from nip_runtime.signing.check import verify
-from nip_runtime.signing.keys import PublicKey
+from nip_runtime.file.signing import bundle_path
+from nip_runtime.file.signing.check import verify
+from nip_runtime.file.signing.keys import PublicKey
 
 
 def refused(content: bytes, variants: Iterable[Variant], key: PublicKey) -> Tally:

@@ -14,7 +14,7 @@ from benchmarks.hardening.tampering.bundles import (
 )
 from benchmarks.hardening.tampering.signatures import signature_variants, twin
 from benchmarks.hardening.tampering.statements import encoding_variants, sign_payload, statement_variants
-from nip_runtime.signing.keys import PrivateKey
+from nip_runtime.file.signing.keys import PrivateKey
 
 __all__ = ["Variant", "harmless", "sign_payload", "tampered"]
 

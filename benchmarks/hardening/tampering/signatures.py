@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from benchmarks.hardening.tampering.bundles import Variant
-from nip_runtime.signing.envelope import decode_bundle
+from nip_runtime.file.signing.envelope import decode_bundle
 
 ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Of P-256's group. Source: NIST SP 800-186, 3.2.1.3."""

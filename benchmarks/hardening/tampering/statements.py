@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from benchmarks.hardening.tampering.bundles import Variant
 from benchmarks.hardening.tampering.edits import Place, at, edits, put
-from nip_runtime.signing.envelope import Envelope, decode_bundle, pre_authentication
-from nip_runtime.signing.keys import PrivateKey
+from nip_runtime.file.signing.envelope import Envelope, decode_bundle, pre_authentication
+from nip_runtime.file.signing.keys import PrivateKey
 
 _RESOURCES: Final = ("predicate", "resources")
 _SERIALIZATION: Final = ("predicate", "serialization")

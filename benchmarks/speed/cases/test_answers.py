@@ -18,8 +18,8 @@ from benchmarks.speed.networks import Images
 from benchmarks.speed.rivals import TWINS, check_twin
 from benchmarks.speed.sessions import open_defended, open_plain, plain_run
 from benchmarks.speed.targets import State
-from nip_runtime.engine.answers import EngineKind
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
+from nip_runtime.run.engine.answers import EngineKind
 
 T = TypeVar("T")
 ROUNDS = 5

@@ -10,11 +10,11 @@ from nip_export.attach.gate import AnswerPass, GatePass
 from nip_export.attach.readout import ReadOutPass
 from nip_export.attach.reshapes import rows_axis
 from nip_export.attach.response import ResponsePass
-from nip_export.capture import Tap
-from nip_export.spec import DefenceSpec
-from nip_runtime import names
+from nip_export.defence.spec import DefenceSpec
+from nip_export.network import Tap
 from nip_runtime.errors import ExportError
-from nip_runtime.names import RAW_LOGITS
+from nip_runtime.file import names
+from nip_runtime.file.names import RAW_LOGITS
 
 INFERRED = frozenset(
     (

@@ -14,11 +14,11 @@ from nip_export.attach.opset import LowerOpsetPass
 from nip_export.attach.reshapes import InferMissingPass, StateReshapesPass
 from nip_export.attach.tidy import TidyPass
 from nip_export.attach.trace import BATCH, TappedNetwork, channel_constant, check_example, trace
-from nip_export.capture.adapted import Adapted
-from nip_export.capture.hooks import evaluation_mode
-from nip_export.capture.points import resolve_points
+from nip_export.network.adapted import Adapted
+from nip_export.network.hooks import evaluation_mode
+from nip_export.network.points import resolve_points
 from nip_runtime.errors import ExportError
-from nip_runtime.profile import OPERATORS
+from nip_runtime.file.allowed import OPERATORS
 
 IR_VERSION = 8
 ROW_TOLERANCE = 1e-3
@@ -143,7 +143,7 @@ def check_profile(model: ir.Model) -> None:
     if outside:
         raise ExportError(
             f"the exported graph contains {', '.join(sorted(outside))}, which no defended file may have "
-            "(nip_runtime.profile lists what it may); express it by other layers"
+            "(nip_runtime.file.allowed lists what it may); express it by other layers"
         )
 
 

@@ -10,9 +10,9 @@ import onnx_ir as ir
 
 from nip_export.attach.names import PICKED, PLACES
 from nip_export.attach.tidy import all_values
-from nip_export.spec import ClassScale, Curve
-from nip_runtime import names
+from nip_export.defence.spec import ClassScale, Curve
 from nip_runtime.errors import ExportError
+from nip_runtime.file import names
 
 NOTHING = -1e30
 """Stands for −∞ in comparisons: below every logit, and finite so that it survives arithmetic."""

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from nip_export.attach.clone import path_nodes
 from nip_export.attach.reshapes import rows_axis
-from nip_runtime.profile import FATAL_WHEN_EMPTY
+from nip_runtime.file.allowed import FATAL_WHEN_EMPTY
 
 BATCH_FIRST = frozenset(
     (

@@ -10,12 +10,12 @@ import onnx_ir as ir
 
 from nip_export.attach.editor import PLENTY, GraphEditor
 from nip_export.attach.names import NOT_FLAGGED, ROW_FLAG, ROW_SUSPICION, SHIFTS
-from nip_export.decision import DISBELIEF
-from nip_export.spec import DefenceSpec
-from nip_export.statistics import LEAST_CHANGE
-from nip_runtime import names
-from nip_runtime.manifest import Policy
-from nip_runtime.names import BATCH_AXIS
+from nip_export.defence.decision import DISBELIEF
+from nip_export.defence.spec import DefenceSpec
+from nip_export.defence.statistics import LEAST_CHANGE
+from nip_runtime.file import names
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.names import BATCH_AXIS
 
 BOOL = ir.DataType.BOOL
 FLOAT = ir.DataType.FLOAT

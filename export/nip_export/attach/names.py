@@ -1,7 +1,7 @@
 """Names of values in the defence's part of the graph at which nothing is ever cut, each spelled here only.
 
-All others have the names that :mod:`nip_runtime.names` gives them. "Rows" are all N rows of the batch, or
-under a screen the M rows that take the second pass.
+All others have the names that :mod:`nip_runtime.file.names` gives them. "Rows" are all N rows of the batch,
+or under a screen the M rows that take the second pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pooling of a tapped activation in the graph, as :func:`nip_export.capture.pool_activation` does it."""
+"""Pooling of a tapped activation in the graph, as :func:`nip_export.network.pool_activation` does it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from nip_export.attach.editor import GraphEditor
-from nip_export.capture import TapKind, cell_bounds
+from nip_export.network import TapKind, cell_bounds
 
 
 def pool(

@@ -12,10 +12,10 @@ import onnx_ir as ir
 
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.pooling import pool
-from nip_export.spec import DefenceSpec, ReadOut
-from nip_runtime import names
-from nip_runtime.manifest import Policy
-from nip_runtime.names import BATCH_AXIS
+from nip_export.defence.spec import DefenceSpec, ReadOut
+from nip_runtime.file import names
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.names import BATCH_AXIS
 
 BOOL = ir.DataType.BOOL
 INT64 = ir.DataType.INT64

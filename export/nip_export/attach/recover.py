@@ -10,11 +10,11 @@ import onnx
 from numpy.typing import NDArray
 
 from nip_export.attach.editor import UNLIMITED
-from nip_export.capture import TapKind
-from nip_export.spec import Bank, ClassScale, Curve, DefenceSpec, Gate, ReadOut, Typicality
-from nip_runtime.artifact import Artifact, read_artifact
+from nip_export.defence.spec import Bank, ClassScale, Curve, DefenceSpec, Gate, ReadOut, Typicality
+from nip_export.network import TapKind
 from nip_runtime.errors import ArtifactError
-from nip_runtime.manifest import TapInfo
+from nip_runtime.file.artifact import Artifact, read_artifact
+from nip_runtime.file.manifest import TapInfo
 
 PREFIX = "nip/"
 

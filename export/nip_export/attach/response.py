@@ -9,9 +9,9 @@ from nip_export.attach.clone import clone_backbone
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.names import SHIFTS
 from nip_export.attach.view import add_view
-from nip_export.spec import DefenceSpec
-from nip_runtime import names
-from nip_runtime.manifest import Policy
+from nip_export.defence.spec import DefenceSpec
+from nip_runtime.file import names
+from nip_runtime.file.manifest import Policy
 
 
 def perturbation(editor: GraphEditor, spec: DefenceSpec) -> ir.Value:

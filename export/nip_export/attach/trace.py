@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nip_export.attach.opset import SOURCE_OPSET
-from nip_export.capture.hooks import Capture
+from nip_export.network.hooks import Capture
 from nip_runtime.errors import ExportError
 
 BATCH = "N"

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from nip_export.attach.editor import GraphEditor
-from nip_export.views import GAIN, LEVELS, View, delay_of
-from nip_runtime.manifest import ViewStep
+from nip_export.defence.views import GAIN, LEVELS, View, delay_of
+from nip_runtime.file.manifest import ViewStep
 
 
 def add_view(
@@ -17,7 +17,7 @@ def add_view(
     shape: tuple[int, ...],
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> ir.Value:
-    """Inputs (rows, *shape) as a view shows them; see :func:`nip_export.views.see`."""
+    """Inputs (rows, *shape) as a view shows them; see :func:`nip_export.defence.views.see`."""
     seen = _Seen(editor, shape)
     for step in view:
         match step:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_export.calibrate.scales import LEAST_DEVIATION, silent
-from nip_export.decision import FirstLook
-from nip_export.spec import ClassScale
+from nip_export.defence.decision import FirstLook
+from nip_export.defence.spec import ClassScale
 
 LEAST_CLASSES = 20
 """Predicted classes that can stand for those without images. How far a class lies from the others' centres

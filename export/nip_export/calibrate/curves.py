@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export.spec import Curve
+from nip_export.defence.spec import Curve
 
 TAIL_LEVELS = (0.9, 0.75, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.055, 0.04, 0.03, 0.02, 0.014, 0.01)
 """Benign shares beyond a knot."""

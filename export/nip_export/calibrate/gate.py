@@ -18,16 +18,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export import statistics
 from nip_export.calibrate.absent import absent_typicality
 from nip_export.calibrate.curves import fit_suspicion, fit_tail, weighted
 from nip_export.calibrate.scales import fit_scale, silent, with_rows
-from nip_export.decision import FirstLook, Reading, decide, free_score, read_gate
-from nip_export.network import Passed
-from nip_export.spec import ClassScale, Curve, Gate, ReadOut, Typicality
+from nip_export.defence import statistics
+from nip_export.defence.decision import FirstLook, Reading, decide, free_score, read_gate
+from nip_export.defence.spec import ClassScale, Curve, Gate, ReadOut, Typicality
+from nip_export.network.run import Passed
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy
-from nip_runtime.rates import Rate
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.rates import Rate
 
 FOLDS = 5
 DOUBT = 0.1

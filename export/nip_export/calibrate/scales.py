@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export.spec import ClassScale
+from nip_export.defence.spec import ClassScale
 
 PSEUDO_ROWS = 20.0
 """Weight of the shared statistics, in benign rows: classes with few rows lean on all the others."""

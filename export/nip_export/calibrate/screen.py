@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_export.data.inputs import Inputs
-from nip_export.decision import FirstLook, read_gate
-from nip_export.spec import Gate
-from nip_runtime.rates import Rate
+from nip_export.defence.decision import FirstLook, read_gate
+from nip_export.defence.spec import Gate
+from nip_runtime.file.rates import Rate
 
 PROBES = 256
 """Benign inputs that are also tried under random signs of the size of ε."""

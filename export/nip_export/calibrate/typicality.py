@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export.capture import TapKind
-from nip_export.spec import Typicality
+from nip_export.defence.spec import Typicality
+from nip_export.network import TapKind
 
 MOST_DIRECTIONS = 64
 """Directions kept: those in which benign features vary most within their classes. On the networks it was

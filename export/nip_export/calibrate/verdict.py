@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_export.calibrate.gate import EARLY_WEIGHT, Known, allowed_flags, early_weight
-from nip_export.decision import FirstLook, free_score, judge
-from nip_export.spec import Gate
-from nip_runtime.manifest import CoverageInfo, VerdictInfo
-from nip_runtime.rates import Rate
+from nip_export.defence.decision import FirstLook, free_score, judge
+from nip_export.defence.spec import Gate
+from nip_runtime.file.manifest import CoverageInfo, VerdictInfo
+from nip_runtime.file.rates import Rate
 
 FEW_IMAGES = 10
 """Profile images of a class below which its own statistics are mostly those of all classes."""

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export import statistics
 from nip_export.calibrate.gate import Known
 from nip_export.calibrate.scales import fit_scale
-from nip_export.decision import FirstLook
-from nip_export.network import Passed
-from nip_export.views import View, view_name
+from nip_export.defence import statistics
+from nip_export.defence.decision import FirstLook
+from nip_export.defence.views import View, view_name
+from nip_export.network.run import Passed
 from nip_runtime.errors import ExportError
-from nip_runtime.rates import Rate
+from nip_runtime.file.rates import Rate
 
 LEAST_KEPT = 0.7
 """A view under which more right answers than this change shows the network something it does not know."""

@@ -12,8 +12,8 @@ from nip_export.commands.images import heard_input, read_images, read_labelled
 from nip_export.commands.numbers import amount, as_shares, interval, number, numbers, share, size
 from nip_export.commands.threads import keep_freed_memory, passive_waiting
 from nip_runtime.errors import ExportError, InputError
-from nip_runtime.rates import Rate
-from nip_runtime.writing import check_target
+from nip_runtime.file.rates import Rate
+from nip_runtime.support.writing import check_target
 
 NAME = "export"
 HELP = "turn a trained PyTorch classifier into one ONNX file that defends itself"
@@ -235,11 +235,11 @@ def run(args: argparse.Namespace) -> int:
     passive_waiting()
     keep_freed_memory()
     # torch takes seconds to import, and `nip --help` imports this module.
+    from nip_evaluate.ui_examples import check_ui_examples, write_ui_examples
     from nip_export.config import ExportConfig
-    from nip_export.loading import image_channels, load_model
+    from nip_export.network.loading import image_channels, load_model
     from nip_export.pipeline import export_defended
-    from nip_export.progress import progress_bars
-    from nip_export.ui_examples import check_ui_examples, write_ui_examples
+    from nip_export.support.progress import progress_bars
 
     names = _class_names(args.classes) if args.classes is not None else None
     model = load_model(args.model, weights=args.weights)

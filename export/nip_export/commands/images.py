@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nip_export.progress import Progress, silent
+from nip_export.support.progress import Progress, silent
 from nip_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from nip_export.data import ImageSet
-    from nip_runtime.manifest import InputSpec
+    from nip_runtime.file.manifest import InputSpec
 
 
 UNIT, FULL_SCALE = (0.0, 1.0), (-1.0, 1.0)

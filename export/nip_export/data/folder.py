@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from nip_export.data.images import ImageSet
 from nip_export.data.stored import StoredImages, store
-from nip_export.progress import Progress
+from nip_export.support.progress import Progress
 from nip_runtime.errors import InputError
-from nip_runtime.images import read_image, resize_image
-from nip_runtime.manifest import Resize
+from nip_runtime.file.manifest import Resize
+from nip_runtime.inputs.images import read_image, resize_image
 
 _LITTER: Final = frozenset({"thumbs.db", "desktop.ini"})
 _LISTED: Final = 5

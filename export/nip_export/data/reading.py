@@ -13,9 +13,9 @@ from pathlib import Path
 from nip_export.data.archive import read_archive
 from nip_export.data.folder import read_folder
 from nip_export.data.images import ImageSet
-from nip_export.progress import Progress, silent
+from nip_export.support.progress import Progress, silent
 from nip_runtime.errors import InputError
-from nip_runtime.manifest import Resize
+from nip_runtime.file.manifest import Resize
 
 _log = logging.getLogger(__name__)
 

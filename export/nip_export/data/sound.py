@@ -14,9 +14,9 @@ import numpy as np
 
 from nip_export.data.images import ImageSet
 from nip_runtime.errors import InputError
-from nip_runtime.images import read_file
-from nip_runtime.manifest import InputSpec, Layout, Resampling, SoundCut, SoundSpec
-from nip_runtime.sound import SOUND_SUFFIXES
+from nip_runtime.file.manifest import InputSpec, Layout, Resampling, SoundCut, SoundSpec
+from nip_runtime.inputs.images import read_file
+from nip_runtime.inputs.sound import SOUND_SUFFIXES
 
 _log = logging.getLogger(__name__)
 _LISTED: Final = 5

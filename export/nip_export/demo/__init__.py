@@ -1,1 +1,1 @@
-"""`nip demo`: exports the embedded example and evaluates the file, quickly."""
+"""The embedded example: images, a small trained network and its surrogate."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import ConversionInfo, Precision
-from nip_runtime.rates import Rate
+from nip_runtime.file.manifest import ConversionInfo, Precision
+from nip_runtime.file.rates import Rate
 
 LARGEST_LOSS = 0.02
 """Benign accuracy, as a share, that a conversion may cost on the calibration images: as much as the default

@@ -13,9 +13,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nip_export.attach.backbone import Backbone, check_operators
-from nip_export.writing import serialise
+from nip_export.write.writing import serialise
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Precision
+from nip_runtime.file.manifest import Precision
 
 LARGEST_FLOAT16 = 32752.0
 """Half of the largest float16: other images than those looked at may reach further."""

@@ -8,16 +8,16 @@ import numpy as np
 import onnxruntime
 
 from nip_export.attach.backbone import Backbone
-from nip_export.batches import Batches
-from nip_export.capture import pool_activation_numpy
 from nip_export.data.inputs import Inputs
-from nip_export.network import Floats, Passed, TapCells
-from nip_export.progress import Advance
-from nip_export.writing import serialise
+from nip_export.network import pool_activation_numpy
+from nip_export.network.run import Floats, Passed, TapCells
+from nip_export.support.batches import Batches
+from nip_export.support.progress import Advance
+from nip_export.write.writing import serialise
 
 
 class OnnxBackbone:
-    """A backbone in onnxruntime, on one CPU thread: the passes of :func:`nip_export.network.run_network`.
+    """A backbone in onnxruntime, on one CPU thread: the passes of :func:`nip_export.network.run.run_network`.
 
     Args:
         backbone: with a tap for every grid.

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nip_export.attach.backbone import Backbone
-from nip_export.bench import Bench
 from nip_export.data.inputs import Inputs
-from nip_export.network import Passed
+from nip_export.defence.spec import Bank
+from nip_export.fit.bench import Bench
+from nip_export.network.run import Passed
 from nip_export.precision.agreement import Agreement, check_agreement, measure_agreement
 from nip_export.precision.convert import convert_backbone
 from nip_export.precision.network import OnnxBackbone
-from nip_export.spec import Bank
 from nip_export.verify.oracle import look_again
-from nip_runtime.manifest import Policy, Precision
+from nip_runtime.file.manifest import Policy, Precision
 
 RANGE_IMAGES = 256
 """Profile images, each as it is and under its inverse perturbation, whose activations give int8 ranges."""

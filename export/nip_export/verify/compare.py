@@ -11,15 +11,15 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from nip_export.capture import evaluation_mode
-from nip_export.spec import DefenceSpec
+from nip_export.defence.spec import DefenceSpec
+from nip_export.network import evaluation_mode
 from nip_export.verify.cuts import variants
 from nip_export.verify.oracle import Expected, Forward, both_passes, judged
 from nip_export.verify.tolerance import EXACT, Tolerance, on_the_edge, size_of, tied
 from nip_export.verify.twin import DefendedTwin
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy
-from nip_runtime.names import CANDIDATE, FLAGGED, RAW_LOGITS, SUSPICION
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.names import CANDIDATE, FLAGGED, RAW_LOGITS, SUSPICION
 
 BATCHES = (1, 3, 17)
 LEAST_COMPARED = 3

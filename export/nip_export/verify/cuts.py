@@ -16,11 +16,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nip_export.attach.editor import UNLIMITED
-from nip_export.spec import DefenceSpec
-from nip_export.trial import told
-from nip_runtime.engine.cut import Sliceable
-from nip_runtime.manifest import Policy
-from nip_runtime.names import FLAG_THRESHOLD, SCREEN_THRESHOLD
+from nip_export.defence.spec import DefenceSpec
+from nip_export.network.trial import told
+from nip_runtime.file.manifest import Policy
+from nip_runtime.file.names import FLAG_THRESHOLD, SCREEN_THRESHOLD
+from nip_runtime.run.engine.cut import Sliceable
 
 _LEVELS: Final = (
     onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,

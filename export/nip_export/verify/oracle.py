@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export import statistics
-from nip_export.decision import Decision, FirstLook, Reading, decide, read_gate
-from nip_export.network import Passed
-from nip_export.spec import Bank, DefenceSpec
-from nip_export.views import View, see
-from nip_runtime.manifest import Policy
+from nip_export.defence import statistics
+from nip_export.defence.decision import Decision, FirstLook, Reading, decide, read_gate
+from nip_export.defence.spec import Bank, DefenceSpec
+from nip_export.defence.views import View, see
+from nip_export.network.run import Passed
+from nip_runtime.file.manifest import Policy
 
 Forward = Callable[[NDArray[np.float32]], Passed]
 """One pass of the backbone over (N, *shape) float32 inputs."""

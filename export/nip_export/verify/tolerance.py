@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export.spec import DefenceSpec
+from nip_export.defence.spec import DefenceSpec
 from nip_export.verify.oracle import Expected
 
 TOLERANCE = 1e-4

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from nip_export.attach.trace import TappedNetwork
-from nip_export.capture import pool_activation
-from nip_export.decision import DISBELIEF
-from nip_export.spec import ClassScale, Curve, DefenceSpec
-from nip_export.statistics import LEAST_CHANGE
-from nip_export.views import see_torch
-from nip_runtime.manifest import Policy
+from nip_export.defence.decision import DISBELIEF
+from nip_export.defence.spec import ClassScale, Curve, DefenceSpec
+from nip_export.defence.statistics import LEAST_CHANGE
+from nip_export.defence.views import see_torch
+from nip_export.network import pool_activation
+from nip_runtime.file.manifest import Policy
 
 LEAST_SQUARE = 1e-12
 """Squared distances are kept above it: rounding may carry them below 0, and √ has no slope there."""
@@ -33,13 +33,13 @@ class TwinOutputs(NamedTuple):
 
 
 def probability_change(raw: Tensor, second: Tensor) -> Tensor:
-    """:func:`nip_export.statistics.change` on tensors."""
+    """:func:`nip_export.defence.statistics.change` on tensors."""
     moved = (second.softmax(1) - raw.softmax(1)).abs().sum(1, keepdim=True)
     return moved.clamp_min(LEAST_CHANGE)
 
 
 class TorchScale(nn.Module):
-    """:class:`nip_export.spec.ClassScale` on tensors."""
+    """:class:`nip_export.defence.spec.ClassScale` on tensors."""
 
     mean: Tensor
     inverse_std: Tensor
@@ -57,7 +57,7 @@ class TorchScale(nn.Module):
 
 
 class TorchCurve(nn.Module):
-    """:class:`nip_export.spec.Curve` on tensors."""
+    """:class:`nip_export.defence.spec.Curve` on tensors."""
 
     knots: Tensor
     widths: Tensor

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from nip_runtime.container import encode_metadata_entry, parse_container, wire
-from nip_runtime.container.wire import encode_bytes, encode_int, encode_varint
-from nip_runtime.names import MANIFEST_KEY
+from nip_runtime.file.container import encode_metadata_entry, parse_container, wire
+from nip_runtime.file.container.wire import encode_bytes, encode_int, encode_varint
+from nip_runtime.file.names import MANIFEST_KEY
 from tests.abuse.files.bad_file import BadFile, of_bytes
 from tests.abuse.files.seal import bare, golden, manifest_text, with_text
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nip_runtime.container.encoder import encode_tensor
+from nip_runtime.file.container.encoder import encode_tensor
 from tests.abuse.files.seal import Document, ManifestEdit
 from tests.abuse.files.tree import (
     INITIALIZER,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from nip_runtime.container.wire import encode_bytes
+from nip_runtime.file.container.wire import encode_bytes
 from tests.abuse.files.bad_file import BadFile, of_bytes, of_manifest
 from tests.abuse.files.edits import set_field
 from tests.abuse.files.seal import bare, manifest_text, with_text

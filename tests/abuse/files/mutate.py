@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nip_runtime.container import wire
-from nip_runtime.container.wire import WireError, WireType
-from nip_runtime.names import MANIFEST_KEY
+from nip_runtime.file.container import wire
+from nip_runtime.file.container.wire import WireError, WireType
+from nip_runtime.file.names import MANIFEST_KEY
 from tests.abuse.files.tree import CHILDREN, GRAPH
 
 _NUMBERS: Final = (

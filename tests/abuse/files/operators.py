@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nip_runtime.container.wire import encode_bytes, encode_int
+from nip_runtime.file.container.wire import encode_bytes, encode_int
 from tests.abuse.files.bad_file import BadFile, of_bytes, of_graph
 from tests.abuse.files.edits import add_node
 from tests.abuse.files.seal import bare, sealed

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from nip_runtime.container import encode_metadata_entry, parse_container, wire
-from nip_runtime.names import MANIFEST_KEY
+from nip_runtime.file.container import encode_metadata_entry, parse_container, wire
+from nip_runtime.file.names import MANIFEST_KEY
 from tests.abuse.files.tree import GRAPH, METADATA, Edit, edited, take_apart
 
 GOLDENS: Final = Path(__file__).resolve().parents[2] / "goldens"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nip_runtime.container.encoder import encode_value
-from nip_runtime.container.wire import encode_bytes, encode_int
+from nip_runtime.file.container.encoder import encode_value
+from nip_runtime.file.container.wire import encode_bytes, encode_int
 from tests.abuse.files.bad_file import BadFile, of_graph
 from tests.abuse.files.edits import add_node, add_weight
 from tests.abuse.files.tree import (

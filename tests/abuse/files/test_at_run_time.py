@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_runtime.artifact import read_artifact
 from nip_runtime.errors import ArtifactError
+from nip_runtime.file.artifact import read_artifact
 from nip_runtime.session import DefendedSession
 from tests.abuse.files.edits import add_weight
 from tests.abuse.files.seal import resealed

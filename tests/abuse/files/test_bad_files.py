@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from nip_runtime.artifact import read_artifact
 from nip_runtime.cli.main import main
 from nip_runtime.errors import ArtifactError
+from nip_runtime.file.artifact import read_artifact
 from nip_runtime.session import DefendedSession
 from tests.abuse.files.bad_file import BadFile
 from tests.abuse.files.catalogue import BAD_FILES
@@ -24,8 +24,8 @@ def _no_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("onnxruntime was called")
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
-    monkeypatch.setattr("nip_runtime.providers.open_session", refuse)
-    monkeypatch.setattr("nip_runtime.engine.choose.open_session", refuse)
+    monkeypatch.setattr("nip_runtime.run.providers.open_session", refuse)
+    monkeypatch.setattr("nip_runtime.run.engine.choose.open_session", refuse)
 
 
 def _message(open_it: Callable[[Path], object], path: Path) -> str:

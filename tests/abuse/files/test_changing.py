@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_runtime.artifact import opened
-from nip_runtime.container.wholefile import read_whole
-from nip_runtime.engine.choose import open_engine
 from nip_runtime.errors import ArtifactError
+from nip_runtime.file.artifact import opened
+from nip_runtime.file.container.wholefile import read_whole
+from nip_runtime.run.engine.choose import open_engine
 from nip_runtime.session import DefendedSession
 from tests.abuse.files.seal import golden
 
@@ -75,7 +75,7 @@ def test_a_file_that_is_still_being_written_is_told(
         os.truncate(path, len(golden()) + grown_by)
         return result
 
-    monkeypatch.setattr("nip_runtime.container.wholefile.os.fstat", change_then)
+    monkeypatch.setattr("nip_runtime.file.container.wholefile.os.fstat", change_then)
     with pytest.raises(ArtifactError, match="got one that changed while it was read"):
         read_whole(path, 1 << 20)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nip_runtime.artifact import check_content
 from nip_runtime.errors import ArtifactError
+from nip_runtime.file.artifact import check_content
 from tests.abuse.files.mutate import Mutator, Original
 from tests.abuse.files.seal import golden
 from tests.runtime.toy import graph_bytes, manifest_for, with_manifest

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nip_export.attach.backbone import export_backbone
-from nip_export.writing import serialise
-from nip_runtime.artifact.growth import check_growth
-from nip_runtime.artifact.structure import check_structure
-from nip_runtime.container import parse_container
+from nip_export.write.writing import serialise
 from nip_runtime.errors import ExportError
-from nip_runtime.profile import OPERATORS, OPSETS
+from nip_runtime.file.allowed import OPERATORS, OPSETS
+from nip_runtime.file.artifact.growth import check_growth
+from nip_runtime.file.artifact.structure import check_structure
+from nip_runtime.file.container import parse_container
 
 
 class Layer(nn.Module):

@@ -12,15 +12,15 @@ import pytest
 
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.view import add_view
-from nip_export.views import SPATIAL_AXES, View, menu
-from nip_export.writing import serialise
-from nip_runtime.artifact.view import check_view
-from nip_runtime.container import parse_container
-from nip_runtime.container.infos import InitializerInfo, NodeInfo
+from nip_export.defence.views import SPATIAL_AXES, View, menu
+from nip_export.write.writing import serialise
 from nip_runtime.errors import ArtifactError
-from nip_runtime.manifest import Layout, Manifest, ViewStep
-from nip_runtime.names import ROWS
-from nip_runtime.profile import OPERATORS
+from nip_runtime.file.allowed import OPERATORS
+from nip_runtime.file.artifact.view import check_view
+from nip_runtime.file.container import parse_container
+from nip_runtime.file.container.infos import InitializerInfo, NodeInfo
+from nip_runtime.file.manifest import Layout, Manifest, ViewStep
+from nip_runtime.file.names import ROWS
 from tests.runtime.toy import graph_bytes, manifest_for
 
 TOY = manifest_for(graph_bytes())

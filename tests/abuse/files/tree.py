@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from nip_runtime.container import wire
-from nip_runtime.container.wire import WireType
+from nip_runtime.file.container import wire
+from nip_runtime.file.container.wire import WireType
 
 NODE, ATTRIBUTE, INITIALIZER, INPUT, OUTPUT, VALUE = 1, 5, 5, 11, 12, 13
 GRAPH, OPERATOR_SET, METADATA, FUNCTION = 7, 8, 14, 25

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from nip_runtime.container.wire import encode_bytes, encode_int
+from nip_runtime.file.container.wire import encode_bytes, encode_int
 from tests.abuse.files.edits import add_weight, both, insert_node, rewire
 from tests.abuse.files.tree import Edit, Model
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nip_runtime.names import PERTURBED, RAW_LOGITS, SECOND_LOGITS
+from nip_runtime.file.names import PERTURBED, RAW_LOGITS, SECOND_LOGITS
 from tests.abuse.files.bad_file import BadFile, of_graph, of_manifest
 from tests.abuse.files.edits import add_weight, both, rewire, set_field
 from tests.abuse.files.seal import Document, ManifestEdit

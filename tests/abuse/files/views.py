@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nip_runtime.names import PERTURBED, ROWS
+from nip_runtime.file.names import PERTURBED, ROWS
 from tests.abuse.files.bad_file import BadFile, of_graph
 from tests.abuse.files.edits import add_weight, both, rewire
 from tests.abuse.files.tree import Model

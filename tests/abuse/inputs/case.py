@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
-from nip_runtime.inputs import OnBadRow
-from nip_runtime.manifest import InputSpec
+from nip_runtime.file.manifest import InputSpec
+from nip_runtime.inputs.arrays import OnBadRow
 from nip_runtime.result import Prediction, Reason
 from nip_runtime.session import DefendedSession
 

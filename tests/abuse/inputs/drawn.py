@@ -11,9 +11,9 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
-from nip_runtime.images import ARRAY_SUFFIXES, read_unjudged
-from nip_runtime.inputs import OnBadRow
-from nip_runtime.manifest import InputSpec
+from nip_runtime.file.manifest import InputSpec
+from nip_runtime.inputs.arrays import OnBadRow
+from nip_runtime.inputs.images import ARRAY_SUFFIXES, read_unjudged
 from nip_runtime.session import DefendedSession
 from tests.abuse.inputs.array_files import ARRAY_FILES
 from tests.abuse.inputs.case import difference

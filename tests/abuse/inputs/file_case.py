@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
-from nip_runtime.images import read_unjudged
-from nip_runtime.manifest import InputSpec, Layout
+from nip_runtime.file.manifest import InputSpec, Layout
+from nip_runtime.inputs.images import read_unjudged
 
 SPEC: Final = InputSpec(
     name="input",

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.dependencies import load
+from nip_runtime.support.dependencies import load
 from tests.abuse.inputs.file_case import PIXELS, SMOOTH, FileCase, of_bytes
 
 Pixels = NDArray[Any]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.manifest import InputSpec
+from nip_runtime.file.manifest import InputSpec
 from tests.abuse.inputs.case import Case, plain_floats, plain_pixels
 
 Floats = NDArray[np.float32]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from nip_runtime.manifest import InputSpec
+from nip_runtime.file.manifest import InputSpec
 from tests.abuse.inputs.case import MAX_BATCH, Case, plain_floats, plain_pixels
 
 Floats = NDArray[np.float32]

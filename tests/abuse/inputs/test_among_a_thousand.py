@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nip_runtime.cli.main import main
-from nip_runtime.images import IMAGE_SUFFIXES, find_files
+from nip_runtime.inputs.images import IMAGE_SUFFIXES, find_files
 from nip_runtime.session import DefendedSession
 from tests.abuse.inputs.array_files import ARRAY_FILES
 from tests.abuse.inputs.image_files import IMAGE_FILES

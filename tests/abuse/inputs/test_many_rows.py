@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_runtime.inputs import OnBadRow
+from nip_runtime.inputs.arrays import OnBadRow
 from nip_runtime.session import DefendedSession
 from tests.abuse.inputs.case import MAX_BATCH, plain_floats
 

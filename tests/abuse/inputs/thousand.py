@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_runtime.dependencies import load
+from nip_runtime.support.dependencies import load
 
 MODEL: Final = Path(__file__).parents[2] / "goldens" / "guarded.onnx"
 COUNT: Final = 1000

@@ -15,19 +15,19 @@ from foolbox.models.pytorch import PyTorchModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nip_evaluate.adaptive import adaptive_cases, parity
+from nip_evaluate.adaptive.ascent import Ball, ascend, windows
+from nip_evaluate.adaptive.cases import RECIPES, Recipe
+from nip_evaluate.adaptive.craft import Attempt, attack, look_at
+from nip_evaluate.adaptive.objectives import Goal, every_view
+from nip_evaluate.adaptive.passes import read_passes, success, typicality
+from nip_evaluate.threats import Norm, Threat
 from nip_export import ExportConfig, ExportReport, export_defended
 from nip_export.data import to_model_input
 from nip_export.demo.example import Example, load_example
-from nip_export.evaluate.adaptive import adaptive_cases, parity
-from nip_export.evaluate.adaptive.ascent import Ball, ascend, windows
-from nip_export.evaluate.adaptive.cases import RECIPES, Recipe
-from nip_export.evaluate.adaptive.craft import Attempt, attack, look_at
-from nip_export.evaluate.adaptive.objectives import Goal, every_view
-from nip_export.evaluate.adaptive.passes import read_passes, success, typicality
-from nip_export.evaluate.threats import Norm, Threat
 from nip_export.verify import DefendedTwin
 from nip_runtime.errors import InputError
-from nip_runtime.manifest import ViewStep
+from nip_runtime.file.manifest import ViewStep
 from nip_runtime.session import DefendedSession
 
 COUNT = 40

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nip_export.evaluate.attacks import CORE, catalogue, run_attack, transfer_cases
-from nip_export.evaluate.attacks import art_attacks as art
-from nip_export.evaluate.threats import AttackCase, Attacked, Norm, Threat
+from nip_evaluate.attacks import CORE, catalogue, run_attack, transfer_cases
+from nip_evaluate.attacks import art_attacks as art
+from nip_evaluate.threats import AttackCase, Attacked, Norm, Threat
 from nip_runtime.errors import ExportError, InputError
 from tests.evaluate.attacks.conftest import COUNT, Scene
 

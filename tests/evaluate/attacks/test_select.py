@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nip_export.evaluate.attacks import CORE, NATURAL, catalogue, select
+from nip_evaluate.attacks import CORE, NATURAL, catalogue, select
 from nip_runtime.errors import InputError
 
 CASES = catalogue()

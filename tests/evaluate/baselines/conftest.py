@@ -8,12 +8,12 @@ import torch
 from foolbox.attacks.projected_gradient_descent import LinfProjectedGradientDescentAttack
 from foolbox.models.pytorch import PyTorchModel
 
-from nip_export.benign import Benign, prepare
+from nip_evaluate.baselines import Laboratory, logits_of
+from nip_evaluate.baselines.network import Forward
+from nip_evaluate.threats import Images, Labels
 from nip_export.config import ExportConfig
 from nip_export.demo.example import Example, load_example
-from nip_export.evaluate.baselines import Laboratory, logits_of
-from nip_export.evaluate.baselines.network import Forward
-from nip_export.evaluate.threats import Images, Labels
+from nip_export.fit.benign import Benign, prepare
 
 PROFILE, CALIBRATION, TEST = 400, 300, 40
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nip_export.evaluate.baselines import Laboratory
-from nip_export.evaluate.baselines.afls import (
+from nip_evaluate.baselines import Laboratory
+from nip_evaluate.baselines.afls import (
     LT,
     RLT,
     RT,
@@ -22,16 +22,16 @@ from nip_export.evaluate.baselines.afls import (
     to_normal,
     trunk_layers,
 )
-from nip_export.evaluate.baselines.afls_parts import (
+from nip_evaluate.baselines.afls_parts import (
     MASKS,
     inconsistency,
     train_masks,
     train_regressors,
 )
-from nip_export.evaluate.baselines.held_out import Doubles
-from nip_export.evaluate.baselines.network import Forward
-from nip_export.evaluate.memory import Memory
-from nip_export.evaluate.threats import Images
+from nip_evaluate.baselines.held_out import Doubles
+from nip_evaluate.baselines.network import Forward
+from nip_evaluate.memory import Memory
+from nip_evaluate.threats import Images
 from nip_runtime.errors import ExportError
 from tests.evaluate.baselines.conftest import Stand
 
@@ -123,7 +123,7 @@ def test_masks_learn_to_move_layers_more_than_answers(afls: Afls, stand: Stand) 
 def test_masks_follow_their_seed_and_leave_the_network_alone(
     afls: Afls, stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nip_export.evaluate.baselines.afls_parts.MASK_STEPS", 3)
+    monkeypatch.setattr("nip_evaluate.baselines.afls_parts.MASK_STEPS", 3)
     one, same, other = (
         train_masks(afls.network, afls.grids, stand.images, seed=seed, device=CPU) for seed in (3, 3, 4)
     )

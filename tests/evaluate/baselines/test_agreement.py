@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nip_export.evaluate.baselines import label_agreement
-from nip_export.evaluate.baselines.agreement import fit_agreement, mirror_view
-from nip_export.evaluate.baselines.network import Logits
-from nip_export.evaluate.threats import Images
+from nip_evaluate.baselines import label_agreement
+from nip_evaluate.baselines.agreement import fit_agreement, mirror_view
+from nip_evaluate.baselines.network import Logits
+from nip_evaluate.threats import Images
 from nip_runtime.errors import ExportError
 
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from nip_export.evaluate.baselines import BenignCost, Laboratory, VariantKind, budget_for_cost
+from nip_evaluate.baselines import BenignCost, Laboratory, VariantKind, budget_for_cost
 from nip_runtime.errors import ExportError
-from nip_runtime.rates import Rate
+from nip_runtime.file.rates import Rate
 
 
 def cost(budget: float, *, spoiled: int, gained: int, n: int = 1000, raw: int = 900) -> BenignCost:

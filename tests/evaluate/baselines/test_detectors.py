@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nip_export.evaluate.baselines import Detector, Laboratory, detector_fits
-from nip_export.evaluate.baselines.network import Forward
-from nip_export.evaluate.threats import Images
+from nip_evaluate.baselines import Detector, Laboratory, detector_fits
+from nip_evaluate.baselines.network import Forward
+from nip_evaluate.threats import Images
 from tests.evaluate.baselines.conftest import Stand
 
 NAMES = (
@@ -88,5 +88,5 @@ def test_images_are_not_attacked_before_a_detector_is_asked_for(
     def refused(images: Images) -> Images:
         raise AssertionError("another pass")
 
-    monkeypatch.setattr("nip_export.evaluate.baselines.afls.run_network", refused)
+    monkeypatch.setattr("nip_evaluate.baselines.afls.run_network", refused)
     assert len(detector_fits(refused, laboratory.bench)) == len(NAMES)

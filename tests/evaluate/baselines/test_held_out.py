@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nip_evaluate.answers import GateView
+from nip_evaluate.baselines import Detector
+from nip_evaluate.baselines.held_out import Doubles, HeldOut, Rows, every_row, fixed
+from nip_evaluate.threats import Images, Labels
 from nip_export.calibrate.gate import allowed_flags
-from nip_export.evaluate.answers import GateView
-from nip_export.evaluate.baselines import Detector
-from nip_export.evaluate.baselines.held_out import Doubles, HeldOut, Rows, every_row, fixed
-from nip_export.evaluate.threats import Images, Labels
 from nip_runtime.errors import ExportError
 
 N, WRONG = 600, 60

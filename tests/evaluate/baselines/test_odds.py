@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nip_export.evaluate.baselines import OddsTest, fit_odds
-from nip_export.evaluate.baselines.network import Forward, Logits
-from nip_export.evaluate.baselines.noise import MOST_LOST, SIGMAS, choose_sigma, noise_patterns
-from nip_export.evaluate.threats import Images
+from nip_evaluate.baselines import OddsTest, fit_odds
+from nip_evaluate.baselines.network import Forward, Logits
+from nip_evaluate.baselines.noise import MOST_LOST, SIGMAS, choose_sigma, noise_patterns
+from nip_evaluate.threats import Images
 from nip_runtime.errors import ExportError
 from tests.evaluate.baselines.conftest import Stand
 

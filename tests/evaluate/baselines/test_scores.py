@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nip_export.evaluate.baselines.scores import (
+from nip_evaluate.baselines.scores import (
     energy,
     fit_energy,
     fit_largest,
@@ -14,7 +14,7 @@ from nip_export.evaluate.baselines.scores import (
     margin,
     rarity,
 )
-from nip_export.evaluate.threats import Images
+from nip_evaluate.threats import Images
 
 BUDGET = 0.05
 

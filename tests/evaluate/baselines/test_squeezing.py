@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nip_export.evaluate.baselines.network import Forward, Logits
-from nip_export.evaluate.baselines.squeezing import (
+from nip_evaluate.baselines.network import Forward, Logits
+from nip_evaluate.baselines.squeezing import (
     fit_squeezing,
     non_local_means,
     squeezed_view,
     squeezers,
 )
-from nip_export.evaluate.threats import Images
+from nip_evaluate.threats import Images
 from nip_runtime.errors import ExportError
 from tests.evaluate.baselines.conftest import Stand
 

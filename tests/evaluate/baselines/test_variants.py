@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nip_export.benign import Benign
-from nip_export.evaluate.answers import twin_view
-from nip_export.evaluate.baselines import Laboratory, VariantKind, variant_view
-from nip_export.evaluate.baselines.variants import BANKS, ONE_PASS, SILENCED, VIEWS, shuffled
-from nip_export.evaluate.threats import Images
-from nip_export.layers import choose_readouts
+from nip_evaluate.answers import twin_view
+from nip_evaluate.baselines import Laboratory, VariantKind, variant_view
+from nip_evaluate.baselines.variants import BANKS, ONE_PASS, SILENCED, VIEWS, shuffled
+from nip_evaluate.threats import Images
+from nip_export.defence.spec import DefenceSpec, Gate
+from nip_export.fit.benign import Benign
+from nip_export.fit.layers import choose_readouts
+from nip_export.fit.profiles import InfluenceProfile
 from nip_export.pipeline import calibrate_gate, chosen_view, inverse_bank, known_of, second_pass
-from nip_export.profiles import InfluenceProfile
-from nip_export.spec import DefenceSpec, Gate
 from nip_runtime.errors import ExportError
-from nip_runtime.manifest import Policy
+from nip_runtime.file.manifest import Policy
 from tests.evaluate.baselines.conftest import Stand
 
 BUDGET = 0.02
@@ -258,9 +258,9 @@ def test_a_budget_costs_no_further_pass(laboratory: Laboratory, monkeypatch: pyt
     def refused(*_: object) -> None:
         raise AssertionError("another pass")
 
-    monkeypatch.setattr("nip_export.evaluate.baselines.laboratory.inverse_bank", refused)
-    monkeypatch.setattr("nip_export.bench.run_network", refused)
-    monkeypatch.setattr("nip_export.evaluate.baselines.laboratory.second_pass", refused)
+    monkeypatch.setattr("nip_evaluate.baselines.laboratory.inverse_bank", refused)
+    monkeypatch.setattr("nip_export.fit.bench.run_network", refused)
+    monkeypatch.setattr("nip_evaluate.baselines.laboratory.second_pass", refused)
     assert laboratory.variant(VariantKind.FILE, 0.07).budget == 0.07
 
 

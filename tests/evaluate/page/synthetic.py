@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export.evaluate.answers import Answers
-from nip_export.evaluate.page import Gallery, make_gallery
-from nip_export.evaluate.results import (
+from nip_evaluate.answers import Answers
+from nip_evaluate.page import Gallery, make_gallery
+from nip_evaluate.results import (
     BaselineAttack,
     Check,
     Estimate,
@@ -24,8 +24,8 @@ from nip_export.evaluate.results import (
     TradeOffPoint,
     WorstCase,
 )
-from nip_export.evaluate.threats import Threat
-from nip_runtime.rates import Rate
+from nip_evaluate.threats import Threat
+from nip_runtime.file.rates import Rate
 from tests.evaluate.page.synthetic_rows import (
     BASELINES,
     CLASSES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nip_export.evaluate.results import (
+from nip_evaluate.results import (
     AttackResult,
     BaselineAttack,
     BaselineResult,
@@ -12,8 +12,8 @@ from nip_export.evaluate.results import (
     Estimate,
     PairedTest,
 )
-from nip_export.evaluate.threats import Norm, Threat
-from nip_runtime.rates import Rate
+from nip_evaluate.threats import Norm, Threat
+from nip_runtime.file.rates import Rate
 
 N = 1000
 CLASSES = (

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from nip_export.capture import Tap, TapKind
-from nip_export.evaluate.page import influence_groups
-from nip_export.evaluate.page.influence import group_means
-from nip_export.evaluate.threats import Images, Labels
-from nip_export.network import TapCells
-from nip_export.profiles import InfluenceProfile, influence_profiles
+from nip_evaluate.page import influence_groups
+from nip_evaluate.page.influence import group_means
+from nip_evaluate.threats import Images, Labels
+from nip_export.fit.profiles import InfluenceProfile, influence_profiles
+from nip_export.network import Tap, TapKind
+from nip_export.network.run import TapCells
 from nip_runtime.errors import InputError
 from tests.evaluate.page.conftest import LAYER, Fgsm
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from nip_evaluate.threats import Images, Labels
 from nip_export import ExportConfig, export_defended
 from nip_export.data import to_model_input
 from nip_export.demo.example import load_example
-from nip_export.evaluate.threats import Images, Labels
 from nip_runtime.session import DefendedSession
 
 COUNT = 12

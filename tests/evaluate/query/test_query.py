@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nip_export.evaluate.attacks import run_attack
-from nip_export.evaluate.query import DeployedModule, query_cases
-from nip_export.evaluate.query.decisions import boundary, hop_skip_jump
-from nip_export.evaluate.query.scores import RememberedAnswers, square
-from nip_export.evaluate.threats import Attacked, Craft, Threat
+from nip_evaluate.attacks import run_attack
+from nip_evaluate.query import DeployedModule, query_cases
+from nip_evaluate.query.decisions import boundary, hop_skip_jump
+from nip_evaluate.query.scores import RememberedAnswers, square
+from nip_evaluate.threats import Attacked, Craft, Threat
 from nip_runtime.errors import ExportError
 from tests.evaluate.query.conftest import COUNT, Deployed
 

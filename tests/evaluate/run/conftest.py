@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
+from nip_evaluate import look
+from nip_evaluate.baselines import Laboratory
+from nip_evaluate.material import Material
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.results import Evaluation, Latency
+from nip_evaluate.run import run_evaluation
+from nip_evaluate.target import Target, open_target
+from nip_evaluate.threats import Images, Threat
 from nip_export import ExportConfig, export_defended
-from nip_export.benign import prepare
 from nip_export.data import ImageSet
 from nip_export.demo.example import load_example
-from nip_export.evaluate import look
-from nip_export.evaluate.baselines import Laboratory
-from nip_export.evaluate.material import Material
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.results import Evaluation, Latency
-from nip_export.evaluate.run import run_evaluation
-from nip_export.evaluate.target import Target, open_target
-from nip_export.evaluate.threats import Images, Threat
-from nip_export.progress import Advance
+from nip_export.fit.benign import prepare
+from nip_export.support.progress import Advance
 from nip_runtime.session import DefendedSession
 from tests.export.networks import Net, net
 

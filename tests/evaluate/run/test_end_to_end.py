@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nip_export.evaluate import summary
-from nip_export.evaluate.attackers import planned_cases
-from nip_export.evaluate.baselines import VariantKind
-from nip_export.evaluate.paths import EvaluationPaths
-from nip_export.evaluate.report_json import load, schema_text
-from nip_export.evaluate.results import AttackResult, Check, NotMeasured
-from nip_export.evaluate.store import digest_of
-from nip_export.evaluate.threats import Images, Norm, Threat
-from nip_export.writing import weights_digest
+from nip_evaluate import summary
+from nip_evaluate.attackers import planned_cases
+from nip_evaluate.baselines import VariantKind
+from nip_evaluate.paths import EvaluationPaths
+from nip_evaluate.report_json import load, schema_text
+from nip_evaluate.results import AttackResult, Check, NotMeasured
+from nip_evaluate.store import digest_of
+from nip_evaluate.threats import Images, Norm, Threat
+from nip_export.write.writing import weights_digest
 from nip_runtime.session import DefendedSession
 from tests.evaluate.run.conftest import TEST, Made, Run
 

@@ -10,17 +10,17 @@ import numpy as np
 import onnx
 import pytest
 
-from nip_export.evaluate.adaptive import parity
-from nip_export.evaluate.answers import twin_view
-from nip_export.evaluate.material import open_laboratory, settings_of
-from nip_export.evaluate.paths import EvaluationPaths
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.results import Evaluation
-from nip_export.evaluate.run import run_evaluation
-from nip_export.evaluate.threats import Threat
-from nip_export.progress import silent
-from nip_export.writing import weights_digest
-from nip_runtime.manifest import SettingsInfo
+from nip_evaluate.adaptive import parity
+from nip_evaluate.answers import twin_view
+from nip_evaluate.material import open_laboratory, settings_of
+from nip_evaluate.paths import EvaluationPaths
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.results import Evaluation
+from nip_evaluate.run import run_evaluation
+from nip_evaluate.threats import Threat
+from nip_export.support.progress import silent
+from nip_export.write.writing import weights_digest
+from nip_runtime.file.manifest import SettingsInfo
 from nip_runtime.session import DefendedSession
 from tests.evaluate.run.conftest import TEST, Made, Quick, Run
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nip_export.evaluate.answers import Answers
-from nip_export.evaluate.look import Views
-from nip_export.evaluate.target import Target
-from nip_export.progress import silent
+from nip_evaluate.answers import Answers
+from nip_evaluate.look import Views
+from nip_evaluate.target import Target
+from nip_export.support.progress import silent
 from tests.evaluate.run.conftest import Made, Quick
 from tests.evaluate.run.test_kinds import kind_of
 

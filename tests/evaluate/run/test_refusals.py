@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from nip_export.benign import at_the_door
+from nip_evaluate.attackers import planned_cases
+from nip_evaluate.material import Material, refuse_known_images
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.run import run_evaluation
+from nip_evaluate.threats import Threat
 from nip_export.data import ImageSet
 from nip_export.demo.model import SmallVgg
-from nip_export.evaluate.attackers import planned_cases
-from nip_export.evaluate.material import Material, refuse_known_images
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.run import run_evaluation
-from nip_export.evaluate.threats import Threat
+from nip_export.fit.benign import at_the_door
 from nip_runtime.errors import ArtifactError, InputError, NipError
 from tests.evaluate.run.conftest import SHORT, Made, Quick, Stages
 

@@ -14,15 +14,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nip_export.evaluate.attackers import planned_cases
-from nip_export.evaluate.craft import Crafter
-from nip_export.evaluate.plan import EvaluationPlan
-from nip_export.evaluate.report_json import to_json
-from nip_export.evaluate.results import Evaluation
-from nip_export.evaluate.run import run_evaluation
-from nip_export.evaluate.store import AttackStore
-from nip_export.evaluate.threats import AttackCase, Norm, Threat
-from nip_export.progress import Advance
+from nip_evaluate.attackers import planned_cases
+from nip_evaluate.craft import Crafter
+from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.report_json import to_json
+from nip_evaluate.results import Evaluation
+from nip_evaluate.run import run_evaluation
+from nip_evaluate.store import AttackStore
+from nip_evaluate.threats import AttackCase, Norm, Threat
+from nip_export.support.progress import Advance
 from tests.evaluate.run.conftest import SHORT, Made, Run, Stages
 
 ATTACKS = ["T1 FGSM 8/255", "T1 FGSM 16/255", "T1 BIM 8/255"]
@@ -45,7 +45,7 @@ def run(made: Made, out: Path, stages: Stages) -> Evaluation:
 def uninterrupted(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nip_export.evaluate.look.Views.latency", lambda views: ())
+        patch.setattr("nip_evaluate.look.Views.latency", lambda views: ())
         stages = Stages()
         evaluation = run(made, out, stages)
     assert stages.crafted == ATTACKS
@@ -54,7 +54,7 @@ def uninterrupted(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nip_export.evaluate.look.Views.latency", lambda views: ())
+    monkeypatch.setattr("nip_evaluate.look.Views.latency", lambda views: ())
 
 
 @pytest.mark.usefixtures("no_latency")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from nip_export.evaluate.answers import Answers
-from nip_export.evaluate.scoring import Outcome
-from nip_export.evaluate.threats import AttackCase, Norm, Threat
-from nip_export.progress import Advance
+from nip_evaluate.answers import Answers
+from nip_evaluate.scoring import Outcome
+from nip_evaluate.threats import AttackCase, Norm, Threat
+from nip_export.support.progress import Advance
 
 
 def _never(victim: nn.Module, images: Tensor, labels: Tensor, seed: int, advance: Advance) -> Tensor:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nip_export.evaluate.results import AttackResult, Check, NotMeasured
-from nip_export.evaluate.scoring import MoreSteps, Outcome, sanity_checks, score_attack
-from nip_export.evaluate.threats import Attacked, Norm, Threat
-from nip_runtime.rates import Rate
+from nip_evaluate.results import AttackResult, Check, NotMeasured
+from nip_evaluate.scoring import MoreSteps, Outcome, sanity_checks, score_attack
+from nip_evaluate.threats import Attacked, Norm, Threat
+from nip_runtime.file.rates import Rate
 from tests.evaluate.scoring.made import case, outcome
 
 COUNT = 100

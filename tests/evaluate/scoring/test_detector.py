@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nip_export.evaluate.scoring import risk_coverage, roc
-from nip_export.evaluate.scoring.detector import auc
+from nip_evaluate.scoring import risk_coverage, roc
+from nip_evaluate.scoring.detector import auc
 from nip_runtime.errors import InputError
 
 _scores = st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0]) | st.floats(-5, 5), min_size=1, max_size=60)

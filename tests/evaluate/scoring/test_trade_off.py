@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nip_export.evaluate.answers import GateView
-from nip_export.evaluate.scoring import trade_off
-from nip_export.evaluate.scoring.trade_off import Sweep, thresholds
-from nip_export.evaluate.threats import AttackCase
+from nip_evaluate.answers import GateView
+from nip_evaluate.scoring import trade_off
+from nip_evaluate.scoring.trade_off import Sweep, thresholds
+from nip_evaluate.threats import AttackCase
 from nip_runtime.errors import InputError
-from nip_runtime.rates import Rate
+from nip_runtime.file.rates import Rate
 from tests.evaluate.scoring.made import case
 
 

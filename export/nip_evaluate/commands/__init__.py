@@ -1,0 +1,1 @@
+"""The commands nip evaluate and nip demo."""

@@ -1,0 +1,1 @@
+"""The demo: export, attack and defend the embedded example."""

@@ -1,0 +1,75 @@
+"""The query attacks (T3): crafted from answers of the deployed file alone."""
+
+from __future__ import annotations
+
+from nip_evaluate.attacks.catalogue import epsilon_name
+from nip_evaluate.query.decisions import boundary, hop_skip_jump
+from nip_evaluate.query.scores import square
+from nip_evaluate.threats import AttackCase, Norm, Threat
+
+EPSILON_L2 = 1.5
+"""As "PGD L2 1.5", to compare with."""
+
+
+def query_cases(*, quick: bool = False) -> tuple[AttackCase, ...]:
+    """All query attacks, to be run with a :class:`DeployedModule` as victim.
+
+    Args:
+        quick: two of them, with fewer queries on fewer images.
+    """
+    if quick:
+        return _square(8 / 255, queries=200, images=50), _hop_skip_jump(steps=3, images=20)
+    return (
+        _square(8 / 255, queries=1000, images=200),
+        _square(25 / 255, queries=1000, images=200),
+        _hop_skip_jump(steps=18, images=100),
+        _boundary(steps=5000, images=50),
+    )
+
+
+def _square(epsilon: float, *, queries: int, images: int) -> AttackCase:
+    return AttackCase(
+        name=f"Square {epsilon_name(epsilon)}",
+        family="Square",
+        threat=Threat.QUERY,
+        library="ART",
+        source="Andriushchenko et al. 2020",
+        settings=f"L∞, scores, up to {queries} queries an image, p = 0.8",
+        norm=Norm.LINF,
+        epsilon=epsilon,
+        images=images,
+        craft=square(epsilon, queries),
+    )
+
+
+def _hop_skip_jump(*, steps: int, images: int) -> AttackCase:
+    return AttackCase(
+        name=f"HopSkipJump L2 {EPSILON_L2:g}",
+        family="HopSkipJump",
+        threat=Threat.QUERY,
+        library="foolbox",
+        source="Chen et al. 2020",
+        settings=f"L2, labels only, minimum norm, {steps} steps from 100 queries on; {_NOT_ATTACKED}",
+        norm=Norm.L2,
+        epsilon=EPSILON_L2,
+        images=images,
+        craft=hop_skip_jump(EPSILON_L2, steps),
+    )
+
+
+def _boundary(*, steps: int, images: int) -> AttackCase:
+    return AttackCase(
+        name=f"Boundary L2 {EPSILON_L2:g}",
+        family="Boundary",
+        threat=Threat.QUERY,
+        library="foolbox",
+        source="Brendel et al. 2018",
+        settings=f"L2, labels only, minimum norm, {steps} steps; {_NOT_ATTACKED}",
+        norm=Norm.L2,
+        epsilon=EPSILON_L2,
+        images=images,
+        craft=boundary(EPSILON_L2, steps),
+    )
+
+
+_NOT_ATTACKED = f"images that need a change beyond {EPSILON_L2:g} count as not attacked"

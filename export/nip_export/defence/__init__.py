@@ -1,0 +1,1 @@
+"""The defence as mathematics: its numbers, statistics, views and decision, in numpy and torch."""

@@ -1,7 +1,0 @@
-"""Attacks on the deployed file, which see its answers and nothing else."""
-
-from nip_export.evaluate.query.cases import query_cases
-from nip_export.evaluate.query.deployed import DeployedModule
-from nip_export.evaluate.query.sound import sound_queries
-
-__all__ = ["DeployedModule", "query_cases", "sound_queries"]

@@ -1,0 +1,1 @@
+"""What is learnt from benign images: influence profiles, read-outs, the perturbation."""

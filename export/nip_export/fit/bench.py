@@ -1,0 +1,282 @@
+"""The network on the bench: its taps, and what one pass over profile and calibration images shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nip_export.attach.backbone import Backbone, export_backbone
+from nip_export.attach.trace import TappedNetwork
+from nip_export.calibrate.gate import LEAST_CORRECT, needed_for
+from nip_export.config import ExportConfig
+from nip_export.data.inputs import Inputs
+from nip_export.fit.benign import Benign
+from nip_export.fit.layers import grids_of
+from nip_export.fit.profiles import InfluenceProfile, influence_profiles
+from nip_export.network import TapPlan, find_taps
+from nip_export.network.run import Passed, TapCells, run_network, tapped_network
+from nip_export.network.trial import Trial, try_out
+from nip_export.precision.network import OnnxBackbone
+from nip_export.support.progress import Progress
+from nip_runtime.errors import ExportError
+from nip_runtime.file.rates import Rate
+
+LEAST_PROFILE = 50
+"""Correctly classified images without which no profile is made."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Everything the stages of an export share.
+
+    Attributes:
+        network: the model with normalisation and taps.
+        plan: the tapped layers.
+        grids: how each is pooled, in the order of the plan.
+        example: (2, *shape) float32 on the device.
+        profile: images that the model classifies correctly.
+        profile_pass: pass 1 over them.
+        calibration: all held-out images.
+        calibration_pass: pass 1 over them.
+        config: the user's settings.
+        progress: who waits.
+        device: where the model lives.
+        trial: what the trial export of the untouched network showed.
+        converted: what will stand in the file, if that is another precision: it gives all passes then.
+    """
+
+    network: TappedNetwork
+    plan: TapPlan
+    grids: tuple[TapCells, ...]
+    example: Tensor
+    profile: Benign
+    profile_pass: Passed
+    calibration: Benign
+    calibration_pass: Passed
+    config: ExportConfig
+    progress: Progress
+    device: torch.device
+    trial: Trial
+    converted: OnnxBackbone | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest input value."""
+        return self.config.bounds
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Per-sample input shape."""
+        return tuple(self.profile.feed.shape[1:])
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return int(self.profile_pass.logits.shape[1])
+
+    @property
+    def early_grids(self) -> tuple[TapCells, ...]:
+        """The layers before the features."""
+        return tuple(grid for grid in self.grids if grid.tap.name != self.plan.features)
+
+    def run(self, inputs: Inputs, stage: str | None = None) -> Passed:
+        """One pass over (N, *shape) float32 inputs."""
+        advance = self.progress(stage, len(inputs)) if stage is not None else None
+        batch_size, memory = self.config.batch_size, self.config.memory
+        if self.converted is not None:
+            return self.converted.run(inputs, batch_size=batch_size, memory=memory, advance=advance)
+        return run_network(
+            self.network,
+            inputs,
+            self.grids,
+            batch_size=batch_size,
+            device=self.device,
+            memory=memory,
+            advance=advance,
+        )
+
+    def export(self, model: nn.Module, taps: Sequence[str]) -> Backbone:
+        """The model with its normalisation and some of its taps as a graph, in float32.
+
+        Raises:
+            ExportError: as :func:`nip_export.attach.backbone.export_backbone`.
+        """
+        return _exported(model, self.example, taps, self.config)
+
+    def influence_profiles(self) -> Mapping[str, InfluenceProfile]:
+        """Influence per tapped layer, over the profile images.
+
+        Raises:
+            ExportError: the features have fewer than 2·k neurons.
+        """
+        wide = [grid for grid in self.grids if grid.tap.width(cells=grid.cells) >= 2 * self.config.top_k]
+        if self.plan.features not in {grid.tap.name for grid in wide}:
+            width = self.plan.tap(self.plan.features).width(cells=1)
+            raise ExportError(
+                f"top_k: expected at most {width // 2}, half of the {width} neurons of the features "
+                f"{self.plan.features!r}, got {self.config.top_k}"
+            )
+        return influence_profiles(
+            self.network,
+            self.profile.feed,
+            self.profile.labels,
+            wide,
+            classes=self.classes,
+            top_k=self.config.top_k,
+            batch_size=self.config.batch_size,
+            device=self.device,
+            memory=self.config.memory,
+            advance=self.progress("Influence profiles", len(self.profile.feed)),
+        )
+
+
+def _exported(model: nn.Module, example: Tensor, taps: Sequence[str], config: ExportConfig) -> Backbone:
+    return export_backbone(
+        model,
+        example,
+        taps,
+        input_name=config.input_name,
+        output_name=config.output_name,
+        mean=config.mean,
+        std=config.std,
+    )
+
+
+def tried(model: nn.Module, network: TappedNetwork, example: Tensor, config: ExportConfig) -> Trial:
+    """Export the untouched model with all taps of `network`, and run it.
+
+    Raises:
+        ExportError: as :func:`nip_export.attach.backbone.export_backbone` and
+            :func:`nip_export.network.trial.try_out`.
+    """
+    return try_out(_exported(model, example, network.taps, config), network, example)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters or buffers are; the CPU if it has none."""
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return first.device if first is not None else torch.device("cpu")
+
+
+def check_labels(sets: dict[str, Benign], classes: int, config: ExportConfig) -> None:
+    """Refuse labels and class names that do not fit the number of logits."""
+    for name, data in sets.items():
+        highest = int(data.labels.max())
+        if highest >= classes:
+            raise ExportError(
+                f"the model has {classes} logits, but {name} images have labels up to {highest}; "
+                "expected class numbers from 0 in the order of the logits"
+            )
+    if config.class_names is not None and len(config.class_names) != classes:
+        raise ExportError(
+            f"class_names: expected {classes} names, one per logit, got {len(config.class_names)}"
+        )
+
+
+def check_counts(profile: int, calibration: int, config: ExportConfig) -> None:
+    """Refuse fewer images than would do even if the model were right about all of them.
+
+    Raises:
+        ExportError: saying how many there have to be.
+    """
+    needed = max(LEAST_CORRECT, needed_for(config.benign_budget))
+    if profile >= LEAST_PROFILE and calibration >= needed:
+        return
+    share = config.calibration_fraction
+    in_all = max(math.ceil(needed / share), math.ceil(LEAST_PROFILE / (1 - share))) + 1
+    raise ExportError(
+        f"expected at least {LEAST_PROFILE} benign images for profiles and {needed} for calibration, which "
+        f"benign_budget {config.benign_budget:.2%} takes, got {profile} and {calibration}; give more (about "
+        f"{in_all} where a share of {share:.0%} is held out, and some for those the model gets wrong), or a "
+        "larger budget"
+    )
+
+
+def check_better_than_chance(passed: Passed, labels: NDArray[np.int64]) -> None:
+    """Refuse a model whose accuracy cannot be told from guessing: untrained, or fed in another way."""
+    classes = passed.logits.shape[1]
+    accuracy = Rate(int((passed.logits.argmax(1) == labels).sum()), len(labels))
+    if accuracy.interval[0] <= 1 / classes:
+        raise ExportError(
+            f"the model classifies {accuracy} of the calibration images correctly, no better than guessing "
+            f"among {classes} classes; load its weights, and check mean, std, channel order and label numbers"
+        )
+
+
+def set_up(
+    model: nn.Module, profile: Benign, calibration: Benign, config: ExportConfig, progress: Progress
+) -> Bench:
+    """Find the taps, try an export, then run pass 1 over all images; those the model gets wrong are dropped.
+
+    Raises:
+        ExportError: the model cannot be tapped or exported, does not fit the labels, or gets too many images
+            wrong.
+    """
+    device = device_of(model)
+    example = torch.from_numpy(profile.feed[:2].copy()).to(device)
+    probe = tapped_network(model, example, [], mean=config.mean, std=config.std)
+    plan = find_taps(
+        model,
+        probe.normalise(example),
+        taps=config.taps,
+        features=config.features,
+        classifier=config.classifier,
+    )
+    network = tapped_network(model, example, plan.names, mean=config.mean, std=config.std)
+    grids = grids_of(plan, config.cells)
+    stage = progress("Trial export", 1)
+    trial = tried(model, network, example, config)
+    stage(1)
+
+    def run(inputs: Inputs, stage: str) -> Passed:
+        advance = progress(stage, len(inputs))
+        return run_network(
+            network,
+            inputs,
+            grids,
+            batch_size=config.batch_size,
+            device=device,
+            memory=config.memory,
+            advance=advance,
+        )
+
+    profile_pass = run(profile.feed, "Profile images")
+    profile = profile.named(profile_pass.logits.argmax(1))
+    check_labels({"profile": profile, "calibration": calibration}, profile_pass.logits.shape[1], config)
+    calibration_pass = run(calibration.feed, "Calibration images")
+    calibration = calibration.named(calibration_pass.logits.argmax(1))
+    correct = profile_pass.logits.argmax(1) == profile.labels
+    if correct.sum() < LEAST_PROFILE:
+        raise ExportError(
+            f"expected at least {LEAST_PROFILE} correctly classified profile images, got "
+            f"{int(correct.sum())} of {len(correct)}; give more, or check that mean, std, channel order and "
+            "label numbers are those of the training"
+        )
+    present = np.unique(profile.labels[correct])
+    if len(present) < 2:
+        raise ExportError(
+            "expected correctly classified profile images of at least 2 classes, got class "
+            f"{present[0]} alone; give benign images of every class"
+        )
+    check_better_than_chance(calibration_pass, calibration.labels)
+    return Bench(
+        network=network,
+        plan=plan,
+        grids=grids,
+        example=example,
+        profile=profile.take(correct),
+        profile_pass=profile_pass.take(correct),
+        calibration=calibration,
+        calibration_pass=calibration_pass,
+        config=config,
+        progress=progress,
+        device=device,
+        trial=trial,
+    )

@@ -1,6 +1,0 @@
-"""Inverse perturbations: what to add to an input so that front neurons rise and tail neurons fall."""
-
-from nip_export.perturbations.bank import coarse_factor, quantise
-from nip_export.perturbations.inverse import InverseObjective, ascend, one_step
-
-__all__ = ["InverseObjective", "ascend", "coarse_factor", "one_step", "quantise"]

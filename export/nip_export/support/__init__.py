@@ -1,0 +1,1 @@
+"""Batches that fit the memory, and progress."""

@@ -1,0 +1,1 @@
+"""What a defended file is: names, container, manifest, what is allowed in it, and who signed it."""

@@ -1,0 +1,59 @@
+"""The manifest: what a defended file says about its input, its defence, how it was calibrated and checked."""
+
+from nip_runtime.file.manifest.choices import (
+    BankStorage,
+    Layout,
+    PerturbationMethod,
+    Policy,
+    Precision,
+    Resampling,
+    Resize,
+    SoundCut,
+    ViewStep,
+)
+from nip_runtime.file.manifest.defence import (
+    BankInfo,
+    DefenceInfo,
+    GateInfo,
+    SecondPassInfo,
+    SettingsInfo,
+    TapInfo,
+    ViewInfo,
+)
+from nip_runtime.file.manifest.ends import InputSpec, OutputSpec, SoundSpec
+from nip_runtime.file.manifest.honesty import CoverageInfo, VerdictInfo
+from nip_runtime.file.manifest.measured import CalibrationInfo, ConversionInfo, VerificationInfo
+from nip_runtime.file.manifest.model import SCHEMA_VERSION, Digests, Manifest, Provenance
+from nip_runtime.file.manifest.reader import read_manifest
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "BankInfo",
+    "BankStorage",
+    "CalibrationInfo",
+    "ConversionInfo",
+    "CoverageInfo",
+    "DefenceInfo",
+    "Digests",
+    "GateInfo",
+    "InputSpec",
+    "Layout",
+    "Manifest",
+    "OutputSpec",
+    "PerturbationMethod",
+    "Policy",
+    "Precision",
+    "Provenance",
+    "Resampling",
+    "Resize",
+    "SecondPassInfo",
+    "SettingsInfo",
+    "SoundCut",
+    "SoundSpec",
+    "TapInfo",
+    "VerdictInfo",
+    "VerificationInfo",
+    "ViewInfo",
+    "ViewStep",
+    "read_manifest",
+]

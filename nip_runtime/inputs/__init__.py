@@ -1,0 +1,1 @@
+"""What goes in: arrays, image files and sound files, checked and brought into the network's form."""
