@@ -34,7 +34,8 @@ _NOTHING_WORKS: Final = 1
 _FATAL: Final = 4
 _TRIAL: Final = (
     "from nip_runtime.support.dependencies import load;"
-    " from nip_runtime.run.providers import Device, DeviceKind, check_device; check_device(load('onnxruntime'), Device(DeviceKind.CPU))"
+    " from nip_runtime.run.providers import Device, DeviceKind, check_device;"
+    " check_device(load('onnxruntime'), Device(DeviceKind.CPU))"
 )
 _OPENCV_BUILDS: Final = (
     "opencv-python-headless",
