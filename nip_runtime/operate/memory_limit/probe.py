@@ -1,8 +1,9 @@
 """The fresh process that measures memory: opens a file, runs what it is told, says what that took.
 
-Run as ``python -m nip_runtime.operate.memory_limit.probe PATH ENGINE THREADS``; 0 threads leave the choice
-to the session. It prints the peak of its memory in bytes, then reads numbers of rows from standard input, runs
-each, and prints the peak since the line before. Text instead of a number says what went wrong, and is the last line.
+Run as ``python -m nip_runtime.operate.memory_limit.probe PATH ENGINE THREADS``; 0 threads leave the choice to
+the session. It prints the peak of its memory in bytes, then reads numbers of rows from standard input, runs
+each, and prints the peak since the line before. Text instead of a number says what went wrong, and is the
+last line.
 """
 
 from __future__ import annotations
