@@ -109,8 +109,8 @@ def exported(model: Any, x: Any, taps: tuple[str, ...]) -> dict[str, Any]:
     import torch
 
     from nip_export.attach.backbone import export_backbone
-    from nip_export.attach.trace import TappedNetwork
-    from nip_export.write.writing import serialise
+    from nip_export.attach.writing import serialise
+    from nip_export.network.tapped import TappedNetwork
 
     backbone = export_backbone(model, x[:2], taps)
     options = onnxruntime.SessionOptions()

@@ -31,8 +31,8 @@ from benchmarks.speed.files import ASCENT_STEPS, IMAGES, pool_of, seeded_defence
 from benchmarks.speed.networks import NETWORKS, Name, Network, images_of, make
 from nip_export.config import ExportConfig
 from nip_export.demo.example import load_example
+from nip_export.fit.conversion import convert
 from nip_export.pipeline import Prepared, in_precision, prepare_defence, second_pass, write_defended
-from nip_export.precision.stage import convert
 from nip_export.write.report import ExportReport
 from nip_runtime.errors import ExportError
 from nip_runtime.file.manifest import Precision

@@ -31,8 +31,8 @@ from nip_evaluate.scoring import Outcome, mean_dsr, score_attack, score_baseline
 from nip_evaluate.store import AttackStore, digest_of
 from nip_evaluate.target import open_target
 from nip_evaluate.threats import AttackCase, Attacked, Images, Labels, Threat
+from nip_export.attach.writing import weights_digest
 from nip_export.fit.benign import Benign, at_the_door
-from nip_export.write.writing import weights_digest
 from nip_runtime.file.manifest.model import plain as as_json
 from nip_runtime.session import DefendedSession
 from nip_runtime.support.writing import write_whole

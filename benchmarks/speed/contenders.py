@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from benchmarks.speed.files import SpeedFiles
 from benchmarks.speed.networks import Images
-from nip_export.attach.trace import TappedNetwork
 from nip_export.config import PUBLISHED_SCALE
 from nip_export.network import pool_activation
+from nip_export.network.tapped import TappedNetwork
 from nip_export.verify import DefendedTwin
 from nip_runtime.file.manifest import Policy
 

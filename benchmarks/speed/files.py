@@ -20,7 +20,6 @@ from torch import nn
 
 from benchmarks.speed.networks import Images, Name, Network, images_of, make
 from benchmarks.speed.sessions import open_plain
-from nip_export.attach.trace import TappedNetwork
 from nip_export.calibrate import Known
 from nip_export.calibrate.typicality import MOST_DIRECTIONS
 from nip_export.config import ExportConfig
@@ -36,6 +35,7 @@ from nip_export.fit.perturbations.bank import coarse_shape
 from nip_export.fit.profiles import InfluenceProfile, as_stored
 from nip_export.network import find_taps
 from nip_export.network.run import Passed, TapCells, run_network, tapped_network
+from nip_export.network.tapped import TappedNetwork
 from nip_export.pipeline import Prepared, prepare_defence, second_pass, write_defended
 from nip_export.support.progress import silent
 from nip_export.verify.oracle import Expected, oracle

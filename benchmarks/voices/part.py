@@ -28,9 +28,9 @@ from nip_evaluate.scoring.scores import lead, signal_to_change_db
 from nip_evaluate.store import AttackStore, digest_of
 from nip_evaluate.target import Undefended
 from nip_evaluate.threats import Images, Threat
+from nip_export.attach.writing import weights_digest
 from nip_export.data import sound_input
 from nip_export.network.run import tapped_network
-from nip_export.write.writing import weights_digest
 from nip_runtime.session import DefendedSession
 from nip_runtime.support.writing import write_whole
 

@@ -10,8 +10,8 @@ from torch import nn
 from nip_evaluate.attacks import run_attack
 from nip_evaluate.store import AttackStore, digest_of
 from nip_evaluate.threats import AttackCase, Attacked, Images, Labels
+from nip_export.attach.writing import weights_digest
 from nip_export.support.progress import Progress
-from nip_export.write.writing import weights_digest
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,12 +20,12 @@ from nip_evaluate.threats import Images
 from nip_export.attach.assemble import plain_backbone
 from nip_export.attach.backbone import export_backbone
 from nip_export.attach.recover import recover_spec
-from nip_export.attach.trace import TappedNetwork
+from nip_export.attach.writing import serialise, weights_digest
 from nip_export.defence.spec import DefenceSpec
 from nip_export.network import TapPlan, as_classifier, find_taps
 from nip_export.network.run import tapped_network
+from nip_export.network.tapped import TappedNetwork
 from nip_export.verify import DefendedTwin
-from nip_export.write.writing import serialise, weights_digest
 from nip_runtime.errors import InputError
 from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.manifest import Manifest, Precision

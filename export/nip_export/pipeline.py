@@ -15,14 +15,15 @@ from torch import nn
 
 from nip_export.attach.assemble import attach_defence, plain_backbone
 from nip_export.attach.backbone import Backbone
+from nip_export.attach.writing import serialise, with_manifest
 from nip_export.calibrate import Calibration, Known, calibrate
 from nip_export.calibrate.screen import ScreenCost, probes, sent_on
 from nip_export.config import ExportConfig, PaddingRow
 from nip_export.data.gathering import Given, Labels
 from nip_export.defence.decision import FirstLook, read_gate
-from nip_export.defence.opinion import known_of
 from nip_export.defence.spec import DefenceSpec, Gate, ReadOut
 from nip_export.fit.bench import Bench
+from nip_export.fit.opinion import known_of
 from nip_export.fit.prepared import (
     Prepared,
     chosen_view,
@@ -43,7 +44,6 @@ from nip_export.verify.tolerance import EXACT, HALF
 from nip_export.write.describe import Measured, describe
 from nip_export.write.report import ExportReport
 from nip_export.write.worth import check_worth, verdict_of
-from nip_export.write.writing import serialise, with_manifest
 from nip_runtime.errors import ExportError
 from nip_runtime.file.manifest import Policy, Precision
 from nip_runtime.session import DefendedSession

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from nip_export import ExportConfig, export_defended
 from nip_export.attach.backbone import Backbone, export_backbone
 from nip_export.attach.reshapes import sizes_in
-from nip_export.attach.trace import TappedNetwork
-from nip_export.network.trial import try_out
+from nip_export.attach.trial import try_out
+from nip_export.network.tapped import TappedNetwork
 from nip_export.support.progress import Advance
 from nip_runtime.errors import ExportError
 

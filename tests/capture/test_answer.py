@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nip_export.attach.backbone import export_backbone
+from nip_export.attach.writing import serialise, weights_digest
 from nip_export.network import as_classifier, find_taps
-from nip_export.write.writing import serialise, weights_digest
 from nip_runtime.errors import ExportError
 from tests.models import conv_bn_relu, seeded
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.files import seeded_bench, seeded_known, seeded_prepared
 from nip_export import ExportConfig, ExportReport
+from nip_export.attach.writing import graph_digest
 from nip_export.network.run import Passed, TapCells, run_network
 from nip_export.pipeline import write_defended
 from nip_export.verify.oracle import both_passes, judged
 from nip_export.verify.tolerance import on_the_edge
-from nip_export.write.writing import graph_digest
 from nip_runtime.errors import ArtifactError
 from nip_runtime.file import names
 from nip_runtime.file.container import encode_metadata_entry

@@ -124,7 +124,7 @@ LIMITED = """
 import resource, sys
 import numpy as np, torch
 from torch import nn
-from nip_export.attach.trace import TappedNetwork
+from nip_export.network.tapped import TappedNetwork
 from nip_export.network.pooling import TapKind
 from nip_export.network.plan import Tap
 from nip_export.network.run import TapCells

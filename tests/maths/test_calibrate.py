@@ -11,11 +11,11 @@ from nip_export.calibrate.gate import allowed_flags
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet
 from nip_export.defence.decision import FirstLook, read_gate
-from nip_export.defence.opinion import known_of as known_of_bench
 from nip_export.demo.example import Example
 from nip_export.fit.bench import Bench, set_up
 from nip_export.fit.benign import at_the_door
 from nip_export.fit.layers import choose_readouts
+from nip_export.fit.opinion import known_of as known_of_bench
 from nip_export.fit.perturbations import quantise
 from nip_export.network.run import Passed
 from nip_export.support.progress import silent

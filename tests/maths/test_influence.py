@@ -7,10 +7,10 @@ from captum.attr import LayerGradientXActivation
 from numpy.typing import NDArray
 from torch import nn
 
-from nip_export.attach.trace import TappedNetwork
 from nip_export.fit.profiles import InfluenceProfile, influences
 from nip_export.network import TapKind, pool_activation
 from nip_export.network.run import TapCells
+from nip_export.network.tapped import TappedNetwork
 from nip_runtime.errors import ExportError
 from tests.maths.toys import CPU, MapToy, VectorToy, profile_on_cpu, tap_automatically, tap_by_hand
 from tests.models import CASES, ModelCase, SmallVgg, case, seeded

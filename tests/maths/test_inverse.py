@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nip_export.attach.trace import TappedNetwork
 from nip_export.demo.example import Example
 from nip_export.fit.benign import at_the_door
 from nip_export.fit.perturbations import InverseObjective, ascend, one_step
@@ -19,6 +18,7 @@ from nip_export.fit.profiles import InfluenceProfile
 from nip_export.network import TapKind, evaluation_mode, find_taps
 from nip_export.network.plan import Tap
 from nip_export.network.run import TapCells, run_network, tapped_network
+from nip_export.network.tapped import TappedNetwork
 from tests.maths.toys import CPU, linear, profile_on_cpu
 
 EPS = 8 / 255

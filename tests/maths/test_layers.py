@@ -6,12 +6,11 @@ from numpy.typing import NDArray
 
 from nip_export.defence import statistics
 from nip_export.defence.spec import ReadOut
-from nip_export.fit.layers import WIDEST, choose_readouts, grid_of, grids_of
+from nip_export.fit.layers import WIDEST, LayerReport, choose_readouts, grid_of, grids_of
 from nip_export.fit.profiles import fit_readout, fit_temperature
 from nip_export.network import TapKind
 from nip_export.network.plan import Tap, TapPlan
 from nip_export.network.run import Passed, TapCells
-from nip_export.write.report import LayerReport
 from nip_runtime.errors import ExportError
 
 CLASSES = 5

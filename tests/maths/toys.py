@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nip_export.attach.trace import TappedNetwork
 from nip_export.fit.profiles import influence_profiles
 from nip_export.network import TapKind, evaluation_mode, find_taps
 from nip_export.network.plan import Tap
 from nip_export.network.run import TapCells, tapped_network
+from nip_export.network.tapped import TappedNetwork
 
 CPU = torch.device("cpu")
 profile_on_cpu = partial(influence_profiles, device=CPU)

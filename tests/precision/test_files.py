@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from nip_export.attach.writing import serialise
+from nip_export.fit.conversion import range_inputs
 from nip_export.precision import convert_backbone
-from nip_export.precision.stage import range_inputs
 from nip_export.write.report import ExportReport
-from nip_export.write.writing import serialise
 from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.manifest import Precision, read_manifest
 from tests.precision.made import Made, make, open_session

@@ -59,10 +59,10 @@ from nip_evaluate.baselines.afls_parts import (
 from nip_evaluate.baselines.held_out import Detector, Doubles, HeldOut, Rows, every_row
 from nip_evaluate.memory import Memory
 from nip_evaluate.threats import Images, Labels
-from nip_export.attach.trace import TappedNetwork
 from nip_export.fit.bench import Bench
 from nip_export.network import Tap
 from nip_export.network.run import Floats, Passed, TapCells, run_network
+from nip_export.network.tapped import TappedNetwork
 from nip_export.network.taps import deep_taps
 from nip_export.support.progress import Progress, silent
 from nip_runtime.errors import ExportError

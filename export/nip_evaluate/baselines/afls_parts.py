@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nip_evaluate.threats import Images
-from nip_export.attach.trace import TappedNetwork
 from nip_export.network import evaluation_mode, pool_activation
 from nip_export.network.run import Floats, TapCells
+from nip_export.network.tapped import TappedNetwork
 from nip_export.support.progress import Progress, silent
 
 HIDDEN, DEPTH = 128, 4

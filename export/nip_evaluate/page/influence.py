@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from nip_evaluate.results import Estimate, InfluenceGroups
 from nip_evaluate.threats import Images, Labels
-from nip_export.attach.trace import TappedNetwork
 from nip_export.fit.profiles import InfluenceProfile, influences
 from nip_export.network import Tap, evaluation_mode
 from nip_export.network.run import TapCells
+from nip_export.network.tapped import TappedNetwork
 from nip_runtime.errors import InputError
 
 MOST_IMAGES = 200

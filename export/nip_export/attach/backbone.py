@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from nip_export.attach.opset import LowerOpsetPass
 from nip_export.attach.reshapes import InferMissingPass, StateReshapesPass
 from nip_export.attach.tidy import TidyPass
-from nip_export.attach.trace import BATCH, TappedNetwork, channel_constant, check_example, trace
+from nip_export.attach.trace import BATCH, trace
 from nip_export.network.adapted import Adapted
 from nip_export.network.hooks import evaluation_mode
 from nip_export.network.points import resolve_points
+from nip_export.network.tapped import TappedNetwork, channel_constant, check_example
 from nip_runtime.errors import ExportError
 from nip_runtime.file.allowed import OPERATORS
 

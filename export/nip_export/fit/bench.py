@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nip_export.attach.backbone import Backbone, export_backbone
-from nip_export.attach.trace import TappedNetwork
+from nip_export.attach.trial import Trial, try_out
 from nip_export.calibrate.gate import LEAST_CORRECT, needed_for
 from nip_export.config import ExportConfig
 from nip_export.data.inputs import Inputs
@@ -22,7 +22,7 @@ from nip_export.fit.layers import grids_of
 from nip_export.fit.profiles import InfluenceProfile, influence_profiles
 from nip_export.network import TapPlan, find_taps
 from nip_export.network.run import Passed, TapCells, run_network, tapped_network
-from nip_export.network.trial import Trial, try_out
+from nip_export.network.tapped import TappedNetwork
 from nip_export.precision.network import OnnxBackbone
 from nip_export.support.progress import Progress
 from nip_runtime.errors import ExportError
@@ -154,7 +154,7 @@ def tried(model: nn.Module, network: TappedNetwork, example: Tensor, config: Exp
 
     Raises:
         ExportError: as :func:`nip_export.attach.backbone.export_backbone` and
-            :func:`nip_export.network.trial.try_out`.
+            :func:`nip_export.attach.trial.try_out`.
     """
     return try_out(_exported(model, example, network.taps, config), network, example)
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from nip_export.attach.trace import TappedNetwork
 from nip_export.defence import statistics
 from nip_export.defence.spec import ReadOut
 from nip_export.fit.profiles import as_stored, fit_readout, fit_temperature
 from nip_export.network import Tap, TapPlan
 from nip_export.network.adapted import named_layers
 from nip_export.network.run import Passed, TapCells
-from nip_export.write.report import LayerReport
+from nip_export.network.tapped import TappedNetwork
 from nip_runtime.errors import ExportError
 from nip_runtime.file.rates import Rate
 
@@ -28,6 +28,16 @@ NAME_SOME = (
 )
 QUALIFYING_SHARE = 0.8
 """A read-out qualifies if it is right at least this often for every time that the backbone is."""
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One early layer's read-out: its pooling, its accuracy on calibration images, and whether it is used."""
+
+    tap: str
+    cells: int
+    accuracy: Rate
+    used: bool
 
 
 def grid_of(tap: Tap, wanted: int) -> TapCells:

@@ -17,21 +17,21 @@ from nip_export.config import ExportConfig
 from nip_export.data.gathering import Given, Labels
 from nip_export.data.inputs import Inputs, LazyInputs, changed
 from nip_export.defence import statistics
-from nip_export.defence.opinion import alone, second_opinion
 from nip_export.defence.spec import Bank
 from nip_export.defence.views import View, check_view, menu, parse_view
 from nip_export.fit.bench import Bench, check_counts, device_of, set_up
 from nip_export.fit.benign import prepare
+from nip_export.fit.conversion import Conversion, convert
+from nip_export.fit.layers import LayerReport
+from nip_export.fit.opinion import alone, second_opinion
 from nip_export.fit.perturbations import InverseObjective, ascend, one_step, quantise
 from nip_export.fit.perturbations.bank import coarse_shape
 from nip_export.fit.profiles import InfluenceProfile
 from nip_export.network import Classifier, as_classifier
 from nip_export.network.run import Passed, tapped_network
 from nip_export.precision.convert import with_taps
-from nip_export.precision.stage import Conversion, convert
 from nip_export.support.progress import Progress, silent
 from nip_export.verify.oracle import look_again
-from nip_export.write.report import LayerReport
 from nip_runtime.errors import ExportError
 from nip_runtime.file.manifest import PerturbationMethod, Policy, Precision
 

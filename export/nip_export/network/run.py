@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nip_export.attach.trace import TappedNetwork, channel_constant
 from nip_export.data.inputs import Inputs
 from nip_export.network import Tap, evaluation_mode, pool_activation_numpy
+from nip_export.network.tapped import TappedNetwork, channel_constant
 from nip_export.support.batches import Batches
 from nip_export.support.progress import Advance
 

@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nip_export.attach.backbone import Backbone, check_operators
-from nip_export.write.writing import serialise
+from nip_export.attach.writing import serialise
 from nip_runtime.errors import ExportError
 from nip_runtime.file.manifest import Precision
 

@@ -8,12 +8,12 @@ import numpy as np
 import onnxruntime
 
 from nip_export.attach.backbone import Backbone
+from nip_export.attach.writing import serialise
 from nip_export.data.inputs import Inputs
 from nip_export.network import pool_activation_numpy
 from nip_export.network.run import Floats, Passed, TapCells
 from nip_export.support.batches import Batches
 from nip_export.support.progress import Advance
-from nip_export.write.writing import serialise
 
 
 class OnnxBackbone:

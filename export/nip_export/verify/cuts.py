@@ -16,8 +16,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nip_export.attach.editor import UNLIMITED
+from nip_export.attach.trial import told
 from nip_export.defence.spec import DefenceSpec
-from nip_export.network.trial import told
 from nip_runtime.file.manifest import Policy
 from nip_runtime.file.names import FLAG_THRESHOLD, SCREEN_THRESHOLD
 from nip_runtime.run.engine.cut import Sliceable

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nip_export.attach.trace import TappedNetwork
 from nip_export.defence.decision import DISBELIEF
 from nip_export.defence.spec import ClassScale, Curve, DefenceSpec
 from nip_export.defence.statistics import LEAST_CHANGE
 from nip_export.defence.views import see_torch
 from nip_export.network import pool_activation
+from nip_export.network.tapped import TappedNetwork
 from nip_runtime.file.manifest import Policy
 
 LEAST_SQUARE = 1e-12

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from nip_export.attach.writing import graph_digest, provenance, weights_digest
 from nip_export.calibrate import Calibration, ViewTrial
 from nip_export.calibrate.verdict import Verdict
 from nip_export.defence.spec import DefenceSpec
 from nip_export.fit.bench import Bench
 from nip_export.precision.agreement import Agreement
 from nip_export.verify import Comparison
-from nip_export.write.writing import graph_digest, provenance, weights_digest
 from nip_runtime.file.manifest import (
     BankInfo,
     BankStorage,

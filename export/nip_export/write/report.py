@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nip_export.attach.trace import TappedNetwork
 from nip_export.calibrate.screen import ScreenCost
 from nip_export.defence.spec import DefenceSpec
 from nip_export.defence.views import view_name
+from nip_export.fit.layers import LayerReport
 from nip_export.fit.profiles import InfluenceProfile
 from nip_export.network import TapPlan
+from nip_export.network.tapped import TappedNetwork
 from nip_export.precision.agreement import Agreement
 from nip_export.verify import Comparison
 from nip_runtime.file.manifest import Layout, Manifest, Policy
@@ -30,16 +31,6 @@ def in_input_units(manifest: Manifest) -> str:
     eps = manifest.defence.eps_pixel
     pixels = manifest.input.layout is Layout.NCHW and manifest.input.bounds == (0.0, 1.0)
     return f"{eps * 255:.3g}/255" if pixels else f"{eps:.4g}"
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """One early layer's read-out: its pooling, its accuracy on calibration images, and whether it is used."""
-
-    tap: str
-    cells: int
-    accuracy: Rate
-    used: bool
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nip_export.attach.backbone import export_backbone
-from nip_export.write.writing import serialise
+from nip_export.attach.writing import serialise
 from nip_runtime.errors import ExportError
 from nip_runtime.file.allowed import OPERATORS, OPSETS
 from nip_runtime.file.artifact.growth import check_growth

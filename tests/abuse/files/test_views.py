@@ -12,8 +12,8 @@ import pytest
 
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.view import add_view
+from nip_export.attach.writing import serialise
 from nip_export.defence.views import SPATIAL_AXES, View, menu
-from nip_export.write.writing import serialise
 from nip_runtime.errors import ArtifactError
 from nip_runtime.file.allowed import OPERATORS
 from nip_runtime.file.artifact.view import check_view

@@ -11,10 +11,10 @@ from foolbox.models.pytorch import PyTorchModel
 from nip_evaluate.page import render_page
 from nip_evaluate.results import Evaluation
 from nip_evaluate.threats import Images, Labels
-from nip_export.attach.trace import TappedNetwork
 from nip_export.data import to_model_input
 from nip_export.demo.example import Example, load_example
 from nip_export.network.run import tapped_network
+from nip_export.network.tapped import TappedNetwork
 from tests.evaluate.page import synthetic
 
 LAYER = "activation"

@@ -23,7 +23,7 @@ from nip_evaluate.report_json import load, schema_text
 from nip_evaluate.results import AttackResult, Check, NotMeasured
 from nip_evaluate.store import digest_of
 from nip_evaluate.threats import Images, Norm, Threat
-from nip_export.write.writing import weights_digest
+from nip_export.attach.writing import weights_digest
 from nip_runtime.session import DefendedSession
 from tests.evaluate.run.conftest import TEST, Made, Run
 

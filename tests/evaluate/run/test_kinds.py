@@ -18,8 +18,8 @@ from nip_evaluate.plan import EvaluationPlan
 from nip_evaluate.results import Evaluation
 from nip_evaluate.run import run_evaluation
 from nip_evaluate.threats import Threat
+from nip_export.attach.writing import weights_digest
 from nip_export.support.progress import silent
-from nip_export.write.writing import weights_digest
 from nip_runtime.file.manifest import SettingsInfo
 from nip_runtime.session import DefendedSession
 from tests.evaluate.run.conftest import TEST, Made, Quick, Run

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nip_export.attach.trace import TappedNetwork
 from nip_export.config import PUBLISHED_SCALE
 from nip_export.data.inputs import Inputs
 from nip_export.fit.perturbations.bank import coarse_shape, refine
 from nip_export.fit.profiles import InfluenceProfile
 from nip_export.network import Tap, evaluation_mode, pool_activation
+from nip_export.network.tapped import TappedNetwork
 from nip_export.support.batches import Batches
 from nip_export.support.progress import Advance
 

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nip_export.attach.trace import TappedNetwork
 from nip_export.data.inputs import Inputs
 from nip_export.network import evaluation_mode, pool_activation
 from nip_export.network.run import TapCells
+from nip_export.network.tapped import TappedNetwork
 from nip_export.support.batches import Batches
 from nip_export.support.progress import Advance
 from nip_runtime.errors import ExportError

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from nip_export.attach.backbone import ROW_TOLERANCE, Backbone
 from nip_export.attach.empty import needs_a_row
-from nip_export.attach.trace import TappedNetwork
+from nip_export.attach.writing import serialise
 from nip_export.network import evaluation_mode
-from nip_export.write.writing import serialise
+from nip_export.network.tapped import TappedNetwork
 from nip_runtime.errors import ExportError
 
 BATCHES = (1, 3)

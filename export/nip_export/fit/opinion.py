@@ -11,8 +11,7 @@ from nip_export.calibrate import Known, early_weight, fit_typicality
 from nip_export.defence import statistics
 from nip_export.defence.spec import ReadOut
 from nip_export.fit.bench import Bench
-from nip_export.fit.layers import NAME_SOME, choose_readouts, own_readout
-from nip_export.write.report import LayerReport
+from nip_export.fit.layers import NAME_SOME, LayerReport, choose_readouts, own_readout
 from nip_runtime.errors import ExportError
 from nip_runtime.file.manifest import Policy
 
