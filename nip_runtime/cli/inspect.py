@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from nip_runtime.errors import ArtifactError
+from nip_runtime.errors import ArtifactError, InputError
 from nip_runtime.file.allowed import LIMITS
 from nip_runtime.file.artifact import check_container
 from nip_runtime.file.container import Container, parse_container
@@ -21,6 +21,8 @@ from nip_runtime.file.manifest import InputSpec, Manifest, Precision, read_manif
 from nip_runtime.file.manifest.model import plain
 from nip_runtime.file.names import MANIFEST_KEY
 from nip_runtime.file.signing import bundle_path
+from nip_runtime.operate.card import model_card
+from nip_runtime.operate.evaluated import read_evaluated
 
 NAME: Final = "inspect"
 HELP: Final = "show an ONNX file's manifest, outputs, operators, sizes and digests"
@@ -38,12 +40,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n"
         "  nip inspect model.nip.onnx\n"
-        "  nip inspect model.nip.onnx --json | jq .manifest.calibration\n\n"
+        "  nip inspect model.nip.onnx --json | jq .manifest.calibration\n"
+        "  nip inspect model.nip.onnx --card --report report.json > CARD.md\n\n"
         "exit code: 0 fine (also for a plain ONNX file), 2 no ONNX file, or one that\n"
         "differs from its manifest"
     )
     parser.add_argument("model", metavar="F.onnx", help="any ONNX file")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    form.add_argument("--card", action="store_true", help="a model card in Markdown instead of text")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="report.json",
+        help="what nip evaluate measured of this file, for the card",
+    )
 
 
 @dataclass(frozen=True)
@@ -71,8 +82,14 @@ class _Findings:
 def run(args: argparse.Namespace) -> int:
     """Print the findings."""
     path = Path(args.model)
+    if args.report is not None and not args.card:
+        raise InputError.mismatch(
+            expected="--card with --report", got="--report alone", fix="add --card, or leave --report out"
+        )
     found = _examine(path, read_whole(path, LIMITS.file_bytes))
-    if args.json:
+    if args.card:
+        _print_card(found, args.report)
+    elif args.json:
         print(json.dumps(_as_json(found), ensure_ascii=False))
     else:
         # Names are the file's own words: no control characters of theirs reach the terminal.
@@ -81,6 +98,20 @@ def run(args: argparse.Namespace) -> int:
         print(f"nip: error: {path}: {found.problem}", file=sys.stderr)
         return _BAD_INPUT
     return 0
+
+
+def _print_card(found: _Findings, report: Path | None) -> None:
+    """The card of a sound file. A file that is none has no card: the error says why."""
+    if found.problem is not None:
+        return
+    if found.manifest is None:
+        raise ArtifactError.mismatch(
+            expected=f"a defended file at {found.path}",
+            got="a plain ONNX model",
+            fix="export it with nip export first",
+        )
+    measured = None if report is None else read_evaluated(report, found.manifest)
+    print(model_card(found.path.name, found.manifest, measured), end="")
 
 
 def _examine(path: Path, content: Buffer) -> _Findings:

@@ -203,7 +203,8 @@ def test_the_page_tells_what_adaptive_attackers_leave(
     path.write_text(json.dumps(report(manifest.digests.graph, ["T4"])), encoding="utf-8")
     measured = json.loads(build_site(golden, report=path, engine=some_engine).files["facts.json"])["measured"]
     assert [each["epsilon"] for each in measured] == [8 / 255, 25 / 255]
-    assert (measured[0]["attacks"], measured[0]["right"]["count"], measured[0]["right"]["n"]) == (6, 3, 24)
+    left = measured[0]["defended"]
+    assert (measured[0]["attacks"], left["count"], left["n"]) == (6, 3, 24)
     path.write_text(json.dumps(report(manifest.digests.graph, ["T1"])), encoding="utf-8")
     assert (
         json.loads(build_site(golden, report=path, engine=some_engine).files["facts.json"])["measured"] == []

@@ -13,7 +13,8 @@ from nip_export.commands.numbers import amount, as_shares, interval, number, num
 from nip_export.commands.threads import keep_freed_memory, passive_waiting
 from nip_runtime.errors import ExportError, InputError
 from nip_runtime.file.rates import Rate
-from nip_runtime.support.writing import check_target
+from nip_runtime.operate.card import model_card
+from nip_runtime.support.writing import check_target, write_whole
 
 NAME = "export"
 HELP = "turn a trained PyTorch classifier into one ONNX file that defends itself"
@@ -78,7 +79,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="take the network's own predictions for labels: DATA may be any folder of images, and "
         "accuracies are agreement with the network",
     )
-    needed.add_argument("--out", type=Path, required=True, metavar="F.onnx", help="file to write")
+    needed.add_argument(
+        "--out", type=Path, required=True, metavar="F.onnx", help="file to write, and F.card.md beside it"
+    )
     needed.add_argument(
         "--ui-examples",
         type=Path,
@@ -312,6 +315,9 @@ def run(args: argparse.Namespace) -> int:
         if shown is not None:
             beside = write_ui_examples(report, shown, data, seed=args.seed, progress=progress)
     print(report.summary())
+    card = args.out.with_name(args.out.name.removesuffix(".onnx") + ".card.md")
+    write_whole(card, model_card(args.out.name, report.manifest).encode(), error=ExportError)
+    print(f"{'model card':<16}  {card}")
     if args.expect_accuracy is not None:
         _compare_accuracy(report.manifest.calibration.accuracy_raw, args.expect_accuracy, args.unlabelled)
     if beside is not None:

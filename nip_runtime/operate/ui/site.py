@@ -15,6 +15,7 @@ from nip_runtime.errors import InputError
 from nip_runtime.file.artifact import opened
 from nip_runtime.file.manifest import InputSpec, Layout, Manifest
 from nip_runtime.file.manifest.model import plain
+from nip_runtime.operate.evaluated import ADAPTIVE, WorstCase, read_evaluated
 from nip_runtime.operate.ui.engine import pinned_version, read_engine
 from nip_runtime.operate.ui.examples import (
     Examples,
@@ -23,7 +24,6 @@ from nip_runtime.operate.ui.examples import (
     read_examples,
     with_pictures,
 )
-from nip_runtime.operate.ui.measured import read_measured
 from nip_runtime.operate.ui.watch import Watched, bank_bytes, watch
 from nip_runtime.support.writing import write_whole
 
@@ -98,7 +98,7 @@ def build_site(
         engine_files = read_engine(engine)
         watched = watch(artifact, content)
         bank = bank_bytes(artifact, content)
-        measured = () if report is None else read_measured(report, manifest)
+        measured = () if report is None else _adaptive(read_evaluated(report, manifest))
     shown, notes = _offered(path, manifest, examples, images)
     facts = {
         "file": {"name": path.name, "size_bytes": len(content), "sha256": sha256(content).hexdigest()},
@@ -179,6 +179,12 @@ def _check_input(spec: InputSpec, path: Path) -> None:
             got=f"input {spec.shape}, layout {spec.layout}, within {spec.bounds}",
             fix="the page shows images only; nip predict answers arrays",
         )
+
+
+def _adaptive(cases: tuple[WorstCase, ...]) -> list[WorstCase]:
+    """Attackers who know the defence, smallest ε first."""
+    found = [case for case in cases if case.threat == ADAPTIVE and case.epsilon is not None]
+    return sorted(found, key=lambda case: case.epsilon or 0.0)
 
 
 def _watched(watched: Watched) -> dict[str, Any]:

@@ -62,7 +62,7 @@ export class Views {
     const { measured, manifest } = this.facts;
     $('limits-main').textContent = 'Attackers who know the defence and optimise against it get through, and so do attackers who may question the file often enough. It makes ready-made attacks on the network fail more often; it does not make the network robust.';
     const cases = measured ?? [];
-    const said = cases.map(({ epsilon, attacks, right }) => `with changes of at most ${steps(epsilon)}, ${right.count} of ${right.n} pictures were still answered rightly after ${attacks} such attacks (95 % interval ${percent(right.low, 0)} to ${percent(right.high, 0)})`);
+    const said = cases.map(({ epsilon, attacks, defended }) => `with changes of at most ${steps(epsilon)}, ${defended.count} of ${defended.n} pictures were still answered rightly after ${attacks} such attacks (95 % interval ${percent(defended.low, 0)} to ${percent(defended.high, 0)})`);
     const none = measured === null ? 'No evaluation of this file was given: nip evaluate measures it, and nip ui --report shows it here.' : 'The evaluation that was given did not measure attackers who know the defence.';
     $('limits-measured').textContent = said.length ? `Measured on this very file, by attackers who know everything (T4): ${said.join('; ')}.` : none;
     $('limits-list').replaceChildren(...manifest.known_limits.map((limit) => make('li', {}, limit)));
