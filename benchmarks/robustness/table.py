@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.markdown import Block, only_checks, update
-from benchmarks.robustness import tables
+from benchmarks.robustness import plots, tables
 from benchmarks.robustness.front import front
 from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.results import MAIN, Network, read_networks
@@ -20,6 +20,7 @@ from nip_evaluate.threats import Threat
 ROOT = Path(__file__).resolve().parent.parent.parent
 BEGIN = "<!-- robustness tables: written by benchmarks/robustness/table.py -->\n"
 END = "<!-- end of robustness tables -->\n"
+PLOT = ROOT / "docs" / "pictures" / "accuracy.svg"
 BEST = 4
 THREATS = {
     Threat.GRAY_BOX: "T1 gray-box",
@@ -145,6 +146,8 @@ def full(networks: Sequence[Network]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     check = only_checks(__doc__, arguments)
     networks = read_networks()
+    if not check:
+        plots.draw(networks, PLOT)
     documents = {
         ROOT / "README.md": front(networks),
         ROOT / "docs" / "results.md": short(networks),

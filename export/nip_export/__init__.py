@@ -24,7 +24,7 @@ _HOMES = {
     "PerturbationMethod": "config",
     "Precision": "config",
     "export_defended": "pipeline",
-    "ExportReport": "report",
+    "ExportReport": "write.report",
 }
 
 

@@ -87,12 +87,12 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return Environment(tmp_path_factory.mktemp("bare"), wheel)
 
 
-def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names}
     (information,) = (top for top in tops if top.endswith(".dist-info"))
-    assert tops == {"nip_runtime", "nip_export", information}
+    assert tops == {"nip_runtime", "nip_export", "nip_evaluate", information}
     for wanted in (
         "nip_runtime/py.typed",
         "nip_runtime/file/manifest/schema-1.json",
