@@ -152,7 +152,8 @@ def _summed_up(times: Mapping[str, Times], setup: Setup) -> Streaming:
 def _read(path: Path, spec: InputSpec) -> NDArray[np.uint8]:
     channels, height, width = spec.shape
     image = read_image(path, channels=channels)
-    return resize_image(image, height=height, width=width, resize=spec.resize or Resize.AREA)
+    how = spec.resize or Resize.AREA
+    return resize_image(image, height=height, width=width, resize=how, preprocess=spec.preprocess)
 
 
 def _read_batch(paths: Sequence[Path], spec: InputSpec) -> NDArray[np.uint8]:

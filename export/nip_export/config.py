@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from nip_export.defence.views import parse_view
 from nip_runtime.errors import ExportError
-from nip_runtime.file.manifest import PerturbationMethod, Policy, Precision, Resize, SoundSpec
+from nip_runtime.file.manifest import PerturbationMethod, Policy, Precision, PreprocessSpec, Resize, SoundSpec
 
 PUBLISHED_SCALE: Final = 0.008
 """Largest scale of the published one-step perturbation: 0.001…0.008 of the value range."""
@@ -61,7 +61,9 @@ class ExportConfig:
         mean: per channel, subtracted from inputs within the bounds; None if the model takes them as they are.
         std: per channel, divides after `mean`.
         class_names: one name per logit, or None.
-        resize: how hosts bring images to the input size; None means that sizes must match.
+        resize: how hosts stretch images to the input size; None means that sizes must match.
+        preprocess: how hosts resize and crop images instead; uint8 images of another size are given to
+            :func:`nip_export.export_defended` as they are, and resized and cropped there.
         sound: how hosts make inputs (1, samples) of recordings; None where inputs are none. Full scale is the
             upper of `bounds`, which lie evenly around 0.
         top_k: k, the number of front and of tail neurons per class.
@@ -103,6 +105,7 @@ class ExportConfig:
     std: Sequence[float] | None = None
     class_names: Sequence[str] | None = None
     resize: Resize | Literal["area", "linear"] | None = None
+    preprocess: PreprocessSpec | None = None
     sound: SoundSpec | None = None
     top_k: int = 5
     cells: int = 4
@@ -152,6 +155,8 @@ class ExportConfig:
         memory: object = self.memory
         enough = memory is None or (isinstance(memory, Integral) and int(memory) >= LEAST_MEMORY)
         _check(enough, "memory", f"a number of bytes, at least {LEAST_MEMORY}, or None", self.memory)
+        one = self.preprocess is None or (self.resize is None and self.sound is None)
+        _check(one, "preprocess", "None where resize or sound is given", self.preprocess)
         _check((self.mean is None) == (self.std is None), "std", "mean and std together or neither", self.std)
         for field in ("mean", "std"):
             values = getattr(self, field)

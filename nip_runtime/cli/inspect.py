@@ -130,6 +130,12 @@ def _examine(path: Path, content: Buffer) -> _Findings:
 
 def _reading(spec: InputSpec) -> str:
     """How hosts make inputs of files."""
+    if spec.preprocess is not None:
+        crop = "x".join(map(str, spec.preprocess.crop))
+        return (
+            f"shorter side resized to {spec.preprocess.resize} ({spec.preprocess.interpolation}), middle"
+            f" {crop} taken"
+        )
     if spec.sound is None:
         return f"resize {spec.resize or 'none: sizes must match'}"
     return f"recordings at {spec.sound.rate} Hz, the {spec.sound.cut} of longer ones"

@@ -18,12 +18,14 @@ from nip_runtime.file.manifest import (
     Digests,
     GateInfo,
     InputSpec,
+    Interpolation,
     Layout,
     Manifest,
     OutputSpec,
     PerturbationMethod,
     Policy,
     Precision,
+    PreprocessSpec,
     Provenance,
     Resampling,
     Resize,
@@ -61,6 +63,15 @@ def _sounds(samples: int) -> st.SearchStrategy[SoundSpec]:
     )
 
 
+def _crops(size: tuple[int, int]) -> st.SearchStrategy[PreprocessSpec]:
+    return st.builds(
+        PreprocessSpec,
+        resize=st.integers(max(size), 999),
+        crop=st.just(size),
+        interpolation=st.sampled_from(Interpolation),
+    )
+
+
 @st.composite
 def _inputs(draw: st.DrawFn) -> InputSpec:
     layout = draw(st.sampled_from(Layout))
@@ -69,6 +80,7 @@ def _inputs(draw: st.DrawFn) -> InputSpec:
     )
     has_mean, high = draw(st.booleans()), draw(st.floats(0.5, 300))
     channels, hears = shape[0], len(shape) == 2 and shape[0] == 1 and draw(st.booleans())
+    crops = layout is Layout.NCHW and draw(st.booleans())
     return InputSpec(
         name=draw(_name),
         shape=shape,
@@ -76,8 +88,9 @@ def _inputs(draw: st.DrawFn) -> InputSpec:
         bounds=(-high, high) if hears else draw(st.tuples(st.floats(-10, 0), st.just(high))),
         mean=draw(_tuples(_number, channels, channels)) if has_mean else None,
         std=draw(_tuples(st.floats(1e-3, 1e3), channels, channels)) if has_mean else None,
-        resize=draw(st.sampled_from([*Resize, None])),
+        resize=None if crops else draw(st.sampled_from([*Resize, None])),
         sound=draw(_sounds(shape[1])) if hears else None,
+        preprocess=draw(_crops((shape[1], shape[2]))) if crops else None,
     )
 
 

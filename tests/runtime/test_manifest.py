@@ -18,7 +18,7 @@ from nip_runtime.file.manifest import (
     Precision,
     read_manifest,
 )
-from nip_runtime.file.manifest.model import ADDED, plain
+from nip_runtime.file.manifest.model import ADDED, OPTIONAL, plain
 from nip_runtime.file.rates import Rate
 from tests.runtime.manifests import manifests
 from tests.runtime.toy import graph_bytes, manifest_for
@@ -60,7 +60,8 @@ def test_schema_is_a_schema_and_names_every_field_of_the_model() -> None:
                 inside = rule.get("else", {}).get("properties", {}).get(part, {})
                 added += inside.get("required", [])
             required = {*schema["required"], *added}
-            assert set(schema["properties"]) == set(value) == required, where
+            optional = {name for name in value if f"{where}.{name}".removeprefix("$.") in OPTIONAL}
+            assert set(schema["properties"]) == set(value) == required | optional, where
             for name, item in value.items():
                 compare(schema["properties"][name], item, f"{where}.{name}")
         elif isinstance(value, list) and value:
@@ -121,6 +122,11 @@ def test_reader_accepts_nothing_that_the_schema_refuses(path: str, value: object
         ("input.std", None, r"\$\.input\.std: expected mean and std together"),
         ("input.std", [0.0], r"\$\.input\.std: expected positive values"),
         ("input.resize", "cubic", r"\$\.input\.resize: expected one of area, linear"),
+        (
+            "input.preprocess",
+            {"resize": 3, "crop": [4, 4], "interpolation": "area"},
+            r"\$\.input\.preprocess\.resize: expected at least 4, the crop, got 3",
+        ),
         ("input.layout", 3, r"\$\.input\.layout: expected one of NCHW, any, got 3"),
         ("output.classes", 2, r"\$\.output\.class_names: expected 2 names"),
         ("output.classes", "3", r'\$\.output\.classes: expected a whole number, got "3"'),
@@ -196,7 +202,7 @@ def test_the_schema_refuses_the_gates_that_the_reader_refuses(path: str, value: 
     assert not SCHEMA.is_valid(document)
 
 
-@pytest.mark.parametrize("path", [leaf for leaf in LEAVES if not leaf[-1].isdigit()])
+@pytest.mark.parametrize("path", [leaf for leaf in LEAVES if not leaf[-1].isdigit() and leaf not in OPTIONAL])
 def test_every_field_is_required(path: str) -> None:
     document = json.loads(GOOD.to_json())
     holder, key = _at(document, path)
@@ -206,6 +212,15 @@ def test_every_field_is_required(path: str) -> None:
     ):
         read_manifest(json.dumps(document))
     assert not SCHEMA.is_valid(document)
+
+
+@pytest.mark.parametrize("path", sorted(OPTIONAL))
+def test_some_fields_may_be_absent_from_files_of_their_own_version(path: str) -> None:
+    document = json.loads(GOOD.to_json())
+    holder, key = _at(document, path)
+    del holder[key]
+    assert read_manifest(json.dumps(document)) == GOOD
+    SCHEMA.validate(document)
 
 
 def _older(minor: int) -> Document:

@@ -63,7 +63,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     subject.add_argument(
         "--calibration", type=Path, metavar="DATA", help="what nip export was given as --calibration"
     )
-    subject.add_argument("--size", type=size, metavar="HxW", help="as for nip export")
+    subject.add_argument(
+        "--size", type=size, metavar="HxW", help="as for nip export; --preprocess is the file's"
+    )
     subject.add_argument(
         "--surrogate", metavar="PKG.MOD:FACTORY", help="another trained network for the same classes, for T2"
     )
@@ -188,15 +190,20 @@ def _given(args: argparse.Namespace) -> Material:
     manifest = read_artifact(args.file).manifest
     names, heard = manifest.output.class_names, manifest.input if manifest.input.sound is not None else None
 
+    preprocess = manifest.input.preprocess if args.size is None else None
+
+    def labelled(path: Path) -> ImageSet:
+        return read_labelled(path, args.size, names, heard, preprocess=preprocess)
+
     def read(path: Path | None) -> ImageSet | None:
-        return None if path is None else read_labelled(path, args.size, names, heard)
+        return None if path is None else labelled(path)
 
     surrogate = None
     if args.surrogate is not None:
         surrogate = load_model(args.surrogate, weights=args.surrogate_weights)
     return Material(
         model=load_model(args.model, weights=args.weights),
-        test=read_labelled(args.data, args.size, names, heard),
+        test=labelled(args.data),
         surrogate=surrogate,
         profile=read(args.export_data),
         calibration=read(args.calibration),

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from nip_export.commands.images import heard_input, read_images, read_labelled
-from nip_export.commands.numbers import amount, as_shares, interval, number, numbers, share, size
+from nip_export.commands.numbers import amount, as_shares, interval, number, numbers, preprocess, share, size
 from nip_export.commands.threads import keep_freed_memory, passive_waiting
 from nip_runtime.errors import ExportError, InputError
 from nip_runtime.file.rates import Rate
@@ -107,7 +107,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "written --bounds=-1,1); --eps, --mean and --std count in the same unit",
     )
     images.add_argument(
-        "--size", type=size, metavar="HxW", help="resize images (area) to this, here and later"
+        "--size",
+        type=size,
+        metavar="HxW",
+        help="stretch images (area) to this, whatever their shape, here and later",
+    )
+    images.add_argument(
+        "--preprocess",
+        type=preprocess,
+        metavar="resize=N,crop=N[,interpolation=I]",
+        help="instead, as most networks are trained: bring the shorter side to so many pixels and take the "
+        "middle, here and later; crop=N or HxW; I is bilinear (default) or bicubic, as Pillow and "
+        "torchvision have them, or area",
     )
     images.add_argument(
         "--classes",
@@ -248,6 +259,12 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model, weights=args.weights)
     heard = heard_input(args)
     bounds = heard.bounds if heard is not None else args.bounds
+    if args.size is not None and args.preprocess is not None:
+        raise InputError.mismatch(
+            expected="--size, which stretches, or --preprocess, which crops",
+            got="both",
+            fix="name the one that the network was trained with",
+        )
     # What is wrong in the options shows before images are read, which may take minutes.
     check_target(args.out, error=ExportError)
     mean, std, divided = as_shares(args.mean, args.std, args.bounds)
@@ -269,6 +286,7 @@ def run(args: argparse.Namespace) -> int:
         std=std,
         bounds=bounds,
         resize="area" if args.size is not None else None,
+        preprocess=args.preprocess,
         sound=heard.sound if heard is not None else None,
         seed=args.seed,
         memory=args.memory,
@@ -284,6 +302,7 @@ def run(args: argparse.Namespace) -> int:
             heard=heard,
             bounds=bounds,
             channels=image_channels(model),
+            preprocess=args.preprocess,
             is_labelled=not args.unlabelled,
             progress=progress,
         )
@@ -295,8 +314,9 @@ def run(args: argparse.Namespace) -> int:
             got=f"{', '.join((held_out.class_names or ())[:5])} …",
             fix="use the same subfolder names in both",
         )
-    shown = read_images(args.ui_examples, args.size, names) if args.ui_examples is not None else None
-    if shown is not None:
+    shown = None
+    if args.ui_examples is not None:
+        shown = read_images(args.ui_examples, args.size, names, preprocess=args.preprocess)
         check_ui_examples(args.out, shown, data)
     config = replace(config, class_names=names if names is not None else data.class_names)
     with progress_bars() as progress:

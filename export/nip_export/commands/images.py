@@ -11,7 +11,7 @@ from nip_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from nip_export.data import ImageSet
-    from nip_runtime.file.manifest import InputSpec
+    from nip_runtime.file.manifest import InputSpec, PreprocessSpec
 
 
 UNIT, FULL_SCALE = (0.0, 1.0), (-1.0, 1.0)
@@ -27,10 +27,11 @@ def heard_input(args: argparse.Namespace) -> InputSpec | None:
     """
     if args.rate is None and args.samples is None:
         return None
-    if args.rate is None or args.samples is None or args.size is not None:
+    if None in (args.rate, args.samples) or (args.size, args.preprocess) != (None, None):
         raise InputError.mismatch(
-            expected="--rate and --samples together, and no --size, for recordings",
-            got=f"--rate {args.rate}, --samples {args.samples}, --size {args.size}",
+            expected="--rate and --samples together, and no --size or --preprocess, for recordings",
+            got=f"--rate {args.rate}, --samples {args.samples}, --size {args.size}, --preprocess "
+            f"{args.preprocess}",
             fix="name the rate and the length of the model's input",
         )
     from nip_export.data import sound_input
@@ -47,6 +48,7 @@ def read_labelled(
     bounds: tuple[float, float] = (0.0, 1.0),
     *,
     channels: int | None = None,
+    preprocess: PreprocessSpec | None = None,
     is_labelled: bool = True,
     progress: Progress = silent,
 ) -> ImageSet:
@@ -57,7 +59,14 @@ def read_labelled(
     """
     if heard is None:
         return read_images(
-            path, size, names, bounds, channels=channels, is_labelled=is_labelled, progress=progress
+            path,
+            size,
+            names,
+            bounds,
+            channels=channels,
+            preprocess=preprocess,
+            is_labelled=is_labelled,
+            progress=progress,
         )
     if not is_labelled:
         raise InputError.mismatch(
@@ -78,6 +87,7 @@ def read_images(
     bounds: tuple[float, float] = (0.0, 1.0),
     *,
     channels: int | None = None,
+    preprocess: PreprocessSpec | None = None,
     is_labelled: bool = True,
     progress: Progress = silent,
 ) -> ImageSet:
@@ -95,6 +105,7 @@ def read_images(
         size=size,
         channels=channels if path.is_dir() else None,
         bounds=bounds,
+        preprocess=preprocess,
         is_labelled=is_labelled,
         progress=progress,
     )

@@ -6,6 +6,8 @@ import argparse
 import re
 from typing import Final
 
+from nip_runtime.file.manifest import Interpolation, PreprocessSpec
+
 _AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
@@ -62,6 +64,26 @@ def amount(text: str) -> int:
     if found is None:
         raise argparse.ArgumentTypeError(f"expected an amount of memory such as 4G or 800M, got {text!r}")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+
+
+def preprocess(text: str) -> PreprocessSpec:
+    """Resize and crop such as resize=256,crop=224,interpolation=bicubic."""
+    given = dict(part.partition("=")[::2] for part in text.split(","))
+    kind = given.pop("interpolation", "bilinear")
+    wrong = argparse.ArgumentTypeError(
+        f"expected resize=256,crop=224 and perhaps interpolation={'|'.join(Interpolation)}, got {text!r}"
+    )
+    crop = given.get("crop", "")
+    if set(given) != {"resize", "crop"} or kind not in list(Interpolation) or not given["resize"].isdecimal():
+        raise wrong
+    try:
+        cut = size(crop if "x" in crop.lower() else f"{crop}x{crop}")
+    except argparse.ArgumentTypeError:
+        raise wrong from None
+    try:
+        return PreprocessSpec(resize=int(given["resize"]), crop=cut, interpolation=Interpolation(kind))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def size(text: str) -> tuple[int, int]:

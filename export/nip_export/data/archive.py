@@ -13,20 +13,18 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from nip_export.data.fitting import Fit, fitted
 from nip_export.data.images import ImageSet
 from nip_export.data.stored import IN_MEMORY, StoredImages, store
 from nip_export.support.progress import Progress
 from nip_runtime.errors import InputError
-from nip_runtime.file.manifest import Resize
-from nip_runtime.inputs.images import resize_image
 
 
 def read_archive(
     path: Path,
     *,
-    size: tuple[int, int] | None,
+    fit: Fit | None,
     channels: int | None,
-    resize: Resize,
     bounds: tuple[float, float],
     is_labelled: bool,
     progress: Progress,
@@ -39,7 +37,7 @@ def read_archive(
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.lib.npyio.NpzFile):
-                large = _large(loaded, path, size, resize, progress)
+                large = _large(loaded, path, fit, progress)
                 wanted = [name for name in loaded.files if large is None or name != "images"]
                 arrays = {name: loaded[name] for name in wanted}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -71,11 +69,11 @@ def read_archive(
         bounds,
         is_labelled,
     )
-    return _fitted(result, path, size=size, channels=channels, resize=resize)
+    return _fitted(result, path, fit, channels)
 
 
 def _large(
-    loaded: Any, path: Path, size: tuple[int, int] | None, resize: Resize, progress: Progress
+    loaded: Any, path: Path, fit: Fit | None, progress: Progress
 ) -> StoredImages | NDArray[Any] | None:
     """``images`` row by row, if they are too large for memory; floats as float32, uint8 images resized."""
     if "images" not in loaded.files:
@@ -91,14 +89,7 @@ def _large(
         def rows() -> Iterator[NDArray[Any]]:
             for row in _rows(member, shape, dtype):
                 stage(1)
-                if dtype.kind == "f":
-                    yield row.astype(np.float32)
-                elif dtype == np.uint8 and len(shape) in (3, 4) and size is not None:
-                    image = row if row.ndim == 3 else row[..., None]
-                    resized = resize_image(image, height=size[0], width=size[1], resize=resize)
-                    yield resized.reshape(*size, *row.shape[2:])
-                else:
-                    yield row
+                yield row.astype(np.float32) if dtype.kind == "f" else fitted(row, fit)
 
         return store(rows())
 
@@ -112,9 +103,7 @@ def _rows(member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> It
         yield np.frombuffer(content, dtype).reshape(shape[1:])
 
 
-def _fitted(
-    data: ImageSet, path: Path, *, size: tuple[int, int] | None, channels: int | None, resize: Resize
-) -> ImageSet:
+def _fitted(data: ImageSet, path: Path, fit: Fit | None, channels: int | None) -> ImageSet:
     images = data.kept
     if images.dtype != np.uint8:
         return data
@@ -123,9 +112,11 @@ def _fitted(
         raise InputError.mismatch(
             expected=f"images of {channels} channels in {path}", got=str(images.shape), fix="convert them"
         )
-    if size is None or images.shape[1:3] == size or len(images) == 0 or isinstance(images, StoredImages):
+    if (
+        isinstance(images, StoredImages)
+        or len(images) == 0
+        or fitted(images[0], fit).shape == images[0].shape
+    ):
         return data
-    height, width = size
-    last = images if images.ndim == 4 else images[..., None]
-    resized = (resize_image(i, height=height, width=width, resize=resize) for i in last.astype(np.uint8))
-    return ImageSet(store(resized), data.labels, data.class_names, data.bounds, data.is_labelled)
+    resized = store(fitted(image, fit) for image in images)
+    return ImageSet(resized, data.labels, data.class_names, data.bounds, data.is_labelled)

@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_export.data.fitting import Fit, fitted
 from nip_export.data.images import ImageSet
 from nip_export.data.stored import StoredImages, store
 from nip_export.support.progress import Progress
 from nip_runtime.errors import InputError
-from nip_runtime.file.manifest import Resize
-from nip_runtime.inputs.images import read_image, resize_image
+from nip_runtime.inputs.images import read_image
 
 _LITTER: Final = frozenset({"thumbs.db", "desktop.ini"})
 _LISTED: Final = 5
@@ -24,9 +24,8 @@ _LISTED: Final = 5
 def read_folder(
     root: Path,
     *,
-    size: tuple[int, int] | None,
+    fit: Fit | None,
     channels: int | None,
-    resize: Resize,
     is_labelled: bool,
     progress: Progress,
 ) -> ImageSet:
@@ -40,7 +39,7 @@ def read_folder(
     else:
         files = _files(root, "the folder")
         labels = [0] * len(files)
-    decoder = _Decoder(root, files, size, channels, resize, progress)
+    decoder = _Decoder(root, files, fit, channels, progress)
     images = store(iter(decoder))
     decoder.check()
     if channels is None and decoder.is_grey:
@@ -90,9 +89,8 @@ class _Decoder:
 
     root: Path
     files: list[Path]
-    size: tuple[int, int] | None
+    fit: Fit | None
     channels: int | None
-    resize: Resize
     progress: Progress
     is_grey: bool = True
     refused: list[tuple[Path, InputError]] = field(default_factory=list)
@@ -107,9 +105,10 @@ class _Decoder:
             except InputError as error:
                 self.refused.append((file, error))
                 continue
-            if self.size is not None:
-                height, width = self.size
-                image = resize_image(image, height=height, width=width, resize=self.resize)
+            try:
+                image = fitted(image, self.fit)
+            except InputError as error:
+                raise InputError(f"{file}: {error}") from error
             self.is_grey = self.is_grey and _is_grey(image)
             if first is None:
                 first, first_file = image, file
@@ -119,7 +118,7 @@ class _Decoder:
                     got="{}x{} in {} and {}x{} in {}".format(
                         *first.shape[:2], first_file, *image.shape[:2], file
                     ),
-                    fix="name the model's input size: --size HxW",
+                    fix="name the model's input size, --size HxW, or how it crops, --preprocess",
                 )
             if not self.refused:  # else there will be an error, and the images are of no use
                 yield image

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from nip_export.data.fitting import Fit, fitted
 from nip_export.data.stored import StoredImages, store
 from nip_runtime.errors import InputError
 
@@ -21,20 +22,23 @@ are read once, and what does not fit into a little memory is kept in a temporary
 Labels = NDArray[Any] | Sequence[int] | None
 
 
-def gather(images: Given, labels: Labels) -> tuple[NDArray[Any] | StoredImages, Labels]:
+def gather(
+    images: Given, labels: Labels, fit: Fit | None = None
+) -> tuple[NDArray[Any] | StoredImages, Labels]:
     """Images as one array, in memory or on disk, and their labels.
 
     Args:
         images: see :data:`Given`.
+        fit: brings uint8 images of another size to the network's.
         labels: (N,), or None where `images` brings them, or where there are none.
 
     Raises:
         InputError: no image, images of several shapes or dtypes, or labels from both sides.
     """
-    if isinstance(images, np.ndarray | StoredImages):
-        return images, labels
     if isinstance(images, Tensor):
-        return images.detach().cpu().numpy(), labels
+        images = images.detach().cpu().numpy()
+    if isinstance(images, np.ndarray | StoredImages):
+        return _fitted(images, fit), labels
     given: object = images
     if not isinstance(given, Iterable) or isinstance(given, str | bytes):
         raise InputError.mismatch(
@@ -43,7 +47,7 @@ def gather(images: Given, labels: Labels) -> tuple[NDArray[Any] | StoredImages, 
             fix="pass uint8 (N, H, W), (N, H, W, C) or float32 (N, *shape) in [0, 1]",
         )
     brought: list[int] = []
-    whole = store(_alike(_items(images, brought)))
+    whole = store(_alike(fitted(image, fit) for image in _items(images, brought)))
     if not brought:
         return whole, labels
     if labels is not None or len(brought) != len(whole):
@@ -54,6 +58,12 @@ def gather(images: Given, labels: Labels) -> tuple[NDArray[Any] | StoredImages, 
             fix="give each label once",
         )
     return whole, np.array(brought, np.int64)
+
+
+def _fitted(images: NDArray[Any] | StoredImages, fit: Fit | None) -> NDArray[Any] | StoredImages:
+    if images.ndim < 3 or len(images) == 0 or fitted(images[0], fit).shape == images[0].shape:
+        return images
+    return store(fitted(image, fit) for image in images)
 
 
 def _items(images: Iterable[Any], labels: list[int]) -> Iterator[NDArray[Any]]:

@@ -11,11 +11,12 @@ import logging
 from pathlib import Path
 
 from nip_export.data.archive import read_archive
+from nip_export.data.fitting import fit_for
 from nip_export.data.folder import read_folder
 from nip_export.data.images import ImageSet
 from nip_export.support.progress import Progress, silent
 from nip_runtime.errors import InputError
-from nip_runtime.file.manifest import Resize
+from nip_runtime.file.manifest import PreprocessSpec, Resize
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ def read_dataset(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     resize: Resize = Resize.AREA,
+    preprocess: PreprocessSpec | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
     is_labelled: bool = True,
     progress: Progress = silent,
@@ -46,6 +48,7 @@ def read_dataset(
         channels: 1 (grey) or 3 (RGB) for files; None takes 1 if every image is grey, else 3. For an ``.npz``
             it is only checked.
         resize: interpolation, to be pinned in the manifest.
+        preprocess: resize and crop uint8 images so, instead of stretching them to `size`.
         bounds: lowest and highest value of floats.
         is_labelled: False takes any folder, and leaves the labels of an ``.npz`` unread.
         progress: called with the number of images to read.
@@ -56,11 +59,9 @@ def read_dataset(
             arrays that fit no :class:`ImageSet`.
         DependencyError: OpenCV is needed and missing.
     """
-    path = Path(path)
+    path, fit = Path(path), fit_for(size, resize, preprocess)
     if path.is_dir():
-        found = read_folder(
-            path, size=size, channels=channels, resize=resize, is_labelled=is_labelled, progress=progress
-        )
+        found = read_folder(path, fit=fit, channels=channels, is_labelled=is_labelled, progress=progress)
         _log.info("read %d images from %s", len(found), path)
         return found
     if not path.is_file():
@@ -75,9 +76,8 @@ def read_dataset(
         )
     return read_archive(
         path,
-        size=size,
+        fit=fit,
         channels=channels,
-        resize=resize,
         bounds=bounds,
         is_labelled=is_labelled,
         progress=progress,

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet, stratified_split, to_model_input
+from nip_export.data.fitting import fit_for
 from nip_export.data.gathering import Given, Labels, gather
 from nip_export.data.images import Images
 from nip_export.data.inputs import Inputs, LazyInputs, take
 from nip_export.data.stored import IN_MEMORY, StoredImages
 from nip_runtime.errors import InputError
+from nip_runtime.file.manifest import Resize
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,8 @@ def gathered(images: Given, labels: Labels, config: ExportConfig) -> ImageSet:
     Raises:
         InputError: no images, or a wrong type, shape or value.
     """
-    array, labels = gather(images, labels)
+    fit = fit_for(None, Resize.AREA, config.preprocess)
+    array, labels = gather(images, labels, fit)
     is_labelled = labels is not None
     numbers = np.asarray(labels) if is_labelled else np.zeros(len(array), np.int64)
     if numbers.dtype.kind not in "iu":
@@ -121,6 +124,13 @@ def prepare(
             fix="prepare both sets in the same way",
         )
     shape = profile.feed.shape[1:]
+    crop = None if config.preprocess is None else config.preprocess.crop
+    if crop is not None and (len(shape) != 3 or shape[1:] != crop):
+        raise InputError.mismatch(
+            expected=f"images of {crop[0]}x{crop[1]} pixels, the crop, or uint8 images to take it from",
+            got=f"inputs {shape}",
+            fix="pass uint8 images, or resize and crop them before",
+        )
     if config.sound is not None and (len(shape) != 2 or shape[0] != 1 or shape[1] < config.sound.shortest):
         raise InputError.mismatch(
             expected=f"recordings (N, 1, samples) of at least {config.sound.shortest} samples",

@@ -95,6 +95,7 @@ def describe(
             std=per_channel(config.std, channels),
             resize=Resize(config.resize) if config.resize is not None else None,
             sound=config.sound,
+            preprocess=config.preprocess,
         ),
         output=OutputSpec(
             name=config.output_name,

@@ -98,6 +98,7 @@ class ExportReport:
             ("file", f"{self.path}  {self.size_bytes / 1e6:.2f} MB"),
             ("", f"backbone alone {self.plain_size_bytes / 1e6:.2f} MB, defence +{extra / 1e3:.0f} kB"),
             ("policy", f"{m.policy}, ε = {in_input_units(m)}, k = {m.defence.top_k}"),
+            *self._images(),
             *self._precision(),
             *(("look here", note) for note in self.notes),
             ("influence layer", self.plan.features),
@@ -126,6 +127,23 @@ class ExportReport:
             ("time", f"{self.seconds:.0f} s"),
         )
         return "\n".join(f"{label:<16}  {text}" for label, text in rows)
+
+    def _images(self) -> list[tuple[str, str]]:
+        """How hosts bring images to the network's size."""
+        told = self.manifest.input
+        if told.layout is not Layout.NCHW:
+            return []
+        size = f"{told.shape[1]}x{told.shape[2]}"
+        if told.preprocess is not None:
+            how = f"shorter side resized to {told.preprocess.resize}, {told.preprocess.interpolation}"
+            return [("images", f"{how}; middle {size} taken")]
+        if told.resize is not None:
+            return _wrapped(
+                "images",
+                f"stretched to {size}, {told.resize}, whatever their shape; where the training cropped, name "
+                "--preprocess",
+            )
+        return [("images", f"{size}; others are refused, for neither --size nor --preprocess was named")]
 
     def _early(self) -> str:
         """Which early layers have a say."""

@@ -2,6 +2,7 @@
 
 from nip_runtime.file.manifest.choices import (
     BankStorage,
+    Interpolation,
     Layout,
     PerturbationMethod,
     Policy,
@@ -20,7 +21,7 @@ from nip_runtime.file.manifest.defence import (
     TapInfo,
     ViewInfo,
 )
-from nip_runtime.file.manifest.ends import InputSpec, OutputSpec, SoundSpec
+from nip_runtime.file.manifest.ends import InputSpec, OutputSpec, PreprocessSpec, SoundSpec
 from nip_runtime.file.manifest.honesty import CoverageInfo, VerdictInfo
 from nip_runtime.file.manifest.measured import CalibrationInfo, ConversionInfo, VerificationInfo
 from nip_runtime.file.manifest.model import SCHEMA_VERSION, Digests, Manifest, Provenance
@@ -37,12 +38,14 @@ __all__ = [
     "Digests",
     "GateInfo",
     "InputSpec",
+    "Interpolation",
     "Layout",
     "Manifest",
     "OutputSpec",
     "PerturbationMethod",
     "Policy",
     "Precision",
+    "PreprocessSpec",
     "Provenance",
     "Resampling",
     "Resize",

@@ -30,6 +30,17 @@ class Resize(StrEnum):
     LINEAR = "linear"
 
 
+class Interpolation(StrEnum):
+    """How a host brings an image to the size of which it then takes the middle."""
+
+    BILINEAR = "bilinear"
+    """Pillow's, which smooths where it shrinks; torchvision uses it on images."""
+    BICUBIC = "bicubic"
+    """Likewise."""
+    AREA = "area"
+    """OpenCV's ``INTER_AREA``: the mean of what a pixel covers."""
+
+
 class SoundCut(StrEnum):
     """Which piece of a recording longer than the input a host takes."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nip_runtime.file.manifest.checks import require, require_finite
-from nip_runtime.file.manifest.choices import Layout, Resampling, Resize, SoundCut
+from nip_runtime.file.manifest.choices import Interpolation, Layout, Resampling, Resize, SoundCut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,27 @@ class SoundSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreprocessSpec:
+    """How a host makes inputs of images without distorting them: resized, then the middle cut out.
+
+    An image that has the size of `crop` already counts as prepared and stays as it is.
+
+    Args:
+        resize: pixels to which the shorter side is brought; the longer one in proportion, rounded down.
+        crop: height and width of the middle that is the input.
+        interpolation: how an image is resized.
+    """
+
+    resize: int
+    crop: tuple[int, int]
+    interpolation: Interpolation
+
+    def __post_init__(self) -> None:
+        require(min(self.crop) >= 1, "crop", "positive sizes", self.crop)
+        require(self.resize >= max(self.crop), "resize", f"at least {max(self.crop)}, the crop", self.resize)
+
+
+@dataclass(frozen=True, kw_only=True)
 class InputSpec:
     """The model's input.
 
@@ -45,6 +66,7 @@ class InputSpec:
         std: per-channel divisor, likewise.
         resize: how a host resizes images; None means that sizes must match.
         sound: how a host makes inputs (1, samples) of recordings; None where they are none.
+        preprocess: how a host resizes and crops images; None where `resize` says it all.
     """
 
     name: str
@@ -55,6 +77,7 @@ class InputSpec:
     std: tuple[float, ...] | None
     resize: Resize | None
     sound: SoundSpec | None = None
+    preprocess: PreprocessSpec | None = None
 
     def __post_init__(self) -> None:
         require(self.name != "", "name", "a graph input", self.name)
@@ -72,6 +95,11 @@ class InputSpec:
                 require_finite(field, values)
         if self.std is not None:
             require(min(self.std) > 0, "std", "positive values", self.std)
+        if self.preprocess is not None:
+            crop = self.preprocess.crop
+            fits = self.layout is Layout.NCHW and self.shape[1:] == crop
+            require(fits, "preprocess", f"None unless images are {crop[0]}x{crop[1]}", self.shape)
+            require(self.resize is None, "preprocess", "None where resize is not", self.resize)
         if self.sound is not None:
             one = len(self.shape) == 2 and self.shape[0] == 1
             require(one, "sound", "None unless the shape is (1, samples)", self.shape)

@@ -14,7 +14,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 from nip_runtime.errors import ArtifactError
 from nip_runtime.file.allowed import LIMITS, Limits
 from nip_runtime.file.container.reader import printable
-from nip_runtime.file.manifest.model import ADDED, SCHEMA_VERSION, Manifest, plain
+from nip_runtime.file.manifest.model import ADDED, OPTIONAL, SCHEMA_VERSION, Manifest, plain
 from nip_runtime.file.rates import Rate
 
 _RATE_TOLERANCE: Final = 1e-6
@@ -48,7 +48,7 @@ def read_manifest(text: str, *, limits: Limits = LIMITS) -> Manifest:
         raise _wrong("$", "an object", document)
     minor, own_minor = _minor_version(document), int(SCHEMA_VERSION.partition(".")[2])
     later = frozenset(name for added, names in ADDED.items() if added > minor for name in names)
-    decoder = _Decoder(ignore_unknown=minor > own_minor, optional=later)
+    decoder = _Decoder(ignore_unknown=minor > own_minor, optional=later | OPTIONAL)
     decoded: Manifest = decoder.decode(Manifest, document, "$")
     return decoded
 

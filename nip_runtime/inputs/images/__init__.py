@@ -6,19 +6,23 @@ from nip_runtime.inputs.images.decode import (
     decode_image,
     quieten_opencv,
     read_image,
-    resize_image,
 )
 from nip_runtime.inputs.images.find import ARRAY_SUFFIXES, IMAGE_SUFFIXES, find_files, suffixes_of
 from nip_runtime.inputs.images.read import read_file, read_one, read_unjudged
+from nip_runtime.inputs.images.resize import crop_image, fit_image, fit_images, needs_fitting, resize_image
 
 __all__ = [
     "ARRAY_SUFFIXES",
     "IMAGE_SUFFIXES",
     "MOST_PIXELS",
     "array_shape",
+    "crop_image",
     "decode_image",
     "find_files",
+    "fit_image",
+    "fit_images",
     "map_array",
+    "needs_fitting",
     "quieten_opencv",
     "read_array",
     "read_file",

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
-from nip_runtime.file.manifest import Resize
 from nip_runtime.inputs.images.declared import declared_size, lacks_end
 from nip_runtime.inputs.images.opened import open_file
 from nip_runtime.support.dependencies import load
@@ -104,29 +103,3 @@ def _undecodable(origin: str) -> InputError:
         got="something OpenCV can't decode",
         fix="convert it or leave it out",
     )
-
-
-def resize_image(
-    image: NDArray[np.uint8], *, height: int, width: int, resize: Resize | None
-) -> NDArray[np.uint8]:
-    """Bring a uint8 (H, W, C) image to ``height`` x ``width``.
-
-    Interpolations of different libraries differ by more than an attack does, so this follows the manifest and
-    nothing else.
-
-    Raises:
-        InputError: if the size differs and ``resize`` is None.
-        DependencyError: if the size differs and OpenCV is missing.
-    """
-    if image.shape[:2] == (height, width):
-        return image
-    if resize is None:
-        raise InputError.mismatch(
-            expected=f"an image of {height}x{width} pixels (height x width)",
-            got="{}x{}".format(*image.shape[:2]),
-            fix="resize it as the model's training data was; this file pins no resize",
-        )
-    cv2: Any = load("cv2")
-    interpolation = {Resize.AREA: cv2.INTER_AREA, Resize.LINEAR: cv2.INTER_LINEAR}[resize]
-    resized: NDArray[np.uint8] = cv2.resize(image, (width, height), interpolation=interpolation)
-    return resized.reshape(height, width, image.shape[2])  # OpenCV drops a single channel

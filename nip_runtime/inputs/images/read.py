@@ -8,16 +8,18 @@ from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import InputSpec, Layout
 from nip_runtime.inputs.arrays import Images, check_kind, check_values
 from nip_runtime.inputs.images.arrays import read_array
-from nip_runtime.inputs.images.decode import read_image, resize_image
+from nip_runtime.inputs.images.decode import read_image
 from nip_runtime.inputs.images.find import ARRAY_SUFFIXES
 from nip_runtime.inputs.images.opened import open_file
+from nip_runtime.inputs.images.resize import fit_image, fit_images, needs_fitting
 from nip_runtime.inputs.sound import read_sound
 
 
 def read_file(path: Path, spec: InputSpec) -> Images:
     """Read one file as checked input of a model.
 
-    An image gives uint8 (1, H, W, C), a recording float32 (1, 1, samples), an array file (N, …).
+    An image gives uint8 (1, H, W, C), a recording float32 (1, 1, samples), an array file (N, …). Images of
+    another size than the model's, those in array files too, are brought to it as ``spec`` says.
 
     Raises:
         InputError: if the file can't be read or does not fit ``spec``.
@@ -45,7 +47,8 @@ def read_one(path: Path, spec: InputSpec) -> Images:
 def read_unjudged(path: Path, spec: InputSpec) -> Images:
     """As :func:`read_file`, but the values of an array are left to those who answer its rows one by one."""
     if path.suffix.lower() in ARRAY_SUFFIXES:
-        return check_kind(read_array(path), spec)
+        array = read_array(path)
+        return check_kind(fit_images(array, spec) if needs_fitting(array, spec) else array, spec)
     if spec.sound is not None:
         with open_file(path) as (file, _):
             return check_kind(read_sound(file, spec, origin=str(path)), spec)
@@ -53,6 +56,4 @@ def read_unjudged(path: Path, spec: InputSpec) -> Images:
         raise InputError.mismatch(
             expected="an .npy or .npz file, for this model takes no images", got=path.name, fix="store arrays"
         )
-    channels, height, width = spec.shape
-    image = read_image(path, channels=channels)
-    return check_kind(resize_image(image, height=height, width=width, resize=spec.resize)[None], spec)
+    return check_kind(fit_image(read_image(path, channels=spec.shape[0]), spec)[None], spec)

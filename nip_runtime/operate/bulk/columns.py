@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import InputSpec, Layout
 from nip_runtime.inputs.arrays import Images, check_kind
-from nip_runtime.inputs.images import decode_image, read_one, resize_image
+from nip_runtime.inputs.images import decode_image, fit_image, read_one
 from nip_runtime.inputs.sound import read_sound
 from nip_runtime.operate.bulk.arrow import arrow
 
@@ -141,9 +141,9 @@ def _image(encoded: NDArray[np.uint8], spec: InputSpec, origin: str) -> Images:
         raise InputError.mismatch(
             expected="lists of float32, for this model takes no images", got="bytes", fix="store numbers"
         )
-    channels, height, width = spec.shape
-    image = decode_image(encoded, channels=channels, origin=origin)
-    return check_kind(resize_image(image, height=height, width=width, resize=spec.resize)[None], spec)
+    return check_kind(
+        fit_image(decode_image(encoded, channels=spec.shape[0], origin=origin), spec)[None], spec
+    )
 
 
 def _numbers(value: Any, spec: InputSpec) -> Images:

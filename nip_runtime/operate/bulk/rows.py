@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import InputSpec
 from nip_runtime.inputs.arrays import Images, check_kind
-from nip_runtime.inputs.images import map_array, read_file
+from nip_runtime.inputs.images import fit_images, map_array, needs_fitting, read_file
 from nip_runtime.operate.bulk.arrow import arrow_errors, open_parquet
 from nip_runtime.operate.bulk.columns import Form, find_column, to_input
 from nip_runtime.operate.bulk.plan import Kind, Piece, Source
@@ -88,6 +88,10 @@ def _array_rows(piece: Piece, spec: InputSpec) -> Iterator[_Read]:
         raise InputError.mismatch(
             expected=f"{piece.source.rows} rows in {piece.source.path}", got=str(len(array)), fix="start anew"
         )
+    if needs_fitting(array, spec):
+        for index in range(piece.start, piece.stop):
+            yield index, fit_images(array[index : index + 1], spec), ""
+        return
     images = check_kind(array, spec)
     for index in range(piece.start, piece.stop):
         yield index, np.array(images[index : index + 1]), ""  # a copy: the file may be a mapped one

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import InputSpec, Layout
-from nip_runtime.inputs.images import IMAGE_SUFFIXES, find_files, read_image, resize_image
+from nip_runtime.inputs.images import IMAGE_SUFFIXES, find_files, fit_image, read_image
 from nip_runtime.operate.video.pace import Meter
 from nip_runtime.support.dependencies import load
 
@@ -103,12 +103,10 @@ def to_input(frame: Frame, spec: InputSpec) -> NDArray[np.uint8]:
         InputError: if the sizes differ and the manifest pins no resize.
     """
     cv2: Any = load("cv2")
-    channels, height, width = spec.shape
+    channels = spec.shape[0]
     code = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
     image = np.asarray(cv2.cvtColor(frame.picture, code), np.uint8)
-    return resize_image(
-        image.reshape(*image.shape[:2], channels), height=height, width=width, resize=spec.resize
-    )
+    return fit_image(image.reshape(*image.shape[:2], channels), spec)
 
 
 def check_takes_pictures(spec: InputSpec) -> None:

@@ -45,11 +45,16 @@ export async function readPicture(blob, input) {
   } catch {
     throw new Error(`${blob.name ?? 'This'} is no image that this browser can read.`);
   }
-  const isPinned = input.resize !== null;
   const [channels, height, width] = input.shape;
   const fits = bitmap.width === width && bitmap.height === height;
-  const part = isPinned || fits ? [0, 0, bitmap.width, bitmap.height] : middle(bitmap.width, bitmap.height, width / height);
-  const picture = fitted(bitmap, part, channels, height, width, input.resize ?? 'area');
+  const isPinned = input.resize !== null || Boolean(input.preprocess);
+  let picture;
+  if (input.preprocess && !fits) {
+    picture = cropped(bitmap, channels, input.preprocess);
+  } else {
+    const part = isPinned || fits ? [0, 0, bitmap.width, bitmap.height] : middle(bitmap.width, bitmap.height, width / height);
+    picture = fitted(bitmap, part, channels, height, width, input.resize ?? 'area');
+  }
   bitmap.close();
   return { picture, isResized: !fits, isPinned };
 }
@@ -67,12 +72,51 @@ function middle(width, height, ratio) {
   return [Math.round((width - wide) / 2), Math.round((height - high) / 2), Math.round(wide), Math.round(high)];
 }
 
-function fitted(source, [left, top, wide, high], channels, height, width, resize) {
+/** The shorter side resized, then the middle, as the manifest's `preprocess` says. */
+function cropped(source, channels, { resize, crop: [height, width], interpolation }) {
+  const shorter = Math.min(source.width, source.height);
+  const [high, wide] = [source.height, source.width].map((side) => Math.floor((resize * side) / shorter));
+  const [top, left] = [halved(high - height), halved(wide - width)];
+  const planes = planesOf(source, [0, 0, source.width, source.height], channels);
+  const across = weights(source.width, wide, interpolation).slice(left, left + width);
+  const down = weights(source.height, high, interpolation).slice(top, top + height);
+  const picture = new Uint8Array(height * width * channels);
+  planes.forEach((plane, channel) => {
+    // Rows first, rounded between the axes, as Pillow does it.
+    const between = across.map((shares) => Float32Array.from({ length: source.height }, (_, row) => level(shares, (x) => plane[row * source.width + x])));
+    for (let row = 0; row < height; row += 1) {
+      for (let column = 0; column < width; column += 1) {
+        picture[(row * width + column) * channels + channel] = level(down[row], (y) => between[column][y]);
+      }
+    }
+  });
+  return picture;
+}
+
+function level(shares, at) {
+  let sum = 0;
+  for (const [place, share] of shares) sum += share * at(place);
+  return Math.min(Math.max(Math.round(sum), 0), 255);
+}
+
+/** Half of a whole number, rounded, halves to even. */
+function halved(whole) {
+  const low = Math.floor(whole / 2);
+  return whole % 2 === 0 || low % 2 === 0 ? low : low + 1;
+}
+
+function planesOf(source, [left, top, wide, high], channels) {
   const canvas = new OffscreenCanvas(wide, high);
   const context = canvas.getContext('2d', { willReadFrequently: true });
   context.drawImage(source, left, top, wide, high, 0, 0, wide, high);
   const { data } = context.getImageData(0, 0, wide, high);
   const planes = channels === 1 ? [grey(data)] : [0, 1, 2].map((part) => Float32Array.from({ length: wide * high }, (_, place) => data[place * 4 + part]));
+  return planes;
+}
+
+function fitted(source, part, channels, height, width, resize) {
+  const [, , wide, high] = part;
+  const planes = planesOf(source, part, channels);
   const picture = new Uint8Array(height * width * channels);
   const across = weights(wide, width, resize);
   const down = weights(high, height, resize);
@@ -95,8 +139,31 @@ function grey(data) {
   ));
 }
 
+const KERNELS = {
+  bilinear: [1, (x) => Math.max(0, 1 - Math.abs(x))],
+  bicubic: [2, (x) => {
+    const far = Math.abs(x);
+    if (far < 1) return (1.5 * far - 2.5) * far * far + 1;
+    return far < 2 ? (((far - 5) * far + 8) * far - 4) * -0.5 : 0;
+  }],
+};
+
+/** Per target place the source places and their shares: a kernel that widens when shrinking. */
+function smoothed(from, to, [reach, kernel]) {
+  const stretch = Math.max(from / to, 1);
+  return Array.from({ length: to }, (_, place) => {
+    const centre = (place + 0.5) * (from / to);
+    const first = Math.max(Math.trunc(centre - reach * stretch + 0.5), 0);
+    const stop = Math.min(Math.trunc(centre + reach * stretch + 0.5), from);
+    const shares = Array.from({ length: stop - first }, (_, step) => kernel((first + step - centre + 0.5) / stretch));
+    const sum = shares.reduce((total, share) => total + share, 0);
+    return shares.map((share, step) => [first + step, share / sum]);
+  });
+}
+
 /** Per target place the source places and their shares: means over the area when shrinking, else linear. */
 function weights(from, to, resize) {
+  if (KERNELS[resize]) return smoothed(from, to, KERNELS[resize]);
   const ratio = from / to;
   return Array.from({ length: to }, (_, place) => {
     if (resize === 'linear' || ratio < 1) {
