@@ -82,21 +82,26 @@ function cropped(source, channels, { resize, crop: [height, width], interpolatio
   const down = weights(source.height, high, interpolation).slice(top, top + height);
   const picture = new Uint8Array(height * width * channels);
   planes.forEach((plane, channel) => {
-    // Rows first, rounded between the axes, as Pillow does it.
-    const between = across.map((shares) => Float32Array.from({ length: source.height }, (_, row) => level(shares, (x) => plane[row * source.width + x])));
+    // Rows first; rounded between the axes, as Pillow does it and OpenCV does not.
+    const rounded = interpolation === 'area' ? (value) => value : level;
+    const between = across.map((shares) => Float32Array.from({ length: source.height }, (_, row) => rounded(mean(shares, (x) => plane[row * source.width + x]))));
     for (let row = 0; row < height; row += 1) {
       for (let column = 0; column < width; column += 1) {
-        picture[(row * width + column) * channels + channel] = level(down[row], (y) => between[column][y]);
+        picture[(row * width + column) * channels + channel] = level(mean(down[row], (y) => between[column][y]));
       }
     }
   });
   return picture;
 }
 
-function level(shares, at) {
+function mean(shares, at) {
   let sum = 0;
   for (const [place, share] of shares) sum += share * at(place);
-  return Math.min(Math.max(Math.round(sum), 0), 255);
+  return sum;
+}
+
+function level(value) {
+  return Math.min(Math.max(Math.round(value), 0), 255);
 }
 
 /** Half of a whole number, rounded, halves to even. */
