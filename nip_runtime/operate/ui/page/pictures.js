@@ -78,8 +78,9 @@ function cropped(source, channels, { resize, crop: [height, width], interpolatio
   const [high, wide] = [source.height, source.width].map((side) => Math.floor((resize * side) / shorter));
   const [top, left] = [halved(high - height), halved(wide - width)];
   const planes = planesOf(source, [0, 0, source.width, source.height], channels);
-  const across = weights(source.width, wide, interpolation).slice(left, left + width);
-  const down = weights(source.height, high, interpolation).slice(top, top + height);
+  const kind = wayOf(interpolation, source.width < wide || source.height < high);
+  const across = weights(source.width, wide, kind).slice(left, left + width);
+  const down = weights(source.height, high, kind).slice(top, top + height);
   const picture = new Uint8Array(height * width * channels);
   planes.forEach((plane, channel) => {
     // Rows first; rounded between the axes, as Pillow does it and OpenCV does not.
@@ -123,8 +124,9 @@ function fitted(source, part, channels, height, width, resize) {
   const [, , wide, high] = part;
   const planes = planesOf(source, part, channels);
   const picture = new Uint8Array(height * width * channels);
-  const across = weights(wide, width, resize);
-  const down = weights(high, height, resize);
+  const kind = wayOf(resize, wide < width || high < height);
+  const across = weights(wide, width, kind);
+  const down = weights(high, height, kind);
   planes.forEach((plane, channel) => {
     for (let row = 0; row < height; row += 1) {
       for (let column = 0; column < width; column += 1) {
@@ -166,12 +168,23 @@ function smoothed(from, to, [reach, kernel]) {
   });
 }
 
-/** Per target place the source places and their shares: means over the area when shrinking, else linear. */
-function weights(from, to, resize) {
-  if (KERNELS[resize]) return smoothed(from, to, KERNELS[resize]);
+/** OpenCV takes means over areas only where neither axis grows. */
+function wayOf(resize, isEnlarged) {
+  return resize === 'area' && isEnlarged ? 'enlarged' : resize;
+}
+
+/** Per target place the source places and their shares. */
+function weights(from, to, kind) {
+  if (KERNELS[kind]) return smoothed(from, to, KERNELS[kind]);
   const ratio = from / to;
   return Array.from({ length: to }, (_, place) => {
-    if (resize === 'linear' || ratio < 1) {
+    if (kind === 'enlarged') {
+      const low = Math.floor(place * ratio);
+      const beyond = place + 1 - (low + 1) / ratio;
+      const share = beyond <= 0 ? 0 : beyond - Math.floor(beyond);
+      return [[low, 1 - share], [Math.min(low + 1, from - 1), share]];
+    }
+    if (kind === 'linear') {
       const centre = Math.min(Math.max((place + 0.5) * ratio - 0.5, 0), from - 1);
       const low = Math.floor(centre);
       return [[low, 1 - (centre - low)], [Math.min(low + 1, from - 1), centre - low]];
