@@ -65,7 +65,7 @@ def test_resized_and_cropped_as_in_python(
     found, expected = both_ways(browser, golden, tmp_path / "a.png", spec, size)
     # Weights of 22 binary places there (OpenCV, enlarging: 11), of 52 here: seldom a level between them.
     assert np.abs(found - expected).max() <= 1
-    assert (found == expected).mean() > (0.9 if interpolation is Interpolation.AREA else 0.99)
+    assert (found == expected).mean() > (0.9 if interpolation is Interpolation.AREA else 0.95)
 
 
 @pytest.mark.parametrize("size", [(50, 31), (9, 10), (9, 40), (40, 9)])
