@@ -126,11 +126,21 @@ def test_arrays_are_stretched_too_where_the_file_says_so(tmp_path: Path) -> None
         (drawn(40, 64)[None].transpose(0, 3, 1, 2), SPEC),  # channels first
         (drawn(40, 64)[None].astype(np.float32) / 255, SPEC),
         (drawn(40, 64, 1), GREY),  # one image, or 40 of one column
+        (drawn(40, 64, 4), GREY),
         (drawn(12, 16, 5)[..., 0][None].repeat(5, 0).transpose(1, 2, 0), GREY),  # the batch axis last
         (np.zeros((0, 40, 64, 3), np.uint8), SPEC),
         (drawn(40, 64)[None], replace(SPEC, layout=Layout.ANY, preprocess=None)),
     ],
-    ids=["one image", "channels first", "floats", "one grey image", "batch last", "none", "no image"],
+    ids=[
+        "one image",
+        "channels first",
+        "floats",
+        "one grey image",
+        "one with alpha",
+        "batch last",
+        "none",
+        "no image",
+    ],
 )
 def test_what_may_be_something_else_is_not_resized(images: NDArray[Any], spec: InputSpec) -> None:
     assert not needs_fitting(images, spec)

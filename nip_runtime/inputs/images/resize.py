@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from nip_runtime.file.manifest import InputSpec, Interpolation, Layout, Preproce
 from nip_runtime.inputs.images.decode import MOST_PIXELS
 from nip_runtime.inputs.images.resample import resample
 from nip_runtime.support.dependencies import load
+
+_MOST_CHANNELS: Final = 4
 
 
 def resize_image(
@@ -97,8 +99,8 @@ def needs_fitting(images: NDArray[Any], spec: InputSpec) -> bool:
         return False
     if images.ndim == 4:
         return images.shape[3] == channels and images.shape[1:3] != (height, width)
-    # Three axes may as well be one image with its single channel last.
-    is_grey = images.ndim == 3 and channels == 1 and images.shape[2] > 1
+    # Three axes may as well be one image with its channels last.
+    is_grey = images.ndim == 3 and channels == 1 and images.shape[2] > _MOST_CHANNELS
     return is_grey and images.shape[1:] != (height, width) and images.shape[:2] != (height, width)
 
 
