@@ -13,11 +13,12 @@ import nip_runtime  # noqa: F401 (before onnxruntime, whose telemetry it switche
 
 if TYPE_CHECKING:
     from nip_export.config import ExportConfig
+    from nip_export.onnx_in import from_onnx
     from nip_export.pipeline import export_defended
     from nip_export.write.report import ExportReport
     from nip_runtime.file.manifest import PerturbationMethod, Precision
 
-__all__ = ["ExportConfig", "ExportReport", "PerturbationMethod", "Precision", "export_defended"]
+__all__ = ["ExportConfig", "ExportReport", "PerturbationMethod", "Precision", "export_defended", "from_onnx"]
 
 _HOMES = {
     "ExportConfig": "config",
@@ -25,6 +26,7 @@ _HOMES = {
     "Precision": "config",
     "export_defended": "pipeline",
     "ExportReport": "write.report",
+    "from_onnx": "onnx_in",
 }
 
 

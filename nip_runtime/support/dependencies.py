@@ -16,6 +16,7 @@ _EXTRAS: Final = {
     "onnx": ("export",),
     "onnx_ir": ("export",),
     "onnxscript": ("export",),
+    "onnx2fx": ("onnx-in",),
     "safetensors": ("export",),
     "rich": ("export",),
     "foolbox": ("eval",),

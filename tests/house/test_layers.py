@@ -34,7 +34,7 @@ FLOORS = {
         ("network",),
         ("defence",),
         ("config", "attach", "demo"),
-        ("precision", "verify", "calibrate"),
+        ("precision", "verify", "calibrate", "onnx_in"),
         ("fit",),
         ("write",),
         ("self_test",),

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from nip_export.attach.opset import LowerOpsetPass
+from nip_export.attach.own_graph import own_graph
 from nip_export.attach.reshapes import InferMissingPass, StateReshapesPass
 from nip_export.attach.tidy import TidyPass
 from nip_export.attach.trace import BATCH, trace
 from nip_export.network.adapted import Adapted
 from nip_export.network.hooks import evaluation_mode
 from nip_export.network.points import resolve_points
+from nip_export.network.rebuilt import OnnxNetwork
 from nip_export.network.tapped import TappedNetwork, channel_constant, check_example
 from nip_runtime.errors import ExportError
 from nip_runtime.file.allowed import OPERATORS
@@ -203,7 +205,7 @@ def export_backbone(
     )
     with evaluation_mode(network):
         check_outputs(network, example)
-        exported = trace(network, example)
+        exported = own_graph(model, network) if isinstance(model, OnnxNetwork) else trace(network, example)
         check_operators(exported)
         check_rows_independent(network, example)
     values = tuple((name, f"tap.{name}") for name in taps)

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nip_export.commands.images import heard_input, read_images, read_labelled
 from nip_export.commands.numbers import amount, as_shares, interval, number, numbers, preprocess, share, size
@@ -16,8 +17,11 @@ from nip_runtime.file.rates import Rate
 from nip_runtime.operate.card import model_card
 from nip_runtime.support.writing import check_target, write_whole
 
+if TYPE_CHECKING:
+    from torch import nn
+
 NAME = "export"
-HELP = "turn a trained PyTorch classifier into one ONNX file that defends itself"
+HELP = "turn a trained PyTorch classifier, or an ONNX file, into one ONNX file that defends itself"
 
 _DESCRIPTION = """\
 Traces a trained PyTorch classifier into one standard ONNX file that answers, checks and corrects by itself.
@@ -36,6 +40,7 @@ examples:
       --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --out resnet18.nip.onnx
   nip export --model my_nets:lenet --data profile.npz --calibration held_out.npz --out lenet.nip.onnx \\
       --policy detect --benign-budget 0.01
+  nip export --onnx plain.onnx --data benign/ --size 224x224 --out plain.nip.onnx
   nip export --model my_nets:speakers --data voices/ --rate 8000 --samples 8000 --eps 0.005 \\
       --out speakers.nip.onnx
 
@@ -49,11 +54,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     needed = parser.add_argument_group("what to export")
-    needed.add_argument(
-        "--model",
-        required=True,
-        metavar="PKG.MOD:FACTORY",
-        help="function that returns the model, or the model",
+    network = needed.add_mutually_exclusive_group(required=True)
+    network.add_argument(
+        "--model", metavar="PKG.MOD:FACTORY", help="function that returns the model, or the model"
+    )
+    network.add_argument(
+        "--onnx",
+        type=Path,
+        metavar="PLAIN.onnx",
+        help="a classifier as an ONNX file instead, where there is no PyTorch source (extra onnx-in): opset "
+        "7 or newer, float32 or uint8, channels first or last; the result holds its own graph",
     )
     needed.add_argument(
         "--weights",
@@ -64,7 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     needed.add_argument(
         "--output",
         metavar="NAME|INDEX",
-        help="which of the model's outputs holds the logits, if it returns several",
+        help="which of the outputs of the model, or of PLAIN.onnx, holds the logits, if there are several",
     )
     needed.add_argument("--data", type=Path, required=True, metavar="DATA", help="benign images with labels")
     needed.add_argument(
@@ -119,6 +129,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="instead, as most networks are trained: bring the shorter side to so many pixels and take the "
         "middle, here and later; crop=N or HxW; I is bilinear (default) or bicubic, as Pillow and "
         "torchvision have them, or area",
+    )
+    images.add_argument(
+        "--bgr",
+        action="store_true",
+        help="PLAIN.onnx takes blue first, as networks from Caffe do; the result takes red first, and so do "
+        "--mean and --std",
     )
     images.add_argument(
         "--classes",
@@ -251,13 +267,14 @@ def run(args: argparse.Namespace) -> int:
     # torch takes seconds to import, and `nip --help` imports this module.
     from nip_evaluate.ui_examples import check_ui_examples, write_ui_examples
     from nip_export.config import ExportConfig
-    from nip_export.network.loading import image_channels, load_model
+    from nip_export.network.loading import image_channels
+    from nip_export.network.rebuilt import OnnxNetwork
     from nip_export.pipeline import export_defended
     from nip_export.support.progress import progress_bars
 
     names = _class_names(args.classes) if args.classes is not None else None
-    model = load_model(args.model, weights=args.weights)
     heard = heard_input(args)
+    model = _network(args)
     bounds = heard.bounds if heard is not None else args.bounds
     if args.size is not None and args.preprocess is not None:
         raise InputError.mismatch(
@@ -281,7 +298,7 @@ def run(args: argparse.Namespace) -> int:
         taps=args.taps if args.taps == "auto" else tuple(args.taps.split(",")),
         features=args.features,
         classifier=args.classifier,
-        output=args.output,
+        output=args.output if args.onnx is None else None,
         mean=mean,
         std=std,
         bounds=bounds,
@@ -294,6 +311,8 @@ def run(args: argparse.Namespace) -> int:
         force=args.force,
         self_test=args.self_test,
     )
+    if isinstance(model, OnnxNetwork):
+        config = replace(config, input_name=model.names[0], output_name=model.names[1])
     with progress_bars() as progress:
         read = partial(
             read_labelled,
@@ -343,6 +362,22 @@ def run(args: argparse.Namespace) -> int:
     if beside is not None:
         print(f"{'examples':<16}  {beside}  for nip ui {args.out}")
     return 0
+
+
+def _network(args: argparse.Namespace) -> nn.Module:
+    """The network of --model, or that of --onnx."""
+    from nip_export.network.loading import load_model
+
+    if args.onnx is None:
+        if args.bgr:
+            raise ExportError("--bgr goes with --onnx; let the model of --model turn the channels around")
+        return load_model(args.model, weights=args.weights)
+    if args.weights is not None:
+        raise ExportError("--weights goes with --model; an ONNX file holds its own weights")
+    from nip_export.onnx_in import from_onnx
+
+    shape = args.size if args.samples is None else (args.samples,)
+    return from_onnx(args.onnx, output=args.output, shape=shape, is_bgr=args.bgr)
 
 
 def _compare_accuracy(found: Rate, expected: float, unlabelled: bool) -> None:

@@ -14,6 +14,7 @@ from nip_export.network.adapted import Adapted, Answer, EndingWatch
 from nip_export.network.dataflow import value_of, without_reshapes
 from nip_export.network.execution import answer as returned_by
 from nip_export.network.hooks import evaluation_mode
+from nip_export.network.rebuilt import OnnxNetwork
 from nip_runtime.errors import ExportError
 
 LOGITS = "logits"
@@ -51,7 +52,7 @@ def as_classifier(model: nn.Module, example: Tensor, *, output: str | int | None
             none is named, or an output that holds no logits.
     """
     model = python_module(model)
-    notes: list[str] = []
+    notes = list(model.notes) if isinstance(model, OnnxNetwork) else []
     wide = {p.dtype for p in (*model.parameters(), *model.buffers()) if p.dtype in NARROWED}
     if wide:
         model = copied(model, "is not in float32", "model.float()").float()

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from nip_export.network.checkpoints import load_weights
+from nip_export.network.rebuilt import OnnxNetwork
 from nip_runtime.errors import ExportError
 
 
@@ -84,6 +85,9 @@ def image_channels(model: nn.Module) -> int | None:
 
     Files say little of it: radiographs are often stored grey for networks of three channels.
     """
+    if isinstance(model, OnnxNetwork):
+        channels = model.shape[0]
+        return channels if channels in (1, 3) and len(model.shape) == 3 else None
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             return module.in_channels if module.in_channels in (1, 3) else None
