@@ -376,7 +376,9 @@ def _network(args: argparse.Namespace) -> nn.Module:
         raise ExportError("--weights goes with --model; an ONNX file holds its own weights")
     from nip_export.onnx_in import from_onnx
 
-    shape = args.size if args.samples is None else (args.samples,)
+    shape = args.size if args.preprocess is None else args.preprocess.crop
+    if args.samples is not None:
+        shape = (args.samples,)
     return from_onnx(args.onnx, output=args.output, shape=shape, is_bgr=args.bgr)
 
 
