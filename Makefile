@@ -1,13 +1,14 @@
 # demo   install what the demo needs, then attack and defend the embedded example (report in ./nip-demo)
 # test   lint, types and the whole test suite
 # docs   build the documentation into ./site; links are checked, warnings are errors
+# dist   build wheel and sdist into ./dist, check them, and run them in fresh environments (lowest versions too)
 # lint   ruff alone          types  mypy alone          clean  remove everything that make made
 # ui     fetch onnxruntime-web for `nip ui`, by its lock file, with npm (make test does so where it can)
 #
 # Every target makes .venv by itself. PYTHON=/path/to/python chooses the interpreter (3.11 or later).
 
 .DELETE_ON_ERROR:
-.PHONY: demo test docs lint types ui clean
+.PHONY: demo test docs dist lint types ui clean
 .DEFAULT_GOAL := test
 
 VENV := .venv
@@ -28,6 +29,13 @@ test: lint types
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m docs.site.build
+
+dist: $(VENV)/.installed-dev
+	$(INSTALL) -e ".[release]"
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m pytest tests/environments
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
