@@ -16,7 +16,11 @@ from hypothesis import strategies as st
 
 from nip_runtime import ArtifactError, InputError, Policy, Prediction, Reason
 from nip_runtime.session import DefendedSession
+from nip_runtime.support.dependencies import load, version_of
 from tests.runtime.toy import CLASSES, Expected, oracle, pixels, random_images, vector_model, write_toy
+
+SAME_BITS = (1, 22)
+"""Before, onnxruntime's matrix products of other sizes round otherwise in the last bit."""
 
 
 def assert_same(left: Prediction, right: Prediction) -> None:
@@ -113,7 +117,13 @@ def test_no_rows_do_not_run_the_graph(toy: DefendedSession, monkeypatch: pytest.
 def test_splitting_changes_nothing(any_path: Path, any_session: DefendedSession, max_batch: int) -> None:
     images = pixels(any_session, 40)
     with DefendedSession(any_path, device="cpu", threads=1, max_batch=max_batch) as other:
-        assert_same(other.predict(images), any_session.predict(images))
+        split, whole = other.predict(images), any_session.predict(images)
+    if version_of(load("onnxruntime")) < SAME_BITS:
+        np.testing.assert_array_equal(split.labels, whole.labels)
+        np.testing.assert_array_equal(split.flagged, whole.flagged)
+        np.testing.assert_allclose(split.suspicion, whole.suspicion, rtol=1e-4)
+        return
+    assert_same(split, whole)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)

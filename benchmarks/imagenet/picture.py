@@ -1,0 +1,164 @@
+"""The README's picture: one photograph, attacked, and what the network and the defended file say of it.
+
+python -m benchmarks.imagenet.picture --photograph chelsea.png --work WORK
+
+WORK holds the file that ``benchmarks.imagenet.export`` wrote. The photograph is "Chelsea" by Stéfan van der Walt (CC0),
+which scikit-image carries as ``skimage/data/chelsea.png``; it took no part in export or calibration, and it was
+the first that was tried.
+"""
+
+# ruff: noqa: E501 (the text above is shown by --help)
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.imagenet.attacks import PGD_STEPS
+from benchmarks.imagenet.export import FILE
+from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
+from nip_evaluate.attacks.gradient import pgd
+from nip_evaluate.target import Undefended
+from nip_export.network.run import tapped_network
+from nip_runtime import DefendedSession
+from nip_runtime.inputs.images import read_image
+
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "attacked.png"
+EPSILON = 4 / 255
+SHORT_SIDE = 256
+RIGHT = ("tabby", "tiger cat", "Egyptian cat")
+"""ImageNet has no class for ginger cats in general: any of its domestic ones is right."""
+MAGNIFIED = 20
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture (224, 224, 3) in [0, 1] and what is said of it."""
+
+    title: str
+    pixels: NDArray[np.float32]
+    network: str
+    file: str
+    suspicion: float
+    flagged: bool
+
+
+def photograph(path: Path) -> NDArray[np.float32]:
+    """The central square of a photograph, (1, 3, 224, 224) in [0, 1]."""
+    import cv2
+
+    image = read_image(path, channels=3)
+    height, width = image.shape[:2]
+    scale = SHORT_SIDE / min(height, width)
+    image = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    top, left = ((length - SIZE) // 2 for length in image.shape[:2])
+    cut = image[top : top + SIZE, left : left + SIZE]
+    return np.ascontiguousarray(cut.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+
+
+def attacked(clean: NDArray[np.float32], label: int) -> NDArray[np.float32]:
+    """What PGD on the bare network makes of it."""
+    network = tapped_network(
+        load_network(Network.LITE0).requires_grad_(False), torch.from_numpy(clean), [], mean=MEAN, std=STD
+    ).eval()
+
+    craft = pgd(EPSILON, steps=PGD_STEPS)
+    found = craft(Undefended(network).eval(), torch.from_numpy(clean), torch.tensor([label]), 0, lambda done: None)
+    return np.asarray(found, dtype=np.float32)
+
+
+def show(session: DefendedSession, title: str, pixels: NDArray[np.float32]) -> Shown:
+    """Ask the file, which also holds the network's own answer."""
+    names = session.manifest.output.class_names
+    assert names is not None
+    result = session.predict(pixels)
+    return Shown(
+        title,
+        pixels[0].transpose(1, 2, 0),
+        names[result.raw_labels[0]],
+        names[result.labels[0]],
+        float(result.suspicion[0]),
+        bool(result.flagged[0]),
+    )
+
+
+def draw(shown: list[Shown], change: NDArray[np.float32], threshold: float, path: Path) -> None:
+    """Three panels: the photograph, the attack's change magnified, the attacked photograph."""
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    clean, changed = shown
+    figure, axes = pyplot.subplots(1, 3, figsize=(8.4, 3.6))
+    axes[0].imshow(clean.pixels)
+    axes[1].imshow(np.clip(0.5 + MAGNIFIED * change, 0, 1))
+    axes[2].imshow(changed.pixels)
+    for axis, title in zip(
+        axes,
+        (clean.title, f"what PGD adds, {255 * EPSILON:g}/255, × {MAGNIFIED}", changed.title),
+        strict=True,
+    ):
+        axis.set_title(title, fontsize=9)
+        axis.set_axis_off()
+    for axis, each in ((axes[0], clean), (axes[2], changed)):
+        _say(axis, each, threshold)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, facecolor="white")
+    pyplot.close(figure)
+
+
+def _say(axis: Any, shown: Shown, threshold: float) -> None:
+    said = (
+        ("network alone", shown.network, shown.network in RIGHT),
+        ("defended file", shown.file, shown.file in RIGHT),
+    )
+    for line, (who, what, right) in enumerate(said):
+        axis.text(
+            0,
+            -0.07 - 0.09 * line,
+            f"{who}: {what} {'✓' if right else '✗'}",
+            transform=axis.transAxes,
+            fontsize=9.5,
+            color="#1b7f5c" if right else "#b83232",
+        )
+    axis.text(
+        0,
+        -0.25,
+        f"suspicion {shown.suspicion:.1f} ({'flagged' if shown.flagged else 'not flagged'}; threshold {threshold:.1f})",
+        transform=axis.transAxes,
+        fontsize=8,
+        color="#4c4c4c",
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photograph", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--work", type=Path, required=True, help="folder with the defended file")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    clean = photograph(options.photograph)
+    with DefendedSession(options.work / FILE, device="cpu", threads=1) as session:
+        label = int(session.predict(clean).raw_labels[0])
+        found = attacked(clean, label)
+        shown = [show(session, "a photograph", clean), show(session, "the same, attacked", found)]
+        draw(
+            shown,
+            (found - clean)[0].transpose(1, 2, 0),
+            session.manifest.defence.flag_threshold,
+            PICTURE,
+        )
+    for each in shown:
+        print(f"{each.title}: network {each.network}, file {each.file}, suspicion {each.suspicion:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
