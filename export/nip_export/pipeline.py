@@ -147,7 +147,7 @@ def write_defended(
     config = bench.config
     calibration = calibrate_gate(bench, prepared.known, prepared.second)
     verdict = verdict_of(prepared, bench, calibration)
-    check_worth(config, calibration, verdict)
+    check_worth(config, calibration, verdict, is_labelled=bench.calibration.is_labelled)
     spec = DefenceSpec(
         policy=Policy(config.policy),
         classes=bench.classes,
@@ -204,7 +204,6 @@ def write_defended(
         network=bench.network,
         attempts=attempts,
         notes=prepared.notes,
-        is_labelled=bench.calibration.is_labelled,
         seconds=prepared.seconds + time.perf_counter() - began,
     )
 

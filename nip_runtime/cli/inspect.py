@@ -17,7 +17,7 @@ from nip_runtime.file.container.infos import TensorInfo
 from nip_runtime.file.container.reader import printable
 from nip_runtime.file.container.wholefile import read_whole
 from nip_runtime.file.container.wire import Buffer
-from nip_runtime.file.manifest import InputSpec, Manifest, Precision, read_manifest
+from nip_runtime.file.manifest import InputSpec, Labels, Manifest, Precision, read_manifest
 from nip_runtime.file.manifest.model import plain
 from nip_runtime.file.names import MANIFEST_KEY
 from nip_runtime.file.signing import bundle_path
@@ -216,9 +216,11 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         *_gate_lines(manifest),
         *_honesty_lines(manifest),
         f"calibration   {calibration.images} benign images, budget {calibration.benign_budget:.1%}",
+        *_label_lines(calibration.labels),
         f"  flagged     {calibration.flag_rate}, of all: {manifest.flag_rate_all or 'not recorded'}",
         f"  pass 2      {calibration.pass2_rate}",
-        f"  accuracy    raw {calibration.accuracy_raw}, defended {calibration.accuracy_defended}",
+        f"  {calibration.measure:<12}raw {calibration.accuracy_raw}, defended"
+        f" {calibration.accuracy_defended}",
         f"verified      {verification.images} images at batch {', '.join(map(str, verification.batches))}:"
         f" largest logit error {verification.max_abs_logit_error:.2g}, same label"
         f" {verification.argmax_agreement:.2%}",
@@ -231,6 +233,15 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f"              calibration {manifest.digests.calibration_data}",
         f"weights       {manifest.digests.weights}",
         *(f"known limit   {limit}" for limit in manifest.known_limits),
+    ]
+
+
+def _label_lines(labels: Labels) -> list[str]:
+    if labels is Labels.GIVEN:
+        return []
+    return [
+        "  labels      none: the network's own predictions stood in, so its mistakes count as right, and",
+        "              agreement is agreement with them",
     ]
 
 
@@ -299,7 +310,7 @@ def _precision_lines(manifest: Manifest) -> list[str]:
         lines += [
             f"  same label  {conversion.same_label} as fp32, largest logit change"
             f" {conversion.max_abs_logit_difference:.2g}",
-            f"  accuracy    fp32 {conversion.accuracy_fp32}, {manifest.precision}"
+            f"  {manifest.calibration.measure:<12}fp32 {conversion.accuracy_fp32}, {manifest.precision}"
             f" {manifest.calibration.accuracy_raw}",
         ]
     if settings is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from nip_runtime.file.manifest import Layout, Manifest
+from nip_runtime.file.manifest import Labels, Layout, Manifest
 from nip_runtime.operate.evaluated import ADAPTIVE, WorstCase
 
 _MARKDOWN: Final = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"})
@@ -93,9 +93,15 @@ def _benign(manifest: Manifest) -> Iterator[str]:
     told, everything = manifest.calibration, manifest.flag_rate_all
     yield f"Measured on {told.images} held-out images, with 95 % intervals:"
     yield ""
-    yield f"- right answers: {told.accuracy_raw} without the defence, {told.accuracy_defended} with it"
-    yield f"- flagged: {told.flag_rate} of the rightly classified (budget {told.benign_budget:.1%})" + (
-        f", {everything} of all" if everything is not None else ""
+    given = told.labels is Labels.GIVEN
+    if not given:
+        yield "- no labels: the network's own predictions stood in, so that its mistakes count as right"
+    what = "right answers" if given else "agreement with the network"
+    flagged = "the rightly classified" if given else "these"
+    yield f"- {what}: {told.accuracy_raw} without the defence, {told.accuracy_defended} with it"
+    yield (
+        f"- flagged: {told.flag_rate} of {flagged} (budget {told.benign_budget:.1%})"
+        + (f", {everything} of all" if everything is not None else "")
     )
     yield f"- in need of the second pass: {told.pass2_rate}"
 

@@ -240,9 +240,17 @@ def test_a_flat_folder_of_unlabelled_images(inputs: Path, tmp_path: Path, capsys
     assert main([*arguments, "--unlabelled", "--memory", "1G"]) == 0
     told = capsys.readouterr().out
     assert "predictions stand in" in told
-    assert "agreement         100.0%" in told and "benign accuracy" not in told
+    assert "agreement         100.0%" in told and "give labels: without them" in told
     assert main(["inspect", str(out)]) == 0
-    assert "accuracies stated here are agreement" in " ".join(capsys.readouterr().out.split())
+    seen = capsys.readouterr().out
+    assert "  agreement   raw 100.0%" in seen
+    assert "Made without labels" in seen and "  labels      none: the network's own" in seen
+    assert main(["inspect", "--card", str(out)]) == 0
+    card = capsys.readouterr().out
+    assert "agreement with the network: 100.0%" in card and "no labels" in card
+    assert all("accura" not in text.lower() for text in (told, seen, card))
+    assert main(["inspect", "--json", str(out)]) == 0
+    assert json.loads(capsys.readouterr().out)["manifest"]["calibration"]["labels"] == "predicted"
 
 
 @pytest.mark.parametrize(

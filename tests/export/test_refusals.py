@@ -61,12 +61,20 @@ class Loud(nn.Module):
 CASES: dict[str, tuple[type[NipError], str, Callable[[Request], None]]] = {
     "labels beyond the logits": (
         ExportError,
-        "the model has 10 logits, but profile images have labels up to 10",
+        "the model has 10 logits, but profile images are of class 10; ",
         spoil(labels=lambda r: r.labels + 1),
+    ),
+    "labels beyond the logits, named": (
+        ExportError,
+        r"profile images are of zebra \(10\); expected .* --classes FILE",
+        spoil(
+            labels=lambda r: r.labels + 1,
+            config=lambda r: {"class_names": (*"abcdefghij", "zebra")},
+        ),
     ),
     "calibration labels beyond the logits": (
         ExportError,
-        "calibration images have labels up to 11",
+        "calibration images are of class 10, class 11; ",
         spoil(calibration=lambda r: (r.images, r.labels + 2)),
     ),
     "negative labels": (InputError, "expected labels from 0, got -1", spoil(labels=lambda r: r.labels - 1)),
@@ -115,7 +123,8 @@ CASES: dict[str, tuple[type[NipError], str, Callable[[Request], None]]] = {
     ),
     "too many class names": (
         ExportError,
-        "class_names: expected 10 names, one per logit, got 11",
+        "class_names: expected 10 names, one per logit, got 11 "
+        r"\(a, b, c, d, e …\); name the model's classes in the order of its logits .*--classes FILE",
         spoil(config=lambda r: {"class_names": tuple("abcdefghijk")}),
     ),
     "an untrained model": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,9 @@ def calm(*, rows: int = 600, noise: float = 0.2) -> Statistics:
     return replace(drawn, second=drawn.raw + noise * random.normal(size=drawn.raw.shape))
 
 
-def judged(drawn: Statistics, gate: Gate, known: Known | None = None, *, budget: float = BUDGET) -> Verdict:
+def judged(
+    drawn: Statistics, gate: Gate, known: Known | None = None, *, budget: float = BUDGET, **more: Any
+) -> Verdict:
     known = drawn.known if known is None else known
     labels = drawn.raw.argmax(1)
     look = FirstLook(drawn.raw, drawn.early, distances(known.typicality, drawn.features))
@@ -39,7 +42,27 @@ def judged(drawn: Statistics, gate: Gate, known: Known | None = None, *, budget:
         benign_budget=budget,
         screen_rate=SCREEN,
         seed=0,
+        **more,
     )
+
+
+def test_advice_names_classes_and_asks_for_labels() -> None:
+    drawn = calm()
+    known = replace(drawn.known, present=np.arange(len(drawn.known.present)) != 1)
+    gate = drawn.fit(budget=BUDGET, screen_rate=SCREEN)
+    silent = replace(
+        gate,
+        typicality_scale=replace(
+            gate.typicality_scale, inverse_std=np.zeros_like(gate.typicality_scale.inverse_std)
+        ),
+    )
+    names = [f"bird {number}" for number in range(len(known.present))]
+    told = judged(drawn, silent, known, class_names=names, is_labelled=False)
+    assert "give images of the classes that had none: bird 1 (1)" in told.info.advice
+    assert any(advice.startswith("give labels:") for advice in told.info.advice)
+    told = judged(drawn, silent, known)
+    assert "give images of the classes that had none: class 1" in told.info.advice
+    assert not any("labels" in advice for advice in told.info.advice)
 
 
 def test_a_steady_second_look_tells_swaps_and_a_scattered_one_does_not() -> None:

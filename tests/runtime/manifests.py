@@ -19,6 +19,7 @@ from nip_runtime.file.manifest import (
     GateInfo,
     InputSpec,
     Interpolation,
+    Labels,
     Layout,
     Manifest,
     OutputSpec,
@@ -207,6 +208,7 @@ _plain_manifests = st.builds(
         pass2_rate=_rate,
         accuracy_raw=_rate,
         accuracy_defended=_rate,
+        labels=st.sampled_from(Labels),
     ),
     verification=st.builds(
         VerificationInfo,

@@ -8,6 +8,7 @@ be it that the response is lost in its own scatter or that the screen sends noth
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from nip_export.calibrate.gate import EARLY_WEIGHT, Known, allowed_flags, early_weight
 from nip_export.defence.decision import FirstLook, free_score, judge
 from nip_export.defence.spec import Gate
+from nip_export.support.classes import named_classes
 from nip_runtime.file.manifest import CoverageInfo, VerdictInfo
 from nip_runtime.file.rates import Rate
 
@@ -48,6 +50,8 @@ def judge_gate(
     benign_budget: float,
     screen_rate: float | None,
     seed: int,
+    class_names: Sequence[str] | None = None,
+    is_labelled: bool = True,
 ) -> Verdict:
     """Say what a finished gate can and cannot tell.
 
@@ -61,6 +65,8 @@ def judge_gate(
         benign_budget: share of rightly classified inputs that may be flagged.
         screen_rate: share of inputs that may take the second pass; None: all do.
         seed: of the swaps.
+        class_names: in the order of the logits, for advice; None if unknown.
+        is_labelled: False: the labels are the network's own predictions.
     """
     right = look.predicted == labels
     swapped, reached = swapped_looks(gate, look.take(right), second[right], seed=seed)
@@ -86,7 +92,8 @@ def judge_gate(
             f"inputs that end in one of the {coverage.without_images} classes without images: the free tests "
             "are silent about them, so the screen seldom picks them"
         )
-        advice.append("give images of the classes that had none")
+        absent = named_classes(np.flatnonzero(~known.present).tolist(), class_names)
+        advice.append(f"give images of the classes that had none: {absent}")
     if knows == 0:
         stands_in = "; how sure the network is stands in for them" if known.own else ""
         misses.append(f"what only early layers would notice: theirs know nothing of the classes{stands_in}")
@@ -99,9 +106,15 @@ def judge_gate(
         )
     misses.append("many attacks that stop just beyond the boundary, whose second look differs little")
     misses.append("attackers who know this defence and optimise against it")
-    if allowed == 0:
+    if not is_labelled:
         advice.append(
-            f"give at least {enough_for_a_flag(benign_budget)} images that the network gets right (now "
+            "give labels: without them the network's mistakes count as right, so that nothing was measured "
+            "or chosen on them"
+        )
+    if allowed == 0:
+        right_ones = "images that the network gets right" if is_labelled else "images"
+        advice.append(
+            f"give at least {enough_for_a_flag(benign_budget)} {right_ones} (now "
             f"{int(right.sum())}): the budget of {benign_budget:.1%} allows not one of them to be flagged, "
             "so that the threshold lies above all"
         )

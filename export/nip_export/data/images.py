@@ -60,7 +60,7 @@ class ImageSet:
             raise InputError.mismatch(
                 expected=f"labels below {len(self.class_names)}, the number of class names",
                 got=f"{self.labels.max()}",
-                fix="name every class, in the order of the model's outputs",
+                fix="name every class, in the order of the model's outputs: class_names, --classes FILE",
             )
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ class ImageSet:
             raise InputError.mismatch(
                 expected=f"classes named as the model's: {', '.join(names[:5])} …",
                 got=", ".join(unknown[:5]) or "labels without class names",
-                fix="name subfolders (or class_names) as the model's classes",
+                fix="name subfolders (or class_names in an .npz) as in --classes, or mend that list",
             )
         numbers = np.array([names.index(name) for name in self.class_names], np.int64)
         return ImageSet(self.kept, numbers[self.labels], tuple(names), self.bounds)

@@ -24,10 +24,13 @@ from nip_export.network import TapPlan, find_taps
 from nip_export.network.run import Passed, TapCells, run_network, tapped_network
 from nip_export.network.tapped import TappedNetwork
 from nip_export.precision.network import OnnxBackbone
+from nip_export.support.classes import named_classes
 from nip_export.support.progress import Progress
 from nip_runtime.errors import ExportError
 from nip_runtime.file.rates import Rate
 
+MOST_NAMES = 5
+"""Class names that a message lists."""
 LEAST_PROFILE = 50
 """Correctly classified images without which no profile is made."""
 
@@ -168,15 +171,21 @@ def device_of(model: nn.Module) -> torch.device:
 def check_labels(sets: dict[str, Benign], classes: int, config: ExportConfig) -> None:
     """Refuse labels and class names that do not fit the number of logits."""
     for name, data in sets.items():
-        highest = int(data.labels.max())
-        if highest >= classes:
+        beyond = np.unique(data.labels[data.labels >= classes])
+        if len(beyond):
             raise ExportError(
-                f"the model has {classes} logits, but {name} images have labels up to {highest}; "
-                "expected class numbers from 0 in the order of the logits"
+                f"the model has {classes} logits, but {name} images are of "
+                f"{named_classes(beyond.tolist(), config.class_names)}; expected class numbers from 0 in the "
+                "order of the logits: number the classes so, or name the model's own in that order "
+                "(class_names, --classes FILE)"
             )
     if config.class_names is not None and len(config.class_names) != classes:
+        names = config.class_names
+        shown = ", ".join(names[:MOST_NAMES]) + (" …" if len(names) > MOST_NAMES else "")
         raise ExportError(
-            f"class_names: expected {classes} names, one per logit, got {len(config.class_names)}"
+            f"class_names: expected {classes} names, one per logit, got {len(names)} ({shown}); name the "
+            "model's classes in the order of its logits (class_names, --classes FILE), those without images "
+            "too: the names of subfolders alone do not tell which logits they are"
         )
 
 
@@ -262,8 +271,8 @@ def set_up(
     present = np.unique(profile.labels[correct])
     if len(present) < 2:
         raise ExportError(
-            "expected correctly classified profile images of at least 2 classes, got class "
-            f"{present[0]} alone; give benign images of every class"
+            "expected correctly classified profile images of at least 2 classes, got "
+            f"{named_classes(present.tolist(), config.class_names)} alone; give benign images of every class"
         )
     check_better_than_chance(calibration_pass, calibration.labels)
     return Bench(

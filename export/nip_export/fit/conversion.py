@@ -56,7 +56,7 @@ def convert(bench: Bench, model: nn.Module, bank: Bank) -> tuple[Bench, Conversi
     agreement = measure_agreement(
         bench.calibration_pass.logits, calibration_pass.logits, bench.calibration.labels
     )
-    check_agreement(agreement, precision)
+    check_agreement(agreement, precision, is_labelled=bench.calibration.is_labelled)
     converted = replace(
         bench,
         profile_pass=run(bench.profile.feed, "Profile images"),

@@ -59,8 +59,13 @@ def measure_agreement(
     )
 
 
-def check_agreement(agreement: Agreement, precision: Precision) -> None:
+def check_agreement(agreement: Agreement, precision: Precision, *, is_labelled: bool = True) -> None:
     """Refuse a conversion that breaks the model.
+
+    Args:
+        agreement: what it changed.
+        precision: what it converts to.
+        is_labelled: False: the labels are the network's own predictions, and accuracy is agreement with them.
 
     Raises:
         ExportError: logits that are not finite, or more than 2 points of benign accuracy lost.
@@ -71,8 +76,9 @@ def check_agreement(agreement: Agreement, precision: Precision) -> None:
             "not finite; its activations exceed what that arithmetic holds. Export it as fp32"
         )
     if agreement.loss > LARGEST_LOSS:
+        what = "accuracy" if is_labelled else "agreement with the network"
         raise ExportError(
-            f"precision: converting to {precision} costs {100 * agreement.loss:.1f} points of accuracy on "
+            f"precision: converting to {precision} costs {100 * agreement.loss:.1f} points of {what} on "
             f"the calibration images ({agreement.accuracy_fp32} in fp32, {agreement.accuracy} after), "
             f"expected at most {100 * LARGEST_LOSS:g}; export it as fp32, or give profile images that "
             "cover what the model sees in use"

@@ -21,6 +21,7 @@ from nip_runtime.file.manifest import (
     Digests,
     GateInfo,
     InputSpec,
+    Labels,
     Layout,
     Manifest,
     OutputSpec,
@@ -46,7 +47,7 @@ KNOWN_LIMITS = (
 
 UNLABELLED = (
     "Made without labels: the network's own predictions stood in for them. Its mistakes count as right, and "
-    "accuracies stated here are agreement with the network."
+    "agreement with it says nothing of how often it is right."
 )
 
 CONVERTED_LIMITS = {
@@ -140,6 +141,7 @@ def describe(
             pass2_rate=found.pass2_rate,
             accuracy_raw=found.accuracy_raw,
             accuracy_defended=found.accuracy_defended,
+            labels=Labels.GIVEN if bench.calibration.is_labelled else Labels.PREDICTED,
         ),
         flag_rate_all=found.flag_rate_all,
         gate=GateInfo(

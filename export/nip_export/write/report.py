@@ -16,7 +16,7 @@ from nip_export.network import TapPlan
 from nip_export.network.tapped import TappedNetwork
 from nip_export.precision.agreement import Agreement
 from nip_export.verify import Comparison
-from nip_runtime.file.manifest import Layout, Manifest, Policy
+from nip_runtime.file.manifest import Labels, Layout, Manifest, Policy
 from nip_runtime.file.rates import Rate
 
 LOW_ACCURACY = 0.5
@@ -69,7 +69,6 @@ class ExportReport:
         network: the backbone with its normalisation and the taps that oracle and twin need.
         attempts: what the self-test saw; none, if it was not asked for.
         seconds: wall time of the export.
-        is_labelled: whether images had labels; without, accuracies are agreement with the network itself.
         notes: what had to be done to the user's model to read logits from it.
     """
 
@@ -88,11 +87,16 @@ class ExportReport:
     attempts: tuple[Attempt, ...]
     seconds: float
     notes: tuple[str, ...] = ()
-    is_labelled: bool = True
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether images had labels; without, accuracies are agreement with the network itself."""
+        return self.manifest.calibration.labels is Labels.GIVEN
 
     def summary(self) -> str:
         """Several lines of plain text for a terminal."""
         m, c = self.manifest, self.manifest.calibration
+        ones = "correct ones" if self.is_labelled else "all"
         extra = self.size_bytes - self.plain_size_bytes
         rows = (
             ("file", f"{self.path}  {self.size_bytes / 1e6:.2f} MB"),
@@ -106,7 +110,7 @@ class ExportReport:
             ("also considered", ", ".join(r.tap for r in self.layers if not r.used) or "–"),
             *self._view(),
             ("calibrated on", f"{c.images} benign images, budget {c.benign_budget:.1%}"),
-            ("benign flagged", f"{c.flag_rate}  of correct ones, cross-validated"),
+            ("benign flagged", f"{c.flag_rate}  of {ones}, cross-validated"),
             ("second pass", f"{c.pass2_rate}"),
             *self._screen(),
             *self._labels(),
@@ -148,7 +152,8 @@ class ExportReport:
     def _early(self) -> str:
         """Which early layers have a say."""
         weight = self.spec.gate.early_weight
-        used = ", ".join(f"{r.tap} ({r.accuracy.value:.1%} alone)" for r in self.layers if r.used)
+        alone = "alone" if self.is_labelled else "agreement with the network"
+        used = ", ".join(f"{r.tap} ({r.accuracy.value:.1%} {alone})" for r in self.layers if r.used)
         if not self.plan.early:
             return "no layer lies before the features; how sure the network is stands in"
         if all(readout.tap == self.spec.typicality.tap for readout in self.spec.readouts):
@@ -219,7 +224,7 @@ class ExportReport:
                 "labels",
                 "none: the network's own predictions stand in, so its mistakes count as right and what",
             ),
-            ("", "follows is agreement with the network, not accuracy"),
+            ("", "follows is agreement with the network"),
         ]
 
     def _view(self) -> list[tuple[str, str]]:
@@ -234,6 +239,8 @@ class ExportReport:
         told = "there was no mistake to judge by"
         if tried.repaired is not None:
             told = f"names the class of {tried.repaired} of the model's own mistakes"
+        elif not self.is_labelled:
+            told = "no mistake is known to judge by"
         return [
             ("second view", f"{name}, chosen among {len(gate.views_tried)}: keeps {tried.kept}"),
             ("", f"of right answers, and {told}"),
@@ -259,7 +266,7 @@ class ExportReport:
         return [
             ("precision", f"{precision}; same class as fp32 for {found.same_label} of calibration images,"),
             ("", f"largest logit change {found.max_abs_logit_difference:.2g}"),
-            ("", f"fp32 accuracy {found.accuracy_fp32}"),
+            ("", f"fp32 {self.manifest.calibration.measure} {found.accuracy_fp32}"),
         ]
 
     def _warnings(self) -> list[tuple[str, str]]:
@@ -270,7 +277,8 @@ class ExportReport:
             found.append("the model gets most calibration images wrong: do the class numbers fit its logits?")
         lost = calibration.accuracy_raw.value - calibration.accuracy_defended.value
         if self.manifest.policy is Policy.ALWAYS and lost > NOTABLE_LOSS:
-            found.append(f"perturbing every input costs {100 * lost:.1f} points of benign accuracy")
+            measure = calibration.measure
+            found.append(f"perturbing every input costs {100 * lost:.1f} points of benign {measure}")
         if calibration.flag_rate.interval[0] > calibration.benign_budget:
             found.append(
                 "more benign images are flagged than the budget allows: give more calibration images"

@@ -28,10 +28,14 @@ def verdict_of(prepared: Prepared, bench: Bench, calibration: Calibration) -> Ve
         benign_budget=config.benign_budget,
         screen_rate=None if Policy(config.policy) is Policy.ALWAYS else config.screen_rate,
         seed=config.seed,
+        class_names=config.class_names,
+        is_labelled=bench.calibration.is_labelled,
     )
 
 
-def check_worth(config: ExportConfig, calibration: Calibration, verdict: Verdict) -> None:
+def check_worth(
+    config: ExportConfig, calibration: Calibration, verdict: Verdict, *, is_labelled: bool = True
+) -> None:
     """Refuse a file that would defend nothing, or that ``always`` would ruin, unless that is asked for.
 
     Raises:
@@ -48,8 +52,9 @@ def check_worth(config: ExportConfig, calibration: Calibration, verdict: Verdict
         )
     before, after = calibration.accuracy_raw, calibration.accuracy_defended
     if policy is Policy.ALWAYS and before.value - after.value > MOST_LOSS:
+        measure = "accuracy" if is_labelled else "agreement with the network"
         raise ExportError(
-            f"policy always: expected it to cost at most {100 * MOST_LOSS:.0f} points of benign accuracy, "
-            f"got {before} before and {after} after: every input is answered under a perturbation that the "
-            "network does not bear; use policy guarded, a smaller eps, or force"
+            f"policy always: expected it to cost at most {100 * MOST_LOSS:.0f} points of benign "
+            f"{measure}, got {before} before and {after} after: every input is answered under a perturbation "
+            "that the network does not bear; use policy guarded, a smaller eps, or force"
         )

@@ -3,6 +3,7 @@
 from nip_runtime.file.manifest.choices import (
     BankStorage,
     Interpolation,
+    Labels,
     Layout,
     PerturbationMethod,
     Policy,
@@ -39,6 +40,7 @@ __all__ = [
     "GateInfo",
     "InputSpec",
     "Interpolation",
+    "Labels",
     "Layout",
     "Manifest",
     "OutputSpec",

@@ -81,6 +81,15 @@ class PerturbationMethod(StrEnum):
     """The published form: the mean input gradient divided by its root mean square, scaled, cut at ε."""
 
 
+class Labels(StrEnum):
+    """Where the classes of the benign images came from."""
+
+    GIVEN = "given"
+    """From the user."""
+    PREDICTED = "predicted"
+    """The network's own predictions stood in: its mistakes count as right."""
+
+
 class ViewStep(StrEnum):
     """A step of the view under which the second pass looks at an input."""
 

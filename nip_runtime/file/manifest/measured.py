@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from nip_runtime.file.manifest.checks import require
+from nip_runtime.file.manifest.choices import Labels
 from nip_runtime.file.rates import Rate
 
 
@@ -14,7 +15,9 @@ class CalibrationInfo:
     """What held-out benign images measured.
 
     ``benign_budget`` is the share of correctly classified benign images that may be flagged; ``flag_rate``
-    the share that was; ``pass2_rate`` the share that needed the second pass.
+    the share that was; ``pass2_rate`` the share that needed the second pass. Where ``labels`` were
+    predicted, the network's own predictions counted as right, and ``accuracy_raw`` and ``accuracy_defended``
+    are agreement with them.
     """
 
     benign_budget: float
@@ -23,6 +26,12 @@ class CalibrationInfo:
     pass2_rate: Rate
     accuracy_raw: Rate
     accuracy_defended: Rate
+    labels: Labels = Labels.GIVEN
+
+    @property
+    def measure(self) -> str:
+        """What ``accuracy_raw`` and ``accuracy_defended`` are, in a word: accuracy or agreement."""
+        return "accuracy" if self.labels is Labels.GIVEN else "agreement"
 
     def __post_init__(self) -> None:
         require(0 < self.benign_budget < 1, "benign_budget", "a share between 0 and 1", self.benign_budget)

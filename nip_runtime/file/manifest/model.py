@@ -26,7 +26,8 @@ SCHEMA_VERSION: Final = "1.4"
 """Version this package writes. A reader refuses another major and ignores what a newer minor adds.
 
 1.1 added ``precision``, ``conversion`` and ``settings``; 1.2 ``flag_rate_all``; 1.3 ``gate``; 1.4
-``coverage``, ``verdict``, ``second_pass``, ``input.sound`` and ``input.preprocess``."""
+``coverage``, ``verdict``, ``second_pass``, ``input.sound``, ``input.preprocess`` and
+``calibration.labels``."""
 
 _VERSION: Final = re.compile(r"[0-9]+\.[0-9]+")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -112,12 +113,14 @@ ADDED: Final = {
     1: frozenset({"precision", "conversion", "settings"}),
     2: frozenset({"flag_rate_all"}),
     3: frozenset({"gate"}),
-    4: frozenset({"coverage", "verdict", "second_pass", "input.sound", "input.preprocess"}),
+    4: frozenset(
+        {"coverage", "verdict", "second_pass", "input.sound", "input.preprocess", "calibration.labels"}
+    ),
 }
 """Fields of :class:`Manifest`, or of parts of it, by the minor version that added them; older files lack
 them."""
 
-OPTIONAL: Final = frozenset({"input.preprocess"})
+OPTIONAL: Final = frozenset({"input.preprocess", "calibration.labels"})
 """Fields that files of the version that added them may lack too: some were made before they were added."""
 
 
