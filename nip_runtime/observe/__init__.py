@@ -34,6 +34,7 @@ it did itself (``session.observer`` is the copy), and snapshots are added where 
 from nip_runtime.observe.alarm import Alarm, Direction, DriftState
 from nip_runtime.observe.audit import Audit, FlaggedRow
 from nip_runtime.observe.audit_file import AuditFile
+from nip_runtime.observe.bursts import Burst, BurstState, BurstWatch
 from nip_runtime.observe.counters import Counters
 from nip_runtime.observe.drift import DriftWatch
 from nip_runtime.observe.expected import Expected, Learned
@@ -47,6 +48,9 @@ __all__ = [
     "Alarm",
     "Audit",
     "AuditFile",
+    "Burst",
+    "BurstState",
+    "BurstWatch",
     "Composed",
     "Counters",
     "Direction",

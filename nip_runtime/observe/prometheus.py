@@ -18,6 +18,8 @@ values are read when they are scraped.
     nip_drift_expected_flag_rate{bound}         the interval: low and high
     nip_drift_evidence_ratio{direction}         1 is an alarm
     nip_audit_lost_lines_total
+    nip_burst_rows_total{kind}                  watched for near-duplicates: new, near or repeated
+    nip_bursts_total                            clients that began to ask about near-duplicates
     nip_model_info{policy,precision,graph_digest,weights_digest,created}
 """
 
@@ -30,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import Manifest
 from nip_runtime.observe.alarm import DriftState
+from nip_runtime.observe.bursts import BurstState
 from nip_runtime.observe.latency import BOUNDS_S, Latency
 from nip_runtime.observe.totals import Totals
 from nip_runtime.result import Reason
@@ -50,6 +53,7 @@ class Watched:
         model: value of the label ``model``, unique in a registry.
         totals: gives the counts: ``counters.snapshot``, or a sum over processes.
         drift: gives the state of a watch: ``drift.state``.
+        bursts: gives the state of a watch for near-duplicates: ``bursts.state``.
         lost_lines: gives the lines that an audit file lost: ``lambda: audit.lost``.
         manifest: of the file, for ``nip_model_info``.
     """
@@ -57,6 +61,7 @@ class Watched:
     model: str
     totals: Callable[[], Totals]
     drift: Callable[[], DriftState] | None = field(default=None, kw_only=True)
+    bursts: Callable[[], BurstState] | None = field(default=None, kw_only=True)
     lost_lines: Callable[[], int] | None = field(default=None, kw_only=True)
     manifest: Manifest | None = field(default=None, kw_only=True)
 
@@ -111,6 +116,8 @@ class ModelCollector:
             families.add_totals(each.model, each.totals())
             if each.drift is not None:
                 families.add_drift(each.model, each.drift())
+            if each.bursts is not None:
+                families.add_bursts(each.model, each.bursts())
             if each.lost_lines is not None:
                 families.lost.add_metric([each.model], each.lost_lines())
             if each.manifest is not None:
@@ -151,6 +158,12 @@ class _Families:
             "Evidence that the flag rate left its interval; 1 is an alarm.",
             labels=[_MODEL, "direction"],
         )
+        self.watched = counter(
+            "nip_burst_rows", "Rows watched for near-duplicates, by kind.", labels=[_MODEL, "kind"]
+        )
+        self.bursts = counter(
+            "nip_bursts", "Times that a client began to ask about near-duplicates.", labels=[_MODEL]
+        )
         self.lost = counter("nip_audit_lost_lines", "Audit lines that could not be written.", labels=[_MODEL])
         self.info = core.InfoMetricFamily("nip_model", "The defended file.", labels=[_MODEL])
         self.all: tuple[Any, ...] = tuple(value for name, value in vars(self).items() if name != "all")
@@ -173,6 +186,12 @@ class _Families:
         if state.expected is not None:
             self.bounds.add_metric([model, "low"], state.expected.low)
             self.bounds.add_metric([model, "high"], state.expected.high)
+
+    def add_bursts(self, model: str, state: BurstState) -> None:
+        self.watched.add_metric([model, "new"], state.rows - state.near)
+        self.watched.add_metric([model, "near"], state.near)
+        self.watched.add_metric([model, "repeated"], state.repeated)
+        self.bursts.add_metric([model], state.bursts)
 
     def add_manifest(self, model: str, manifest: Manifest) -> None:
         about = {

@@ -24,6 +24,8 @@ _EXTRAS: Final = {
     "matplotlib": ("eval",),
     "jinja2": ("eval",),
     "prometheus_client": ("serve",),
+    "starlette": ("serve",),
+    "uvicorn": ("serve",),
     "cryptography": ("sign",),
     "distributed": ("scale",),
     "pyarrow": ("scale",),

@@ -1,6 +1,6 @@
 """Files to arrays: found, opened, decoded by OpenCV (images), libsndfile or numpy (``.npy``, ``.npz``)."""
 
-from nip_runtime.inputs.images.arrays import array_shape, map_array, read_array
+from nip_runtime.inputs.images.arrays import array_shape, decode_array, map_array, read_array
 from nip_runtime.inputs.images.decode import (
     MOST_PIXELS,
     decode_image,
@@ -17,6 +17,7 @@ __all__ = [
     "MOST_PIXELS",
     "array_shape",
     "crop_image",
+    "decode_array",
     "decode_image",
     "find_files",
     "fit_image",

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, Literal
@@ -33,6 +34,20 @@ def read_array(path: Path) -> NDArray[Any]:
     """
     with _found(path) as array:
         return array.read()
+
+
+def decode_array(content: bytes, *, origin: str) -> NDArray[Any]:
+    """Decode the bytes of an ``.npy`` file, as :func:`read_array` does; ``origin`` names them in errors.
+
+    Raises:
+        InputError: if they are more or fewer than the header says, or no plain array.
+    """
+    try:
+        return _in_stream(BytesIO(content), len(content), origin, is_archived=False).read()
+    except InputError:
+        raise
+    except Exception as error:  # as with files
+        raise _refused(origin, _told(error), "store it with numpy.save") from error
 
 
 def map_array(path: Path) -> NDArray[Any]:
@@ -92,8 +107,7 @@ def _found(path: Path) -> Iterator[_Found]:
         except MemoryError as error:
             raise _refused(path, "one that does not fit in memory", "split it") from error
         except Exception as error:  # what numpy and zipfile raise at hostile bytes has no common base
-            got = " ".join(str(error).split()) or type(error).__name__
-            raise _refused(path, got, "store it with numpy.save or numpy.savez") from error
+            raise _refused(path, _told(error), "store it with numpy.save or numpy.savez") from error
 
 
 @contextmanager
@@ -121,7 +135,7 @@ def _archived(file: BinaryIO, size_bytes: int, path: Path) -> Iterator[_Found]:
             yield _in_stream(member, size_bytes, path, is_archived=True)
 
 
-def _in_stream(stream: IO[bytes], size_bytes: int, path: Path, *, is_archived: bool) -> _Found:
+def _in_stream(stream: IO[bytes], size_bytes: int, path: Path | str, *, is_archived: bool) -> _Found:
     shape, is_fortran, dtype, start = _header(stream)
     if dtype.hasobject:
         raise _refused(path, f"pickled Python objects (dtype {dtype})", "store numbers")
@@ -150,6 +164,10 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], in
     return shape, is_fortran, dtype, stream.tell()
 
 
-def _refused(path: Path, got: str, fix: str) -> InputError:
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _refused(path: Path | str, got: str, fix: str) -> InputError:
     shown = got if len(got) <= _MOST_SHOWN else f"{got[:_MOST_SHOWN]} …"
     return InputError.mismatch(expected=f"a plain numpy array at {path}", got=shown, fix=fix)
