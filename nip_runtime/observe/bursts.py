@@ -79,8 +79,8 @@ class BurstWatch:
     WARNING.
 
     What it cannot know: frames of a video, or of a camera that stands still, are near-duplicates too. Watch
-    one row of each scene, or none of such clients. And whoever knows of it spreads questions over many clients
-    or a long time: names must be those of your own authentication, not what a client says of itself.
+    one row of each scene, or none of such clients. And whoever knows of it spreads questions over many
+    clients or a long time: names must be those of your own authentication, not what a client says of itself.
 
     An observer sees answers and no images, so hand the images over yourself: :meth:`see`. Several threads may
     share a watch. Pickled, or in a forked child, it starts anew.

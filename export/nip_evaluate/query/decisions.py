@@ -40,7 +40,7 @@ def _within(make: Callable[[], MinimizationAttack], epsilon: float) -> Craft:
     budget = Budget(Norm.L2, epsilon)
 
     def attack(victim: nn.Module, clean: Tensor, truth: Tensor) -> Tensor:
-        starts, usable = _starting_points(victim, clean, truth)
+        starts, usable = starting_points(victim, clean, truth)
         attacked = clean.clone()
         if usable.any():
             attacked[usable] = make().run(
@@ -56,8 +56,8 @@ def _within(make: Callable[[], MinimizationAttack], epsilon: float) -> Craft:
     return batched(attack, budget=None, spare=True, size=ROWS)
 
 
-def _starting_points(victim: nn.Module, clean: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Misclassified images (n, *shape) to start from, and for which rows (n,) there is one.
+def starting_points(victim: nn.Module, clean: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Find misclassified images (n, *shape) to start from, and for which rows (n,) there is one.
 
     Noise blended with the image first; where noise belongs to the image's own class, another image.
     """
