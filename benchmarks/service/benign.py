@@ -1,4 +1,4 @@
-"""How often the watch for near-duplicates warns for nothing: benign images in any order; and what it mistakes.
+"""How often the watch for near-duplicates warns for nothing, on benign images; and what it mistakes for them.
 
 python -m benchmarks.service.benign [--cifar FOLDER]    # writes benchmarks/results/service/benign.json
 """

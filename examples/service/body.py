@@ -10,7 +10,7 @@ import numpy as np
 from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import InputSpec, Layout
 from nip_runtime.inputs.arrays import Images, check_kind
-from nip_runtime.inputs.images import decode_array, decode_image, resize_image
+from nip_runtime.inputs.images import decode_array, decode_image, fit_image, fit_images, needs_fitting
 from nip_runtime.inputs.images.declared import declared_size
 
 _NPY: Final = b"\x93NUMPY"
@@ -52,7 +52,7 @@ def images_of(body: bytes, spec: InputSpec, *, rows: int) -> Images:
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                     f"expected at most {rows} rows, got {len(array)}; send them in several requests",
                 )
-            return check_kind(array, spec)
+            return check_kind(fit_images(array, spec) if needs_fitting(array, spec) else array, spec)
         if not body.startswith(_IMAGES):
             raise Refused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -70,7 +70,6 @@ def _pixels(body: bytes, spec: InputSpec) -> Images:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "expected a .npy file, for this model takes no image files, got one; send an array",
         )
-    channels, height, width = spec.shape
     try:
         size = declared_size(body)
     except ValueError as error:
@@ -83,5 +82,5 @@ def _pixels(body: bytes, spec: InputSpec) -> Images:
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             f"expected at most {MOST_PIXELS} pixels, got {size[0]} x {size[1]}; make it smaller",
         )
-    image = decode_image(np.frombuffer(body, np.uint8), channels=channels, origin=_ORIGIN)
-    return resize_image(image, height=height, width=width, resize=spec.resize)[None]
+    image = decode_image(np.frombuffer(body, np.uint8), channels=spec.shape[0], origin=_ORIGIN)
+    return fit_image(image, spec)[None]

@@ -101,7 +101,7 @@ REFUSED = {
     ),
     "too long": (bytes(200_001), 413, "at most 200000 bytes"),
     "too many rows": (npy(np.zeros((49, 28, 28), np.uint8)), 413, "at most 48 rows, got 49"),
-    "another shape": (npy(np.zeros((1, 9, 9), np.uint8)), 422, "28x28 pixels"),
+    "another shape": (npy(np.zeros((1, 9, 9, 3), np.uint8)), 422, "expected uint8"),
     "a number": (npy(np.float32(1)), 422, "expected uint8"),
     "NaN": (npy(np.full((1, 1, 28, 28), np.nan, np.float32)), 422, "NaN in row 0"),
     "pickled objects": (npy(np.zeros((1, 28, 28), np.uint8))[:-1], 422, "where the header"),
