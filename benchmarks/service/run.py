@@ -170,8 +170,12 @@ def chosen(target: Target, work: Path, count: int) -> tuple[NDArray[np.float32],
     """The first images that both services answer rightly, and their classes."""
     right = np.ones(min(len(target.labels), 3 * count), np.bool_)
     for service, options in SERVICES.items():
-        with serving(target.model, work / f"choosing-{service}.log", "--threads", "1", *options) as running:
-            answers = Client(running.port, name="chooser").labels(target.images[: len(right)])
+        log = work / f"choosing-{service}.log"
+        with (
+            serving(target.model, log, "--threads", "1", *options) as running,
+            Client(running.port, name="chooser") as client,
+        ):
+            answers = client.labels(target.images[: len(right)])
         right &= answers == target.labels[: len(right)]
     rows = np.flatnonzero(right)[:count]
     return target.images[rows], target.labels[rows]
@@ -189,10 +193,13 @@ def attacked(
 ) -> dict[str, Any]:
     """One attack on a fresh service: what it found, and what the operator saw."""
     began, log = time.perf_counter(), work / f"{target.name}-{name}-{service}.log"
-    with serving(target.model, log, "--threads", "1", "--watch-bursts", *SERVICES[service]) as running:
+    with (
+        serving(target.model, log, "--threads", "1", "--watch-bursts", *SERVICES[service]) as running,
+        Client(running.port, name=name) as client,
+    ):
         images, labels = torch.from_numpy(clean), torch.from_numpy(truth)
         victim = LabelVictim(
-            Client(running.port, name=name),
+            client,
             images,
             labels,
             classes=read_artifact(target.model).manifest.output.classes,
@@ -245,8 +252,10 @@ def transferred(target: Target, work: Path) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {name: {"images": len(truth), "wrong": {}} for name in crafted}
     for service, options in SERVICES.items():
         log = work / f"{target.name}-transfer-{service}.log"
-        with serving(target.model, log, "--threads", "1", *options) as running:
-            client = Client(running.port, name="transfer")
+        with (
+            serving(target.model, log, "--threads", "1", *options) as running,
+            Client(running.port, name="transfer") as client,
+        ):
             for name, images in crafted.items():
                 before = _seen(running)["flagged"]
                 found[name]["wrong"][service] = int((client.labels(images) != truth).sum())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from io import BytesIO
+from typing import Self
 
 import numpy as np
 import torch
@@ -47,12 +48,32 @@ class Client:
     def _asked(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
         body = BytesIO()
         np.save(body, images)
-        self._connection.request("POST", "/label", body.getvalue(), self._headers)
-        answer = self._connection.getresponse()
-        text = answer.read().decode()
-        if answer.status != 200:
-            raise RuntimeError(f"expected labels, got {answer.status}: {text}")
+        status, text = self._answer(body.getvalue())
+        if status != 200:
+            raise RuntimeError(f"expected labels, got {status}: {text}")
         return np.array(text.split(), np.int64)
+
+    def _answer(self, body: bytes, *, again: bool = True) -> tuple[int, str]:
+        """Status and text; a second time on a new connection, for the service closes idle ones."""
+        try:
+            self._connection.request("POST", "/label", body, self._headers)
+            answer = self._connection.getresponse()
+            return answer.status, answer.read().decode()
+        except (ConnectionError, http.client.HTTPException):
+            self.close()
+            if not again:
+                raise
+        return self._answer(body, again=False)
+
+    def close(self) -> None:
+        """Hang up; the next question opens a new connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 @dataclass(eq=False)

@@ -1,0 +1,258 @@
+"""Writes the tables of the label-only service: python -m benchmarks.service.table [--check]
+
+Into docs/results.md, from benchmarks/results/service alone.
+"""
+
+# ruff: noqa: E501 (paragraphs of Markdown)
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.markdown import Block, only_checks, table, update
+from benchmarks.robustness.tables import share
+from nip_evaluate.scoring.bootstrap import draw_weights
+from nip_runtime.file.rates import Rate
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "service"
+BLOCK = Block(
+    "<!-- tables of the service: written by benchmarks/service/table.py -->\n",
+    "<!-- end of the tables of the service -->\n",
+)
+NETWORKS = {"demo": "Fashion-MNIST, the demo's VGG", "cifar-resnet20": "CIFAR-10, ResNet-20"}
+NORMS = {"l2": "L2", "linf": "L∞"}
+RESAMPLES, NONE = 1000, 1e8
+"""Beyond NONE: nothing misclassified was found."""
+
+Doubles = NDArray[np.float64]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    check = only_checks(__doc__, arguments)
+    lines = ["", *page(read_networks(), read_benign())]
+    return update(
+        BLOCK, {ROOT / "docs" / "results.md": lines}, check=check, source="benchmarks/results/service"
+    )
+
+
+def read_networks(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """All networks that were attacked."""
+    paths = [folder / f"{name}.json" for name in NETWORKS]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+
+
+def read_benign(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """What the watch said of benign streams."""
+    found: list[dict[str, Any]] = json.loads((folder / "benign.json").read_text(encoding="utf-8"))
+    return found
+
+
+def page(networks: Sequence[dict[str, Any]], benign: Sequence[dict[str, Any]]) -> list[str]:
+    """Everything, nothing left out."""
+    return [
+        "**The smallest change that was found**: medians over images with 95 % bootstrap intervals; *ratio*: defended ÷ undefended, on the same images. Below 1 the defence makes the attacker faster",
+        "",
+        *table(
+            [
+                "network",
+                "attack",
+                "n",
+                "questions",
+                *(
+                    f"{norm}: {what}"
+                    for norm in NORMS.values()
+                    for what in ("undefended", "defended", "ratio")
+                ),
+            ],
+            [row for network in networks for name in network["attacks"] for row in changes(network, name)],
+        ),
+        verdict(networks),
+        "",
+        "**What the operator sees**: the gate's flags, the drift warning and the watch for near-duplicates",
+        "",
+        *table(
+            [
+                "network",
+                "attack, service",
+                "success within ε",
+                "questions to it, median",
+                "questions flagged, %",
+                "drift warns after",
+                "near-duplicates: seen after",
+                "unseen",
+            ],
+            [row for network in networks for name in network["attacks"] for row in seen(network, name)],
+        ),
+        "Drift: rows of the whole attack, all images in turns, until the first warning. Near-duplicates: questions about one image, if it is a client's only one: median (largest); in brackets behind: rows, all images in turns by one client.",
+        "",
+        "**Made on another network (T2), asked once**",
+        "",
+        *table(
+            ["network", "attack", "undefended wrong, %", "defended wrong, %", "flagged, %"],
+            [row for network in networks for row in transfer(network)],
+        ),
+        "**The watch for near-duplicates on streams without an attack**, each of one client",
+        "",
+        *table(
+            ["data", "stream", "streams", "rows", "rows near another, %", "streams with a false alarm"],
+            [stream(row) for row in benign],
+        ),
+        f"Without videos: {alarms(benign)}.",
+        "",
+    ]
+
+
+def estimate(values: Doubles, weights: Doubles) -> tuple[float, Doubles]:
+    """The median of (N,) values, and (B,) resampled ones."""
+    counts = weights.astype(np.int64)
+    return float(np.median(values)), np.array([np.median(np.repeat(values, row)) for row in counts])
+
+
+def changes(network: dict[str, Any], name: str) -> list[list[str]]:
+    """A row for every number of questions."""
+    attack = network["attacks"][name]
+    weights = draw_weights(attack["images"], RESAMPLES)
+    rows = []
+    for place, questions in enumerate(network["questions"]):
+        if questions > network["budget"]:
+            continue
+        cells = [
+            cell
+            for norm in NORMS
+            for cell in compared(attack, norm, place, weights, digits=2 if norm == "l2" else 3)
+        ]
+        rows.append(
+            [NETWORKS[network["network"]], attack["name"], str(attack["images"]), f"{questions:,}", *cells]
+        )
+    return rows
+
+
+def ratio(
+    attack: dict[str, Any], norm: str, place: int, weights: Doubles
+) -> tuple[float, float, float] | None:
+    """Defended ÷ undefended with the ends of its interval; None where a median is infinite."""
+    medians, resampled = zip(
+        *(
+            estimate(values_of(attack, service, norm, place), weights)
+            for service in ("defended", "undefended")
+        ),
+        strict=True,
+    )
+    if max(medians) > NONE:
+        return None
+    low, high = np.percentile(resampled[0] / resampled[1], (2.5, 97.5))
+    return medians[0] / medians[1], float(low), float(high)
+
+
+def values_of(attack: dict[str, Any], service: str, norm: str, place: int) -> Doubles:
+    """Smallest change of every image, (N,)."""
+    return np.array([row[place] for row in attack["services"][service][norm]], np.float64)
+
+
+def compared(attack: dict[str, Any], norm: str, place: int, weights: Doubles, *, digits: int) -> list[str]:
+    """Undefended, defended, ratio."""
+    cells = []
+    for service in ("undefended", "defended"):
+        middle, resampled = estimate(values_of(attack, service, norm, place), weights)
+        ends = np.percentile(resampled, (2.5, 97.5), method="nearest")
+        shown = [f"{value:.{digits}f}" if value < NONE else "none" for value in (middle, *ends)]
+        cells.append(f"{shown[0]} ({shown[1]}–{shown[2]})")
+    found = ratio(attack, norm, place, weights)
+    text = "–" if found is None else "{:.2f} ({:.2f}–{:.2f})".format(*found)
+    return [*cells, f"**{text}**" if found is not None and found[2] < 1 else text]
+
+
+def verdict(networks: Sequence[dict[str, Any]]) -> str:
+    """Where the defence makes a query attacker faster, in one sentence."""
+    faster, slower, cases = list[str](), 0, 0
+    for network in networks:
+        for attack in network["attacks"].values():
+            weights = draw_weights(attack["images"], RESAMPLES)
+            for place, questions in enumerate(network["questions"]):
+                norm = _norm(attack)
+                found = ratio(attack, norm, place, weights) if questions <= network["budget"] else None
+                if found is None:
+                    continue
+                cases += 1
+                slower += found[1] > 1
+                if found[2] < 1:
+                    faster.append(f"{NETWORKS[network['network']]}, {attack['name']} after {questions:,}")
+    told = f"in {len(faster)} ({'; '.join(faster)})" if faster else "in none"
+    return f"By the norm that each attack minimises, the whole interval below 1 (**the defence makes the attacker faster**): {told} of {cases} rows; above 1 (slower): {slower}."
+
+
+def _norm(attack: dict[str, Any]) -> str:
+    return "linf" if attack["name"].endswith(NORMS["linf"]) else "l2"
+
+
+def seen(network: dict[str, Any], name: str) -> list[list[str]]:
+    """A row for each service."""
+    attack, norm = network["attacks"][name], _norm(network["attacks"][name])
+    epsilon = network["epsilon"][norm]
+    limit = f"{epsilon:g}" if norm == "l2" else f"{255 * epsilon:g}/255"
+    rows = []
+    for service in ("undefended", "defended"):
+        found, images = attack["services"][service], attack["images"]
+        first = [count for count in found[f"first_{norm}"] if count is not None]
+        middle = np.median([NONE * 10 if count is None else count for count in found[f"first_{norm}"]])
+        bursts = [count for count in found["burst_row"] if count is not None]
+        operator = found["operator"]
+        drift = operator["drift"]
+        rows.append(
+            [
+                NETWORKS[network["network"]],
+                f"{attack['name']}, {service}",
+                f"{share(Rate(len(first), images))} within {NORMS[norm]} {limit}",
+                f"{middle:,.0f}" if middle < NONE else "more than half never",
+                f"{100 * operator['flagged'] / operator['rows']:.1f} of {operator['rows']:,}",
+                "never" if drift is None else f"{drift['rows']:,} rows ({drift['direction']})",
+                (f"{np.median(bursts):.0f} ({max(bursts)})" if bursts else "never")
+                + ("" if operator["burst_rows"] is None else f" [{operator['burst_rows']:,}]"),
+                f"{images - len(bursts)} of {images}",
+            ]
+        )
+    return rows
+
+
+def transfer(network: dict[str, Any]) -> list[list[str]]:
+    """A row for each attack that was made on the surrogate."""
+    return [
+        [
+            NETWORKS[network["network"]],
+            one["name"].removeprefix("transfer: "),
+            *(share(Rate(one["wrong"][service], one["images"])) for service in ("undefended", "defended")),
+            share(Rate(one["flagged"], one["images"])),
+        ]
+        for one in network.get("transfer", [])
+    ]
+
+
+def stream(row: dict[str, Any]) -> list[str]:
+    """One kind of stream."""
+    return [
+        row["data"],
+        row["kind"] + (" (*not an attack, and taken for one*)" if row["is_video"] else ""),
+        str(row["streams"]),
+        f"{row['rows']:,}",
+        f"{100 * row['near'] / row['rows']:.2f}",
+        f"{row['alarmed']} ({share(Rate(row['alarmed'], row['streams']))} %)",
+    ]
+
+
+def alarms(benign: Sequence[dict[str, Any]]) -> str:
+    """Counts over all streams that are no videos."""
+    counted = [row for row in benign if not row["is_video"]]
+    alarmed, streams = sum(row["alarmed"] for row in counted), sum(row["streams"] for row in counted)
+    rows = sum(row["rows"] for row in counted)
+    return f"{alarmed} of {streams} streams ({share(Rate(alarmed, streams))} %) of {rows:,} rows in all had a false alarm"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
