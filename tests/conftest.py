@@ -29,6 +29,7 @@ WHOLE = (
     "tests/evaluate/query/",
     "tests/evaluate/run/",
     "tests/goldens/",
+    "tests/service/",
     "tests/serving/",
 )
 """Tests that share one thing made once."""

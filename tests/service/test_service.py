@@ -102,7 +102,7 @@ REFUSED = {
     "too long": (bytes(200_001), 413, "at most 200000 bytes"),
     "too many rows": (npy(np.zeros((49, 28, 28), np.uint8)), 413, "at most 48 rows, got 49"),
     "another shape": (npy(np.zeros((1, 9, 9, 3), np.uint8)), 422, "expected uint8"),
-    "a number": (npy(np.float32(1)), 422, "expected uint8"),
+    "a number": (npy(np.array(1, np.float32)), 422, "expected uint8"),
     "NaN": (npy(np.full((1, 1, 28, 28), np.nan, np.float32)), 422, "NaN in row 0"),
     "pickled objects": (npy(np.zeros((1, 28, 28), np.uint8))[:-1], 422, "where the header"),
     "a lying header": (npy(np.zeros((4, 28, 28), np.uint8))[:500], 422, "where the header"),
