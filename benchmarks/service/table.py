@@ -56,22 +56,31 @@ def read_benign(folder: Path = RESULTS) -> list[dict[str, Any]]:
 
 def page(networks: Sequence[dict[str, Any]], benign: Sequence[dict[str, Any]]) -> list[str]:
     """Everything, nothing left out."""
+    absent = [name for name in NETWORKS if name not in [network["network"] for network in networks]]
+    return [
+        *(attacked(networks) if networks else []),
+        *([f"**Attacks not measured: {', '.join(absent)}.**", ""] if absent else []),
+        "**The watch for near-duplicates on streams without an attack**, each of one client",
+        "",
+        *table(
+            ["data", "stream", "streams", "rows", "rows near another, %", "streams with a false alarm, %"],
+            [stream(row) for row in benign],
+        ),
+        f"Without videos: {alarms(benign)}.",
+        "",
+    ]
+
+
+def attacked(networks: Sequence[dict[str, Any]]) -> list[str]:
+    """What attacks found, and what the operator saw of them."""
+    each = [(network, name) for network in networks for name in network["attacks"]]
+    pairs = [f"{norm}: {what}" for norm in NORMS.values() for what in ("undefended", "defended", "ratio")]
     return [
         "**The smallest change that was found**: medians over images with 95 % bootstrap intervals; *ratio*: defended ÷ undefended, on the same images. Below 1 the defence makes the attacker faster",
         "",
         *table(
-            [
-                "network",
-                "attack",
-                "n",
-                "questions",
-                *(
-                    f"{norm}: {what}"
-                    for norm in NORMS.values()
-                    for what in ("undefended", "defended", "ratio")
-                ),
-            ],
-            [row for network in networks for name in network["attacks"] for row in changes(network, name)],
+            ["network", "attack", "n", "questions", *pairs],
+            [row for network, name in each for row in changes(network, name)],
         ),
         verdict(networks),
         "",
@@ -81,31 +90,23 @@ def page(networks: Sequence[dict[str, Any]], benign: Sequence[dict[str, Any]]) -
             [
                 "network",
                 "attack, service",
-                "success within ε",
+                "success within ε, % of images",
                 "questions to it, median",
                 "questions flagged, %",
                 "drift warns after",
-                "near-duplicates: seen after",
+                "near-duplicates seen after",
                 "unseen",
             ],
-            [row for network in networks for name in network["attacks"] for row in seen(network, name)],
+            [row for network, name in each for row in seen(network, name)],
         ),
-        "Drift: rows of the whole attack, all images in turns, until the first warning. Near-duplicates: questions about one image, if it is a client's only one: median (largest); in brackets behind: rows, all images in turns by one client.",
+        "Drift: rows of the whole attack, all images in turns, until the first warning. Near-duplicates: questions about one image whose attacker is a client of its own, median (largest); [rows until the warning where one client attacks all images in turns].",
         "",
         "**Made on another network (T2), asked once**",
         "",
         *table(
-            ["network", "attack", "undefended wrong, %", "defended wrong, %", "flagged, %"],
+            ["network", "attack", "n", "undefended wrong, %", "defended wrong, %", "flagged, %"],
             [row for network in networks for row in transfer(network)],
         ),
-        "**The watch for near-duplicates on streams without an attack**, each of one client",
-        "",
-        *table(
-            ["data", "stream", "streams", "rows", "rows near another, %", "streams with a false alarm"],
-            [stream(row) for row in benign],
-        ),
-        f"Without videos: {alarms(benign)}.",
-        "",
     ]
 
 
@@ -227,6 +228,7 @@ def transfer(network: dict[str, Any]) -> list[list[str]]:
         [
             NETWORKS[network["network"]],
             one["name"].removeprefix("transfer: "),
+            str(one["images"]),
             *(share(Rate(one["wrong"][service], one["images"])) for service in ("undefended", "defended")),
             share(Rate(one["flagged"], one["images"])),
         ]
@@ -242,7 +244,7 @@ def stream(row: dict[str, Any]) -> list[str]:
         str(row["streams"]),
         f"{row['rows']:,}",
         f"{100 * row['near'] / row['rows']:.2f}",
-        f"{row['alarmed']} ({share(Rate(row['alarmed'], row['streams']))} %)",
+        share(Rate(row["alarmed"], row["streams"])),
     ]
 
 
@@ -251,7 +253,8 @@ def alarms(benign: Sequence[dict[str, Any]]) -> str:
     counted = [row for row in benign if not row["is_video"]]
     alarmed, streams = sum(row["alarmed"] for row in counted), sum(row["streams"] for row in counted)
     rows = sum(row["rows"] for row in counted)
-    return f"{alarmed} of {streams} streams ({share(Rate(alarmed, streams))} %) of {rows:,} rows in all had a false alarm"
+    low, high = Rate(alarmed, streams).interval
+    return f"{alarmed} of {streams} streams ({100 * low:.1f}–{100 * high:.1f} %) of {rows:,} rows in all had a false alarm; shuffles of one data set are no independent samples"
 
 
 if __name__ == "__main__":
