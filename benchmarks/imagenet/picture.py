@@ -69,7 +69,9 @@ def attacked(clean: NDArray[np.float32], label: int) -> NDArray[np.float32]:
     ).eval()
 
     craft = pgd(EPSILON, steps=PGD_STEPS)
-    found = craft(Undefended(network).eval(), torch.from_numpy(clean), torch.tensor([label]), 0, lambda done: None)
+    found = craft(
+        Undefended(network).eval(), torch.from_numpy(clean), torch.tensor([label]), 0, lambda done: None
+    )
     return np.asarray(found, dtype=np.float32)
 
 

@@ -23,6 +23,7 @@ from nip_evaluate.adaptive.ascent import Ball, ascend
 from nip_evaluate.adaptive.passes import margin
 from nip_export.data import ImageSet, to_model_input
 from nip_export.network import evaluation_mode
+from nip_export.stages import EXAMPLES
 from nip_export.support.progress import Progress, silent
 from nip_export.verify import DefendedTwin
 from nip_export.write.report import ExportReport
@@ -125,7 +126,7 @@ def write_ui_examples(
     network = _Logits(report.network)
     is_fp32 = report.manifest.precision is Precision.FP32  # the twin computes in nothing else
     adaptive = len(_ADAPTIVE) * len(ADAPTIVE_EPS) if is_fp32 else 0
-    advance = progress("Examples for nip ui", len(FGSM_EPS) + len(PGD_EPS) + adaptive + 1)
+    advance = progress(EXAMPLES, len(FGSM_EPS) + len(PGD_EPS) + adaptive + 1)
     attacked = []
     with evaluation_mode(report.network):
         for attack in _attacks(report, network, clean, labels, is_fp32=is_fp32, steps=steps, seed=seed):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from nip_export import stages
 from nip_export.attach.assemble import attach_defence, plain_backbone
 from nip_export.attach.backbone import Backbone
 from nip_export.attach.writing import serialise, with_manifest
@@ -159,7 +160,7 @@ def write_defended(
         bank=prepared.bank,
     )
     screen = screen_cost(prepared, calibration.gate)
-    stage = bench.progress("Export and attach", 1)
+    stage = bench.progress(stages.ATTACH, 1)
     backbone = prepared.backbone()
     forward = forward_of(bench, backbone, prepared.known.readouts)
     plain = serialise(plain_backbone(backbone))
@@ -294,7 +295,7 @@ def verify(
     others = by_score[np.linspace(count // 2, len(by_score) - 1, count - len(suspicious)).astype(int)]
     rows = np.concatenate([suspicious, others])
     exact = bench.converted is None
-    stage = bench.progress(f"Verify against {'torch and ' if exact else ''}numpy", 1)
+    stage = bench.progress(stages.verifying(against_torch=exact), 1)
     comparison = verify_file(
         path,
         spec,

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from nip_export.fit.bench import Bench
 from nip_export.network import evaluation_mode
+from nip_export.stages import SELF_TEST
 from nip_export.support.progress import Advance
 from nip_export.write.report import Attempt
 from nip_runtime.file.rates import Rate
@@ -40,7 +41,7 @@ def self_test(bench: Bench, path: Path) -> tuple[Attempt, ...]:
     rows = np.sort(np.random.default_rng(bench.config.seed).permutation(right)[:IMAGES])
     inputs, labels = bench.calibration.feed[rows], bench.calibration.labels[rows]
     low, high = bench.bounds
-    stage = bench.progress("Self-test: attacks", len(EPSILONS) * len(rows))
+    stage = bench.progress(SELF_TEST, len(EPSILONS) * len(rows))
     found = []
     with DefendedSession(path, device="cpu") as session:
         for share in EPSILONS:

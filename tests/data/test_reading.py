@@ -96,7 +96,7 @@ def test_sizes_that_differ_need_a_size(folder: Path) -> None:
         (lambda root: None, "nothing there"),
         (lambda root: root.mkdir(), "one subfolder per class"),
         (lambda root: (root / "empty").mkdir(parents=True), "images in the class folder .*empty"),
-        (lambda root: root.write_bytes(b""), "one of the two"),
+        (lambda root: root.write_bytes(b""), "one of these"),
     ],
 )
 def test_a_path_without_images_says_what_is_missing(folder: Path, make: Any, message: str) -> None:

@@ -144,7 +144,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_not_run(
         ({"--weights": "none.safetensors"}, "expected weights at none.safetensors, got nothing there"),
         ({"--weights": "{in}/profile.npz"}, "{in}/profile.npz"),
         ({"--data": "none.npz"}, "expected a folder or an .npz file at none.npz"),
-        ({"--data": "{in}/weights.pt"}, "expected a folder with one subfolder per class, or an .npz"),
+        ({"--data": "{in}/weights.pt"}, "expected a folder with one subfolder per class, an .npz"),
         ({"--calibration": "none"}, "at none"),
         ({"--classes": "none.txt"}, "expected class names, one per line, in none.txt"),
         ({"--out": "{in}/no/folder/m.onnx"}, "cannot write to the folder"),
@@ -203,7 +203,7 @@ def test_wrong_options_are_refused_before_images_are_read(
 
 def test_a_missing_argument_is_named(capsys: Capture) -> None:
     assert main(["export", "--data", "x.npz"]) == 2
-    assert "the following arguments are required: --model, --out" in capsys.readouterr().err
+    assert "the following arguments are required: --out" in capsys.readouterr().err
 
 
 def test_help_teaches_with_an_example(capsys: Capture) -> None:

@@ -20,6 +20,12 @@ from nip_runtime.support.writing import check_target, write_whole
 if TYPE_CHECKING:
     from torch import nn
 
+    from nip_export.config import ExportConfig
+    from nip_export.data import ImageSet
+    from nip_export.support.overall import Overall
+    from nip_export.support.progress import Advance
+    from nip_runtime.file.manifest import InputSpec
+
 NAME = "export"
 HELP = "turn a trained PyTorch classifier, or an ONNX file, into one ONNX file that defends itself"
 
@@ -45,9 +51,10 @@ examples:
       --out speakers.nip.onnx
 
 DATA is a folder with one subfolder per class (any format OpenCV reads; subfolders named by numbers have
-these, of others the sorted names give the numbers, unless --classes states the model's own order), or an
-.npz with `images` (uint8 (N,H,W) or (N,H,W,C), or float (N,C,H,W) in [0,1]) and `labels`. Use
-images the model was not trained on: at least some 50 per class, better hundreds."""
+these, of others the sorted names give the numbers, unless --classes states the model's own order), an
+.npz with `images` (uint8 (N,H,W) or (N,H,W,C), or float (N,C,H,W) in [0,1]) and `labels`, or a Parquet
+file, or folder of them, with columns `image` (encoded images, or arrays) and `label`. Use images that the
+model was not trained on: at least some 50 per class, better hundreds."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +95,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take the network's own predictions for labels: DATA may be any folder of images, and "
         "accuracies are agreement with the network",
+    )
+    needed.add_argument(
+        "--column",
+        default="",
+        metavar="NAME",
+        help="of images in Parquet files (default: image, or the only one)",
+    )
+    needed.add_argument(
+        "--label-column",
+        default="",
+        metavar="NAME",
+        help="of class numbers or names in Parquet files (default: label)",
     )
     needed.add_argument(
         "--out", type=Path, required=True, metavar="F.onnx", help="file to write, and F.card.md beside it"
@@ -265,12 +284,12 @@ def run(args: argparse.Namespace) -> int:
     passive_waiting()
     keep_freed_memory()
     # torch takes seconds to import, and `nip --help` imports this module.
-    from nip_evaluate.ui_examples import check_ui_examples, write_ui_examples
+    from nip_evaluate.ui_examples import write_ui_examples
     from nip_export.config import ExportConfig
     from nip_export.network.loading import image_channels
     from nip_export.network.rebuilt import OnnxNetwork
     from nip_export.pipeline import export_defended
-    from nip_export.support.progress import progress_bars
+    from nip_export.support.overall import overall_progress
 
     names = _class_names(args.classes) if args.classes is not None else None
     heard = heard_input(args)
@@ -313,32 +332,9 @@ def run(args: argparse.Namespace) -> int:
     )
     if isinstance(model, OnnxNetwork):
         config = replace(config, input_name=model.names[0], output_name=model.names[1])
-    with progress_bars() as progress:
-        read = partial(
-            read_labelled,
-            size=args.size,
-            names=names,
-            heard=heard,
-            bounds=bounds,
-            channels=image_channels(model),
-            preprocess=args.preprocess,
-            is_labelled=not args.unlabelled,
-            progress=progress,
-        )
-        data = read(args.data)
-        held_out = read(args.calibration) if args.calibration is not None else None
-    if held_out is not None and data.class_names and held_out.class_names not in (None, data.class_names):
-        raise InputError.mismatch(
-            expected=f"the same classes in --calibration as in --data: {', '.join(data.class_names[:5])} …",
-            got=f"{', '.join((held_out.class_names or ())[:5])} …",
-            fix="use the same subfolder names in both",
-        )
-    shown = None
-    if args.ui_examples is not None:
-        shown = read_images(args.ui_examples, args.size, names, preprocess=args.preprocess)
-        check_ui_examples(args.out, shown, data)
-    config = replace(config, class_names=names if names is not None else data.class_names)
-    with progress_bars() as progress:
+    with overall_progress() as progress:
+        data, held_out, shown = _read(args, config, image_channels(model), names, heard, progress)
+        config = replace(config, class_names=names if names is not None else data.class_names)
         report = export_defended(
             model,
             data.kept,
@@ -362,6 +358,67 @@ def run(args: argparse.Namespace) -> int:
     if beside is not None:
         print(f"{'examples':<16}  {beside}  for nip ui {args.out}")
     return 0
+
+
+def _read(
+    args: argparse.Namespace,
+    config: ExportConfig,
+    channels: int | None,
+    names: tuple[str, ...] | None,
+    heard: InputSpec | None,
+    progress: Overall,
+) -> tuple[ImageSet, ImageSet | None, ImageSet | None]:
+    """Images of --data, --calibration and --ui-examples; what is to come is known once they are counted."""
+    from nip_evaluate.ui_examples import check_ui_examples
+    from nip_export.stages import EXAMPLES, export_stages
+    from nip_export.support.overall import Stage
+
+    counts: list[int] = []
+
+    def expect() -> None:
+        share = config.calibration_fraction
+        two = counts if len(counts) == 2 else [round((1 - share) * counts[0]), round(share * counts[0])]
+        after = [Stage(EXAMPLES, 8, 500)] if args.ui_examples is not None else []
+        progress.expect([*export_stages(config, *two), *after])
+
+    def reading(title: str, total: int) -> Advance:
+        counts.append(total)
+        expect()
+        return progress(title, total)
+
+    read = partial(
+        read_labelled,
+        size=args.size,
+        names=names,
+        heard=heard,
+        bounds=config.bounds,
+        channels=channels,
+        preprocess=args.preprocess,
+        columns=(args.column, args.label_column),
+        is_labelled=not args.unlabelled,
+        progress=reading,
+    )
+    data = read(args.data)
+    held_out = read(args.calibration) if args.calibration is not None else None
+    if held_out is not None and data.class_names and held_out.class_names not in (None, data.class_names):
+        raise InputError.mismatch(
+            expected=f"the same classes in --calibration as in --data: {', '.join(data.class_names[:5])} …",
+            got=f"{', '.join((held_out.class_names or ())[:5])} …",
+            fix="use the same subfolder names in both",
+        )
+    shown = None
+    if args.ui_examples is not None:
+        shown = read_images(
+            args.ui_examples,
+            args.size,
+            names,
+            preprocess=args.preprocess,
+            columns=(args.column, args.label_column),
+        )
+        check_ui_examples(args.out, shown, data)
+    counts[:] = [len(data), *([] if held_out is None else [len(held_out)])]
+    expect()
+    return data, held_out, shown
 
 
 def _network(args: argparse.Namespace) -> nn.Module:

@@ -49,6 +49,7 @@ def read_labelled(
     *,
     channels: int | None = None,
     preprocess: PreprocessSpec | None = None,
+    columns: tuple[str, str] = ("", ""),
     is_labelled: bool = True,
     progress: Progress = silent,
 ) -> ImageSet:
@@ -65,6 +66,7 @@ def read_labelled(
             bounds,
             channels=channels,
             preprocess=preprocess,
+            columns=columns,
             is_labelled=is_labelled,
             progress=progress,
         )
@@ -76,7 +78,7 @@ def read_labelled(
         )
     from nip_export.data import read_recordings
 
-    data = read_recordings(path, heard)
+    data = read_recordings(path, heard, progress=progress)
     return data.renumbered(names) if names is not None else data
 
 
@@ -88,24 +90,27 @@ def read_images(
     *,
     channels: int | None = None,
     preprocess: PreprocessSpec | None = None,
+    columns: tuple[str, str] = ("", ""),
     is_labelled: bool = True,
     progress: Progress = silent,
 ) -> ImageSet:
     """Read a folder or .npz, numbered in the order of `names` where the images bring class names.
 
-    Arguments as for :func:`nip_export.data.read_dataset`; `channels` is for files, an .npz says its own.
+    Arguments as for :func:`nip_export.data.read_dataset`; `channels` is for image files, an .npz says its
+    own; `columns` names those of images and labels in Parquet files.
 
     Raises:
         InputError: nothing usable there, or other classes.
     """
-    from nip_export.data import read_dataset
+    from nip_export.data import Columns, read_dataset
 
     data = read_dataset(
         path,
         size=size,
-        channels=channels if path.is_dir() else None,
+        channels=None if path.suffix.lower() == ".npz" else channels,
         bounds=bounds,
         preprocess=preprocess,
+        columns=Columns(*columns),
         is_labelled=is_labelled,
         progress=progress,
     )

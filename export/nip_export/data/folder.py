@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -40,14 +40,10 @@ def read_folder(
         files = _files(root, "the folder")
         labels = [0] * len(files)
     decoder = _Decoder(root, files, fit, channels, progress)
-    images = store(iter(decoder))
+    images = store(check_sizes(iter(decoder)))
     decoder.check()
     if channels is None and decoder.is_grey:
-        images = (
-            store(image[:, :, :1] for image in images)
-            if isinstance(images, StoredImages)
-            else images[..., :1]
-        )
+        images = as_grey(images)
     return ImageSet(images, np.array(labels, np.int64), names, is_labelled=is_labelled)
 
 
@@ -95,9 +91,8 @@ class _Decoder:
     is_grey: bool = True
     refused: list[tuple[Path, InputError]] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], str]]:
         stage = self.progress(f"Read {self.root.name}", len(self.files))
-        first: NDArray[Any] | None = None
         for file in self.files:
             stage(1)
             try:
@@ -109,19 +104,9 @@ class _Decoder:
                 image = fitted(image, self.fit)
             except InputError as error:
                 raise InputError(f"{file}: {error}") from error
-            self.is_grey = self.is_grey and _is_grey(image)
-            if first is None:
-                first, first_file = image, file
-            elif image.shape != first.shape and not self.refused:
-                raise InputError.mismatch(
-                    expected="images of one size, or a size to bring them to",
-                    got="{}x{} in {} and {}x{} in {}".format(
-                        *first.shape[:2], first_file, *image.shape[:2], file
-                    ),
-                    fix="name the model's input size, --size HxW, or how it crops, --preprocess",
-                )
+            self.is_grey = self.is_grey and is_grey(image)
             if not self.refused:  # else there will be an error, and the images are of no use
-                yield image
+                yield image, str(file)
         self.check()
 
     def check(self) -> None:
@@ -137,7 +122,34 @@ class _Decoder:
         ) from self.refused[0][1]
 
 
-def _is_grey(image: NDArray[np.uint8]) -> bool:
+def check_sizes(images: Iterable[tuple[NDArray[Any], str]]) -> Iterator[NDArray[Any]]:
+    """Images, each given with the place it comes from, as long as all are of one size.
+
+    Raises:
+        InputError: naming the first two that differ.
+    """
+    first: tuple[NDArray[Any], str] | None = None
+    for image, where in images:
+        first = (image, where) if first is None else first
+        if image.shape != first[0].shape:
+            sizes = ["x".join(map(str, each.shape[:2])) for each in (first[0], image)]
+            raise InputError.mismatch(
+                expected="images of one size, or a size to bring them to",
+                got=f"{sizes[0]} in {first[1]} and {sizes[1]} in {where}",
+                fix="name the model's input size, --size HxW, or how it crops, --preprocess",
+            )
+        yield image
+
+
+def as_grey(images: NDArray[Any] | StoredImages) -> NDArray[Any] | StoredImages:
+    """The first channel of images (N, H, W, 3) that are grey."""
+    if isinstance(images, StoredImages):
+        return store(image[:, :, :1] for image in images)
+    return images[..., :1]
+
+
+def is_grey(image: NDArray[np.uint8]) -> bool:
+    """Whether all channels of an image (H, W, C) are the same."""
     if image.shape[2] == 1:
         return True
     red, green, blue = image[:, :, 0], image[:, :, 1], image[:, :, 2]

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from nip_export.data.images import ImageSet
+from nip_export.support.progress import Progress, silent
 from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import InputSpec, Layout, Resampling, SoundCut, SoundSpec
 from nip_runtime.inputs.images import read_file
@@ -65,7 +66,7 @@ def sound_input(
         ) from (error)
 
 
-def read_recordings(root: str | Path, spec: InputSpec) -> ImageSet:
+def read_recordings(root: str | Path, spec: InputSpec, *, progress: Progress = silent) -> ImageSet:
     """Read a folder: float32 (N, 1, samples) within the bounds.
 
     Every subfolder is a class, numbered in sorted order of the names; sound files within it, at any depth,
@@ -74,6 +75,7 @@ def read_recordings(root: str | Path, spec: InputSpec) -> ImageSet:
     Args:
         root: the folder.
         spec: an input with ``sound``.
+        progress: called with the number of recordings to read.
 
     Raises:
         InputError: no such folder, no subfolders, a class without recordings, or recordings that can't be
@@ -95,9 +97,11 @@ def read_recordings(root: str | Path, spec: InputSpec) -> ImageSet:
             fix="sort the recordings into such folders",
         )
     read, labels, refused = [], [], []
-    for label, name in enumerate(names):
-        files = _recordings(root / name)
+    found = [_recordings(root / name) for name in names]
+    stage = progress(f"Read {root.name}", sum(map(len, found)))
+    for label, files in enumerate(found):
         for path in files:
+            stage(1)
             try:
                 read.append(read_file(path, spec)[0])
                 labels.append(label)

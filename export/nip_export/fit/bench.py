@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nip_export import stages
 from nip_export.attach.backbone import Backbone, export_backbone
 from nip_export.attach.trial import Trial, try_out
 from nip_export.calibrate.gate import LEAST_CORRECT, needed_for
@@ -136,7 +137,7 @@ class Bench:
             batch_size=self.config.batch_size,
             device=self.device,
             memory=self.config.memory,
-            advance=self.progress("Influence profiles", len(self.profile.feed)),
+            advance=self.progress(stages.INFLUENCE, len(self.profile.feed)),
         )
 
 
@@ -240,7 +241,7 @@ def set_up(
     )
     network = tapped_network(model, example, plan.names, mean=config.mean, std=config.std)
     grids = grids_of(plan, config.cells)
-    stage = progress("Trial export", 1)
+    stage = progress(stages.TRIAL, 1)
     trial = tried(model, network, example, config)
     stage(1)
 
@@ -256,10 +257,10 @@ def set_up(
             advance=advance,
         )
 
-    profile_pass = run(profile.feed, "Profile images")
+    profile_pass = run(profile.feed, stages.PROFILE)
     profile = profile.named(profile_pass.logits.argmax(1))
     check_labels({"profile": profile, "calibration": calibration}, profile_pass.logits.shape[1], config)
-    calibration_pass = run(calibration.feed, "Calibration images")
+    calibration_pass = run(calibration.feed, stages.CALIBRATION)
     calibration = calibration.named(calibration_pass.logits.argmax(1))
     correct = profile_pass.logits.argmax(1) == profile.labels
     if correct.sum() < LEAST_PROFILE:

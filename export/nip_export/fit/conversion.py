@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from nip_export import stages
 from nip_export.attach.backbone import Backbone
 from nip_export.data.inputs import Inputs
 from nip_export.defence.spec import Bank
@@ -42,24 +43,24 @@ def convert(bench: Bench, model: nn.Module, bank: Bank) -> tuple[Bench, Conversi
         ExportError: the converter fails, or the converted backbone is not worth calibrating a gate on.
     """
     config, precision = bench.config, Precision(bench.config.precision)
-    stage = bench.progress(f"Convert to {precision}", 1)
+    stage = bench.progress(stages.converting(precision), 1)
     original = bench.export(model, bench.plan.names)
     backbone = convert_backbone(original, precision, range_inputs(bench, bank))
     network = OnnxBackbone(backbone, bench.grids)
     stage(1)
 
     def run(inputs: Inputs, what: str) -> Passed:
-        advance = bench.progress(f"{what} in {precision}", len(inputs))
+        advance = bench.progress(stages.in_precision(what, precision), len(inputs))
         return network.run(inputs, batch_size=config.batch_size, memory=config.memory, advance=advance)
 
-    calibration_pass = run(bench.calibration.feed, "Calibration images")
+    calibration_pass = run(bench.calibration.feed, stages.CALIBRATION)
     agreement = measure_agreement(
         bench.calibration_pass.logits, calibration_pass.logits, bench.calibration.labels
     )
     check_agreement(agreement, precision, is_labelled=bench.calibration.is_labelled)
     converted = replace(
         bench,
-        profile_pass=run(bench.profile.feed, "Profile images"),
+        profile_pass=run(bench.profile.feed, stages.PROFILE),
         calibration_pass=calibration_pass,
         converted=network,
     )

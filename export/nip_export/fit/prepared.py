@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nip_export import stages
 from nip_export.attach.backbone import Backbone
 from nip_export.calibrate import Known, ViewTrial, choose_view
 from nip_export.config import ExportConfig
@@ -187,7 +188,7 @@ def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: in
     )
     per_class = config.policy is Policy.ALWAYS
     if config.perturbation is PerturbationMethod.ONE_STEP:
-        stage = bench.progress("Inverse perturbations", len(bench.profile.feed))
+        stage = bench.progress(stages.INVERSE, len(bench.profile.feed))
         return one_step(
             objective,
             per_class=per_class,
@@ -196,7 +197,7 @@ def inverse_perturbations(bench: Bench, profile: InfluenceProfile, *, factor: in
             memory=config.memory,
             advance=stage,
         )
-    stage = bench.progress("Inverse perturbations", config.ascent_steps)
+    stage = bench.progress(stages.INVERSE, config.ascent_steps)
     return ascend(
         objective,
         per_class=per_class,
@@ -240,7 +241,7 @@ def chosen_view(bench: Bench, known: Known, bank: Bank) -> tuple[View, Bank, tup
         check_view(view, bench.shape, bench.bounds)
         return view, bank if rho else nothing, ()
     views = menu(bench.shape, bench.bounds)
-    stage = bench.progress("Choosing the view", len(views) + 1)
+    stage = bench.progress(stages.VIEW, len(views) + 1)
 
     def second(view: View, rho: bool, rows: NDArray[np.int64]) -> Passed:
         passed = bench.run(seen_again(bench, view, bank if rho else nothing, rows=rows))
@@ -277,4 +278,4 @@ def second_pass(bench: Bench, known: Known, view: View, bank: Bank) -> NDArray[n
     if bench.config.policy is Policy.ALWAYS:
         hypothesis = statistics.evidence(known.readouts, bench.calibration_pass.pooled).argmax(1)
     again = seen_again(bench, view, bank, hypothesis=hypothesis)
-    return bench.run(again, "Response of calibration images").logits
+    return bench.run(again, stages.RESPONSE).logits

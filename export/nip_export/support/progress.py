@@ -43,14 +43,15 @@ def progress_lines(write: Callable[[str], None], *, clock: Callable[[], float] =
                 return
             told = now
             left = (now - began) * (total - done) / done
-            write(f"{stage}: {done / total:.0%} of {total}, about {_duration(left)} left")
+            write(f"{stage}: {done / total:.0%} of {total}, about {duration(left)} left")
 
         return advance
 
     return begin
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours in words."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

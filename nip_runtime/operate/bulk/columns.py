@@ -147,7 +147,7 @@ def _image(encoded: NDArray[np.uint8], spec: InputSpec, origin: str) -> Images:
 
 
 def _numbers(value: Any, spec: InputSpec) -> Images:
-    flat, nested = _unnested(value)
+    flat, nested = unnested(value)
     shape = spec.shape
     if flat.dtype == np.uint8 and spec.layout is Layout.NCHW:
         shape = (*spec.shape[1:], spec.shape[0])
@@ -161,7 +161,7 @@ def _numbers(value: Any, spec: InputSpec) -> Images:
     return check_kind(flat.reshape(1, *shape), spec)  # values are judged by the session, row by row
 
 
-def _unnested(value: Any) -> tuple[NDArray[Any], tuple[int, ...]]:
+def unnested(value: Any) -> tuple[NDArray[Any], tuple[int, ...]]:
     """All numbers in a list of lists, and its shape."""
     values = getattr(value, "value", value).values  # an extension scalar holds its list
     nested = [len(values)]
