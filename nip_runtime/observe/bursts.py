@@ -78,8 +78,9 @@ class BurstWatch:
     ``recent`` rows are near-duplicates, and ends when fewer than half as many are. Each is logged as one
     WARNING.
 
-    What it cannot know: frames of a video, or of a camera that stands still, are near-duplicates too. Watch
-    one row of each scene, or none of such clients. And whoever knows of it spreads questions over many
+    What it cannot know: frames of a video, or of a camera that stands still, are near-duplicates too, and so
+    are images that look alike when they are small, such as blank pages. Watch one row of each scene, or none
+    of such clients. And whoever knows of it spreads questions over many
     clients or a long time: names must be those of your own authentication, not what a client says of itself.
 
     An observer sees answers and no images, so hand the images over yourself: :meth:`see`. Several threads may
