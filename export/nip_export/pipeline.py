@@ -37,6 +37,7 @@ from nip_export.fit.prepared import (
 from nip_export.network.run import Passed, TapCells
 from nip_export.precision.network import OnnxBackbone
 from nip_export.self_test import self_test
+from nip_export.support.device import device_of, placed
 from nip_export.support.progress import Progress, silent
 from nip_export.verify import Comparison, DefendedTwin, verify_file
 from nip_export.verify.cuts import fails_without_rows
@@ -80,6 +81,8 @@ def export_defended(
     config: ExportConfig | None = None,
     plain_path: str | Path | None = None,
     progress: Progress = silent,
+    resume: str | Path | None = None,
+    device: str | None = None,
 ) -> ExportReport:
     """Turn a trained classifier and benign images into one ONNX file that defends itself.
 
@@ -102,23 +105,38 @@ def export_defended(
         config: settings; the defaults of :class:`ExportConfig` if absent.
         plain_path: also write the backbone alone, exported the same way, for comparison.
         progress: called with title and amount of work of every stage.
+        resume: folder in which passes, profiles and perturbations are kept as they are finished. An export
+            that was stopped goes on there when it is called again; another one is refused. The folder may be
+            removed once the file stands.
+        device: where torch works: cpu, cuda or cuda:1; None: where the model is. Afterwards the model is
+            where it was.
 
     Returns:
         What was made, measured and verified.
 
     Raises:
-        ExportError: the model, its taps or the settings do not fit, too few images are classified correctly,
-            converting breaks the model, or the file does not compute what it should.
+        ExportError: the model, its taps, the settings or the device do not fit, too few images are classified
+            correctly, converting breaks the model, or the file does not compute what it should.
         InputError: images or labels of the wrong form.
     """
     target = Path(path)
     check_target(target, error=ExportError)
     if plain_path is not None:
         check_target(Path(plain_path), error=ExportError)
-    prepared = prepare_defence(
-        model, images, labels, calibration=calibration, config=config, progress=progress, is_last_budget=True
-    )
-    return write_defended(prepared, target, plain_path=plain_path)
+    with placed(model, device):
+        prepared = prepare_defence(
+            model,
+            images,
+            labels,
+            calibration=calibration,
+            config=config,
+            progress=progress,
+            is_last_budget=True,
+            resume=resume,
+        )
+        report = write_defended(prepared, target, plain_path=plain_path)
+    report.network.to(device_of(model))
+    return report
 
 
 def write_defended(

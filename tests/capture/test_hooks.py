@@ -164,3 +164,25 @@ def test_evaluation_mode_restores_every_flag() -> None:
         assert not any(module.training for module in model.modules())
         _ = 1 / 0
     assert [name for name, module in model.named_modules() if not module.training] == ["features.1"]
+
+
+@pytest.mark.filterwarnings("ignore:torch:DeprecationWarning", "ignore:.*quant:UserWarning")
+def test_observers_of_quantisation_aware_training_rest_in_eval_mode() -> None:
+    from torch.ao.quantization import get_default_qat_qconfig, prepare_qat
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    model.qconfig = get_default_qat_qconfig("x86")  # type: ignore[no-untyped-call]
+    prepared: nn.Module = prepare_qat(model)  # type: ignore[no-untyped-call]
+    prepared(torch.randn(16, 4))
+    before = {name: value.clone() for name, value in prepared.state_dict().items()}
+    with evaluation_mode(prepared):
+        first = prepared(torch.randn(16, 4))
+        shown = 9 * torch.randn(16, 4)
+        assert torch.equal(prepared(shown), prepared(shown))
+    assert first.shape == (16, 3)
+    after = prepared.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert prepared.training
+    prepared(shown)  # the user's training goes on as it would have
+    assert not all(torch.equal(value, prepared.state_dict()[name]) for name, value in before.items())

@@ -264,6 +264,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     work = parser.add_argument_group("how it works")
     work.add_argument(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="keep finished stages there; the same command goes on after the last of them if it was stopped",
+    )
+    work.add_argument(
+        "--device",
+        metavar="D",
+        help="where torch works: cpu (default), cuda or cuda:1; the finished file runs on either. Never yet "
+        "run on a GPU",
+    )
+    work.add_argument(
         "--memory",
         type=amount,
         metavar="4G",
@@ -289,6 +301,7 @@ def run(args: argparse.Namespace) -> int:
     from nip_export.network.loading import image_channels
     from nip_export.network.rebuilt import OnnxNetwork
     from nip_export.pipeline import export_defended
+    from nip_export.support.device import placed
     from nip_export.support.overall import overall_progress
 
     names = _class_names(args.classes) if args.classes is not None else None
@@ -332,7 +345,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if isinstance(model, OnnxNetwork):
         config = replace(config, input_name=model.names[0], output_name=model.names[1])
-    with overall_progress() as progress:
+    with placed(model, args.device), overall_progress() as progress:
         data, held_out, shown = _read(args, config, image_channels(model), names, heard, progress)
         config = replace(config, class_names=names if names is not None else data.class_names)
         report = export_defended(
@@ -345,6 +358,7 @@ def run(args: argparse.Namespace) -> int:
             else (held_out.kept, None if args.unlabelled else held_out.labels),
             config=config,
             progress=progress,
+            resume=args.resume,
         )
         beside = None
         if shown is not None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from nip_export.calibrate.gate import LEAST_CORRECT, needed_for
 from nip_export.config import ExportConfig
 from nip_export.data.inputs import Inputs
 from nip_export.fit.benign import Benign
+from nip_export.fit.kept import Kept
 from nip_export.fit.layers import grids_of
 from nip_export.fit.profiles import InfluenceProfile, influence_profiles
 from nip_export.network import TapPlan, find_taps
@@ -26,6 +26,7 @@ from nip_export.network.run import Passed, TapCells, run_network, tapped_network
 from nip_export.network.tapped import TappedNetwork
 from nip_export.precision.network import OnnxBackbone
 from nip_export.support.classes import named_classes
+from nip_export.support.device import device_of
 from nip_export.support.progress import Progress
 from nip_runtime.errors import ExportError
 from nip_runtime.file.rates import Rate
@@ -53,6 +54,7 @@ class Bench:
         progress: who waits.
         device: where the model lives.
         trial: what the trial export of the untouched network showed.
+        kept: stages that are finished.
         converted: what will stand in the file, if that is another precision: it gives all passes then.
     """
 
@@ -68,6 +70,7 @@ class Bench:
     progress: Progress
     device: torch.device
     trial: Trial
+    kept: Kept = field(default_factory=Kept)
     converted: OnnxBackbone | None = None
 
     @property
@@ -127,17 +130,20 @@ class Bench:
                 f"top_k: expected at most {width // 2}, half of the {width} neurons of the features "
                 f"{self.plan.features!r}, got {self.config.top_k}"
             )
-        return influence_profiles(
-            self.network,
-            self.profile.feed,
-            self.profile.labels,
-            wide,
-            classes=self.classes,
-            top_k=self.config.top_k,
-            batch_size=self.config.batch_size,
-            device=self.device,
-            memory=self.config.memory,
-            advance=self.progress(stages.INFLUENCE, len(self.profile.feed)),
+        return self.kept.profiles(
+            "influence",
+            lambda: influence_profiles(
+                self.network,
+                self.profile.feed,
+                self.profile.labels,
+                wide,
+                classes=self.classes,
+                top_k=self.config.top_k,
+                batch_size=self.config.batch_size,
+                device=self.device,
+                memory=self.config.memory,
+                advance=self.progress(stages.INFLUENCE, len(self.profile.feed)),
+            ),
         )
 
 
@@ -161,12 +167,6 @@ def tried(model: nn.Module, network: TappedNetwork, example: Tensor, config: Exp
             :func:`nip_export.attach.trial.try_out`.
     """
     return try_out(_exported(model, example, network.taps, config), network, example)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters or buffers are; the CPU if it has none."""
-    first = next(chain(model.parameters(), model.buffers()), None)
-    return first.device if first is not None else torch.device("cpu")
 
 
 def check_labels(sets: dict[str, Benign], classes: int, config: ExportConfig) -> None:
@@ -221,15 +221,22 @@ def check_better_than_chance(passed: Passed, labels: NDArray[np.int64]) -> None:
 
 
 def set_up(
-    model: nn.Module, profile: Benign, calibration: Benign, config: ExportConfig, progress: Progress
+    model: nn.Module,
+    profile: Benign,
+    calibration: Benign,
+    config: ExportConfig,
+    progress: Progress,
+    kept: Kept | None = None,
 ) -> Bench:
     """Find the taps, try an export, then run pass 1 over all images; those the model gets wrong are dropped.
+
+    What `kept` has of it is not done again.
 
     Raises:
         ExportError: the model cannot be tapped or exported, does not fit the labels, or gets too many images
             wrong.
     """
-    device = device_of(model)
+    device, kept = device_of(model), kept if kept is not None else Kept()
     example = torch.from_numpy(profile.feed[:2].copy()).to(device)
     probe = tapped_network(model, example, [], mean=config.mean, std=config.std)
     plan = find_taps(
@@ -257,10 +264,10 @@ def set_up(
             advance=advance,
         )
 
-    profile_pass = run(profile.feed, stages.PROFILE)
+    profile_pass = kept.passed("profile", lambda: run(profile.feed, stages.PROFILE))
     profile = profile.named(profile_pass.logits.argmax(1))
     check_labels({"profile": profile, "calibration": calibration}, profile_pass.logits.shape[1], config)
-    calibration_pass = run(calibration.feed, stages.CALIBRATION)
+    calibration_pass = kept.passed("calibration", lambda: run(calibration.feed, stages.CALIBRATION))
     calibration = calibration.named(calibration_pass.logits.argmax(1))
     correct = profile_pass.logits.argmax(1) == profile.labels
     if correct.sum() < LEAST_PROFILE:
@@ -289,4 +296,5 @@ def set_up(
         progress=progress,
         device=device,
         trial=trial,
+        kept=kept,
     )

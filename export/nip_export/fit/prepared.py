@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from nip_export.data.inputs import Inputs, LazyInputs, changed
 from nip_export.defence import statistics
 from nip_export.defence.spec import Bank
 from nip_export.defence.views import View, check_view, menu, parse_view
-from nip_export.fit.bench import Bench, check_counts, device_of, set_up
+from nip_export.fit.bench import Bench, check_counts, set_up
 from nip_export.fit.benign import prepare
 from nip_export.fit.conversion import Conversion, convert
+from nip_export.fit.kept import keep_in
 from nip_export.fit.layers import LayerReport
 from nip_export.fit.opinion import alone, second_opinion
 from nip_export.fit.perturbations import InverseObjective, ascend, one_step, quantise
@@ -31,6 +33,7 @@ from nip_export.fit.profiles import InfluenceProfile
 from nip_export.network import Classifier, as_classifier
 from nip_export.network.run import Passed, tapped_network
 from nip_export.precision.convert import with_taps
+from nip_export.support.device import device_of
 from nip_export.support.progress import Progress, silent
 from nip_export.verify.oracle import look_again
 from nip_runtime.errors import ExportError
@@ -92,6 +95,7 @@ def prepare_defence(
     config: ExportConfig | None = None,
     progress: Progress = silent,
     is_last_budget: bool = False,
+    resume: str | Path | None = None,
 ) -> Prepared:
     """The costly part; arguments and errors as for :func:`nip_export.pipeline.export_defended`.
 
@@ -104,7 +108,8 @@ def prepare_defence(
     if is_last_budget:
         check_counts(len(profile.labels), len(held_out.labels), config)
     classifier = classifier_of(model, profile.feed, config)
-    bench = set_up(classifier.model, profile, held_out, config, progress)
+    kept = keep_in(resume, classifier.model, profile, held_out, config)
+    bench = set_up(classifier.model, profile, held_out, config, progress, kept)
     if not bench.early_grids:
         alone(bench)
     profiles = bench.influence_profiles()
@@ -217,7 +222,10 @@ def images_per_step(rows: int, config: ExportConfig) -> int:
 
 def inverse_bank(bench: Bench, profile: InfluenceProfile) -> Bank:
     """The inverse perturbations that the policy adds: one per class for ``always``, else a universal one."""
-    return quantise(inverse_perturbations(bench, profile), eps=bench.config.eps, shape=bench.shape)
+    made = bench.kept.stage(
+        "perturbations", lambda: {"coarse": inverse_perturbations(bench, profile).detach().cpu().numpy()}
+    )
+    return quantise(made["coarse"], eps=bench.config.eps, shape=bench.shape)
 
 
 def may_add_rho(config: ExportConfig) -> bool:

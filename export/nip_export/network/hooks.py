@@ -31,12 +31,25 @@ def fused_attention_disabled() -> Iterator[None]:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """Put every module in eval mode for the block, then give each its own training flag back."""
+    """Put every module in eval mode for the block, then give each its own training flag back.
+
+    Observers of quantisation-aware training rest too: in eval mode they would go on adjusting the scales of
+    the user's model.
+    """
     training = [(module, module.training) for module in model.modules()]
+    observing = [
+        (switch, switch.clone())
+        for module in model.modules()
+        if isinstance(switch := getattr(module, "observer_enabled", None), Tensor)
+    ]
     model.eval()
+    for switch, _ in observing:
+        switch.fill_(0)
     try:
         yield model
     finally:
+        for switch, before in observing:
+            switch.copy_(before)
         for module, flag in training:
             # Not `train(flag)`: that would recurse and overwrite submodules frozen by the user.
             module.training = flag
