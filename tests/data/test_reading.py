@@ -136,7 +136,7 @@ def test_npz_images_are_resized_too(tmp_path: Path) -> None:
         ({"pictures": np.zeros(1)}, "'images' and 'labels'"),
         ({"images": np.zeros((1, 2, 2), np.uint8), "labels": np.zeros(1)}, "integer labels"),
         ({"images": np.zeros((2, 2, 2), np.uint8), "labels": np.zeros(1, int)}, "one per image"),
-        ({"images": np.array([{}, 1], object), "labels": np.zeros(2, int)}, r"plain \.npz"),
+        ({"images": np.array([{}, 1], object), "labels": np.zeros(2, int)}, "pickled Python objects"),
         ({"images": np.zeros((1, 2, 2, 4), np.uint8), "labels": np.zeros(1, int)}, "1 channels"),
     ],
 )

@@ -100,7 +100,11 @@ CASES: dict[str, tuple[type[NipError], str, Callable[[Request], None]]] = {
         "expected images as uint8 .* got float64",
         spoil(images=lambda r: r.images.astype(float)),
     ),
-    "NaN": (InputError, r"expected float32 values in \[0, 1\], got nan", spoil(images=with_nan)),
+    "NaN": (
+        InputError,
+        r"expected float32 values in \[0, 1\], got NaN or Inf in row 3; drop",
+        spoil(images=with_nan),
+    ),
     "values out of bounds": (
         InputError,
         r"expected float32 values in \[0, 1\], got 0 to 255",

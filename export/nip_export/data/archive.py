@@ -41,6 +41,12 @@ def read_archive(
                 wanted = [name for name in loaded.files if large is None or name != "images"]
                 arrays = {name: loaded[name] for name in wanted}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if "Object arrays" in str(error):
+            raise InputError.mismatch(
+                expected=f"arrays of numbers in {path}",
+                got="pickled Python objects",
+                fix="if the items differ in shape, bring them to one size, then numpy.stack them",
+            ) from error
         raise InputError.mismatch(
             expected=f"a plain .npz file at {path}", got=str(error), fix="store it with numpy.savez"
         ) from error

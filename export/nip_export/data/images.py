@@ -44,8 +44,10 @@ class ImageSet:
     is_labelled: bool = True
 
     def __post_init__(self) -> None:
+        first = 0
         for part in in_parts(self.kept):
-            _check_images(part, self.bounds)
+            _check_images(part, self.bounds, first=first)
+            first += len(part)
         if self.labels.dtype != np.int64 or self.labels.shape != (len(self.kept),):
             raise InputError.mismatch(
                 expected=f"int64 labels of shape ({len(self.kept)},), one per image",
@@ -150,7 +152,7 @@ def digest(images: npt.NDArray[Any] | StoredImages, labels: npt.NDArray[Any]) ->
     return f"sha256:{sha.hexdigest()}"
 
 
-def _check_images(images: Images, bounds: tuple[float, float] = (0.0, 1.0)) -> None:
+def _check_images(images: Images, bounds: tuple[float, float] = (0.0, 1.0), *, first: int = 0) -> None:
     low, high = bounds
     if images.dtype == np.uint8:
         if images.ndim not in (3, 4):
@@ -158,7 +160,14 @@ def _check_images(images: Images, bounds: tuple[float, float] = (0.0, 1.0)) -> N
     elif images.dtype == np.float32:
         if images.ndim < 2:
             raise _wrong_images(images, "put the batch axis first")
-        if images.size and not (images.min() >= low and images.max() <= high):  # also true of NaN
+        if images.size and not (np.isfinite(images.min()) and np.isfinite(images.max())):
+            row = first + int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(1)))
+            raise InputError.mismatch(
+                expected=f"float32 values in [{low:g}, {high:g}]",
+                got=f"NaN or Inf in row {row}",
+                fix="drop or repair such rows first",
+            )
+        if images.size and not (images.min() >= low and images.max() <= high):
             raise InputError.mismatch(
                 expected=f"float32 values in [{low:g}, {high:g}]",
                 got=f"{images.min():.6g} to {images.max():.6g}",
@@ -170,8 +179,12 @@ def _check_images(images: Images, bounds: tuple[float, float] = (0.0, 1.0)) -> N
             "convert pixels to uint8; other whole numbers, such as token ids, are not supported, for the "
             "defence adds small real changes to inputs",
         )
+    elif images.dtype == object:
+        raise _wrong_images(
+            images, "the items differ in shape: bring them to one size, then numpy.stack them"
+        )
     else:
-        raise _wrong_images(images, "convert them with astype")
+        raise _wrong_images(images, "convert with images.astype(numpy.float32)")
 
 
 def _wrong_images(images: Images, fix: str) -> InputError:

@@ -22,7 +22,7 @@ from nip_export.defence import statistics
 from nip_export.defence.spec import Bank
 from nip_export.defence.views import View, check_view, menu, parse_view
 from nip_export.fit.bench import Bench, check_counts, set_up
-from nip_export.fit.benign import prepare
+from nip_export.fit.benign import Benign, prepare
 from nip_export.fit.conversion import Conversion, convert
 from nip_export.fit.kept import keep_in
 from nip_export.fit.layers import LayerReport
@@ -31,12 +31,13 @@ from nip_export.fit.perturbations import InverseObjective, ascend, one_step, qua
 from nip_export.fit.perturbations.bank import coarse_shape
 from nip_export.fit.profiles import InfluenceProfile
 from nip_export.network import Classifier, as_classifier
+from nip_export.network.loading import image_channels
 from nip_export.network.run import Passed, tapped_network
 from nip_export.precision.convert import with_taps
 from nip_export.support.device import device_of
 from nip_export.support.progress import Progress, silent
 from nip_export.verify.oracle import look_again
-from nip_runtime.errors import ExportError
+from nip_runtime.errors import ExportError, InputError
 from nip_runtime.file.manifest import PerturbationMethod, Policy, Precision
 
 ASCENT_IMAGES, OF_EACH_CLASS = 32, 3
@@ -105,9 +106,9 @@ def prepare_defence(
     began = time.perf_counter()
     config = config if config is not None else ExportConfig()
     profile, held_out = prepare(images, labels, calibration, config)
+    classifier = _classifier(model, profile, config)
     if is_last_budget:
         check_counts(len(profile.labels), len(held_out.labels), config)
-    classifier = classifier_of(model, profile.feed, config)
     kept = keep_in(resume, classifier.model, profile, held_out, config)
     bench = set_up(classifier.model, profile, held_out, config, progress, kept)
     if not bench.early_grids:
@@ -115,6 +116,29 @@ def prepare_defence(
     profiles = bench.influence_profiles()
     bank = inverse_bank(bench, profiles[bench.plan.features]) if may_add_rho(config) else no_bank(bench)
     return replace(_fitted(classifier.model, bench, profiles, bank, began), notes=classifier.notes)
+
+
+def _classifier(model: nn.Module, profile: Benign, config: ExportConfig) -> Classifier:
+    """As :func:`classifier_of`; where the model fails on images with axes in another order, that is said.
+
+    Only then: a model may well turn axes itself.
+    """
+    try:
+        return classifier_of(model, profile.feed, config)
+    except ExportError as error:
+        channels, images = image_channels(model), profile.source.kept
+        first, last = (images.shape[1], images.shape[3]) if images.ndim == 4 else (None, None)
+        is_uint8 = images.dtype == np.uint8
+        if channels is None or (first if is_uint8 else last) != channels or first == last:
+            raise
+        raise InputError.mismatch(
+            expected=f"images of {channels} channel{'s' * (channels > 1)} as uint8 (N, H, W, C) or float32 "
+            "(N, C, H, W)",
+            got=f"{images.dtype} {images.shape}",
+            fix="uint8 images are channels-last: images.transpose(0, 2, 3, 1)"
+            if is_uint8
+            else "float images are channels-first: images.transpose(0, 3, 1, 2)",
+        ) from error
 
 
 def classifier_of(model: nn.Module, inputs: Inputs, config: ExportConfig) -> Classifier:
