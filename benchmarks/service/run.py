@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import subprocess
 import sys
 import time
@@ -121,8 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "source": ATTACKS[name].source,
             "images": len(truth),
             "services": {
-                service: attacked(target, service, name, clean, truth, args.work, args.questions, args.seed)
-                for service in SERVICES
+                service: attacked(target, service, name, clean, truth, args) for service in SERVICES
             },
         }
         _write(path, content)
@@ -187,12 +187,10 @@ def attacked(
     name: str,
     clean: NDArray[np.float32],
     truth: NDArray[np.int64],
-    work: Path,
-    questions: int,
-    seed: int,
+    args: argparse.Namespace,
 ) -> dict[str, Any]:
     """One attack on a fresh service: what it found, and what the operator saw."""
-    began, log = time.perf_counter(), work / f"{target.name}-{name}-{service}.log"
+    began, log = time.perf_counter(), args.work / f"{target.name}-{name}-{service}.log"
     with (
         serving(target.model, log, "--threads", "1", "--watch-bursts", *SERVICES[service]) as running,
         Client(running.port, name=name) as client,
@@ -203,9 +201,10 @@ def attacked(
             images,
             labels,
             classes=read_artifact(target.model).manifest.output.classes,
-            budget=questions,
+            budget=args.questions,
+            seconds=60 * args.minutes,
         )
-        started = attack(victim, ATTACKS[name], images, labels, seed=seed)
+        started = attack(victim, ATTACKS[name], images, labels, seed=args.seed)
         seen = _seen(running)
     found = {
         "started": started,
@@ -290,6 +289,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cifar", type=Path, help="folder with cifar10-test.npz and cifar10-train.npz")
     parser.add_argument("--images", type=int, default=40, help="attacked (default 40)")
     parser.add_argument("--questions", type=int, default=QUESTIONS[-1], help="for each image (default 5000)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="for each attack on each service")
     parser.add_argument("--attacks", nargs="+", choices=ATTACKS, default=list(ATTACKS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")

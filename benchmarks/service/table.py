@@ -90,6 +90,7 @@ def attacked(networks: Sequence[dict[str, Any]]) -> list[str]:
             [
                 "network",
                 "attack, service",
+                "questions an image",
                 "success within ε, % of images",
                 "questions to it, median",
                 "questions flagged, %",
@@ -122,7 +123,7 @@ def changes(network: dict[str, Any], name: str) -> list[list[str]]:
     weights = draw_weights(attack["images"], RESAMPLES)
     rows = []
     for place, questions in enumerate(network["questions"]):
-        if questions > network["budget"]:
+        if questions > reached(attack):
             continue
         cells = [
             cell
@@ -133,6 +134,12 @@ def changes(network: dict[str, Any], name: str) -> list[list[str]]:
             [NETWORKS[network["network"]], attack["name"], str(attack["images"]), f"{questions:,}", *cells]
         )
     return rows
+
+
+def reached(attack: dict[str, Any]) -> int:
+    """Questions that every image was asked about, at both services; those without a start are not counted."""
+    services = attack["services"].values()
+    return min(sorted(found["asked"])[-found["started"]] for found in services)
 
 
 def ratio(
@@ -178,7 +185,7 @@ def verdict(networks: Sequence[dict[str, Any]]) -> str:
             weights = draw_weights(attack["images"], RESAMPLES)
             for place, questions in enumerate(network["questions"]):
                 norm = _norm(attack)
-                found = ratio(attack, norm, place, weights) if questions <= network["budget"] else None
+                found = ratio(attack, norm, place, weights) if questions <= reached(attack) else None
                 if found is None:
                     continue
                 cases += 1
@@ -201,8 +208,9 @@ def seen(network: dict[str, Any], name: str) -> list[list[str]]:
     rows = []
     for service in ("undefended", "defended"):
         found, images = attack["services"][service], attack["images"]
-        first = [count for count in found[f"first_{norm}"] if count is not None]
-        middle = np.median([NONE * 10 if count is None else count for count in found[f"first_{norm}"]])
+        limit_asked = reached(attack)
+        first = [count for count in found[f"first_{norm}"] if count is not None and count <= limit_asked]
+        middle = np.median([*first, *[10 * NONE] * (images - len(first))])
         bursts = [count for count in found["burst_row"] if count is not None]
         operator = found["operator"]
         drift = operator["drift"]
@@ -210,6 +218,7 @@ def seen(network: dict[str, Any], name: str) -> list[list[str]]:
             [
                 NETWORKS[network["network"]],
                 f"{attack['name']}, {service}",
+                f"{reached(attack):,}",
                 f"{share(Rate(len(first), images))} within {NORMS[norm]} {limit}",
                 f"{middle:,.0f}" if middle < NONE else "more than half never",
                 f"{100 * operator['flagged'] / operator['rows']:.1f} of {operator['rows']:,}",

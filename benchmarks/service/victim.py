@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -121,15 +123,26 @@ class LabelVictim(nn.Module):
         truth: (N,), their classes.
         classes: of the model.
         budget: questions for each image.
+        seconds: after which no more are asked; infinite: none.
 
     Attributes:
         records: one for each image.
         rows: which image each row of the next calls belongs to.
     """
 
-    def __init__(self, client: Client, clean: Tensor, truth: Tensor, *, classes: int, budget: int) -> None:
+    def __init__(
+        self,
+        client: Client,
+        clean: Tensor,
+        truth: Tensor,
+        *,
+        classes: int,
+        budget: int,
+        seconds: float = math.inf,
+    ) -> None:
         super().__init__()
         self._client, self._classes, self._budget = client, classes, budget
+        self._until_s = time.monotonic() + seconds
         self._clean, self._truth = clean.numpy(), truth.numpy()
         self._known: list[dict[bytes, int]] = [{} for _ in clean]
         self._watch = BurstWatch(clients=len(clean))
@@ -141,8 +154,10 @@ class LabelVictim(nn.Module):
         """Scores of images (N, *shape), row by row those of :attr:`rows`.
 
         Raises:
-            Enough: every image has had its questions.
+            Enough: every image has had its questions, or the time is over.
         """
+        if time.monotonic() > self._until_s:
+            raise Enough
         asked = np.ascontiguousarray(images.detach().clamp(0, 1).numpy(), dtype=np.float32)
         keys = [blake2b(row.tobytes(), digest_size=16).digest() for row in asked]
         new = [place for place, row in enumerate(self.rows) if keys[place] not in self._known[row]]

@@ -99,6 +99,8 @@ def made(factor: float, *, images: int = 40) -> dict[str, Any]:
             "linf": (by * base / 10).tolist(),
             "first_l2": [None] * images,
             "first_linf": [7] * images,
+            "asked": [2100, *[2000] * (images - 1)],
+            "started": images,
             "burst_row": [20] * images,
             "operator": {"rows": 100, "flagged": 25, "drift": None, "burst_rows": 30},
         }
@@ -111,7 +113,6 @@ def made(factor: float, *, images: int = 40) -> dict[str, Any]:
     return {
         "network": "demo",
         "questions": [500, 2000, 5000],
-        "budget": 2000,
         "epsilon": {"l2": 1.5, "linf": 25 / 255},
         "attacks": {"hsj-l2": attack},
     }
@@ -126,7 +127,8 @@ def test_a_defence_that_makes_the_attacker_faster_is_named() -> None:
     assert rows[0][6] == "**0.50 (0.50–0.50)**"
     assert table.changes(slower, "hsj-l2")[0][6] == "2.00 (2.00–2.00)"
     (undefended, _) = table.seen(faster, "hsj-l2")
-    assert undefended[3:] == ["more than half never", "25.0 of 100", "never", "20 (20) [30]", "0 of 40"]
+    assert undefended[2] == "2,000"
+    assert undefended[4:] == ["more than half never", "25.0 of 100", "never", "20 (20) [30]", "0 of 40"]
 
 
 def test_an_image_that_withstands_is_counted_as_infinite() -> None:
@@ -163,7 +165,8 @@ def test_the_results_are_whole() -> None:
         assert not network["commit"].endswith("+")
         for case in network["attacks"].values():
             for service in case["services"].values():
-                assert min(service["asked"]) == network["budget"] or service["started"] < case["images"]
+                assert len(service["asked"]) == case["images"] >= service["started"] >= 0.9 * case["images"]
+                assert max(service["asked"]) <= network["budget"]
                 smallest = np.array(service["l2"])
                 assert (np.diff(smallest, axis=1) <= 0).all(), "more questions never find a larger one"
     assert json.loads((table.RESULTS / "benign.json").read_text(encoding="utf-8"))
