@@ -138,8 +138,8 @@ def changes(network: dict[str, Any], name: str) -> list[list[str]]:
 
 def reached(attack: dict[str, Any]) -> int:
     """Questions that every image was asked about, at both services; those without a start are not counted."""
-    services = attack["services"].values()
-    return min(sorted(found["asked"])[-found["started"]] for found in services)
+    services: list[dict[str, Any]] = list(attack["services"].values())
+    return min(int(sorted(found["asked"])[-found["started"]]) for found in services)
 
 
 def ratio(
