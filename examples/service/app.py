@@ -45,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """Answers requests with a session; a watch, if there is one, sees every image first.
+    """Answers requests with a session; a watch, if there is one, sees every image that gets a label.
 
     Attributes:
         session: the file, observed or not.
