@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def attacked(networks: Sequence[dict[str, Any]]) -> list[str]:
     each = [(network, name) for network in networks for name in network["attacks"]]
     pairs = [f"{norm}: {what}" for norm in NORMS.values() for what in ("undefended", "defended", "ratio")]
     return [
-        "**The smallest change that was found**: medians over images with 95 % bootstrap intervals; *ratio*: defended ÷ undefended, on the same images. Below 1 the defence makes the attacker faster",
+        "**The smallest change that was found**: medians over images with 95 % bootstrap intervals; *ratio*: defended ÷ undefended of the same image, geometric mean. Below 1 the defence makes the attacker faster",
         "",
         *table(
             ["network", "attack", "n", "questions", *pairs],
@@ -142,21 +143,41 @@ def reached(attack: dict[str, Any]) -> int:
     return min(int(sorted(found["asked"])[-found["started"]]) for found in services)
 
 
-def ratio(
-    attack: dict[str, Any], norm: str, place: int, weights: Doubles
-) -> tuple[float, float, float] | None:
-    """Defended ÷ undefended with the ends of its interval; None where a median is infinite."""
-    medians, resampled = zip(
-        *(
-            estimate(values_of(attack, service, norm, place), weights)
-            for service in ("defended", "undefended")
-        ),
-        strict=True,
-    )
-    if max(medians) > NONE:
+@dataclass(frozen=True)
+class Ratio:
+    """Defended ÷ undefended, image by image.
+
+    Attributes:
+        mean: geometric mean over the images for which both services gave a misclassified question.
+        low: end of its 95 % interval, by resampling images.
+        high: the other one.
+        smaller: images whose defended change is the smaller.
+        images: that were compared.
+    """
+
+    mean: float
+    low: float
+    high: float
+    smaller: int
+    images: int
+
+    def __str__(self) -> str:
+        text = f"{self.mean:.2f} ({self.low:.2f}–{self.high:.2f})"
+        shown = f"**{text}**" if self.high < 1 else text
+        return f"{shown}, below 1 on {self.smaller} of {self.images}"
+
+
+def ratio(attack: dict[str, Any], norm: str, place: int, weights: Doubles) -> Ratio | None:
+    """How much larger a change the defence asks for; None where nothing can be compared."""
+    defended, undefended = (values_of(attack, service, norm, place) for service in ("defended", "undefended"))
+    found = (defended < NONE) & (undefended < NONE) & (undefended > 0)
+    if not found.any():
         return None
-    low, high = np.percentile(resampled[0] / resampled[1], (2.5, 97.5))
-    return medians[0] / medians[1], float(low), float(high)
+    logs = np.log(defended[found] / undefended[found])
+    drawn = weights[:, found]
+    drawn = drawn[drawn.sum(1) > 0]
+    low, high = np.exp(np.percentile(drawn @ logs / drawn.sum(1), (2.5, 97.5)))
+    return Ratio(float(np.exp(logs.mean())), float(low), float(high), int((logs < 0).sum()), len(logs))
 
 
 def values_of(attack: dict[str, Any], service: str, norm: str, place: int) -> Doubles:
@@ -173,8 +194,7 @@ def compared(attack: dict[str, Any], norm: str, place: int, weights: Doubles, *,
         shown = [f"{value:.{digits}f}" if value < NONE else "none" for value in (middle, *ends)]
         cells.append(f"{shown[0]} ({shown[1]}–{shown[2]})")
     found = ratio(attack, norm, place, weights)
-    text = "–" if found is None else "{:.2f} ({:.2f}–{:.2f})".format(*found)
-    return [*cells, f"**{text}**" if found is not None and found[2] < 1 else text]
+    return [*cells, "–" if found is None else str(found)]
 
 
 def verdict(networks: Sequence[dict[str, Any]]) -> str:
@@ -189,8 +209,8 @@ def verdict(networks: Sequence[dict[str, Any]]) -> str:
                 if found is None:
                     continue
                 cases += 1
-                slower += found[1] > 1
-                if found[2] < 1:
+                slower += found.low > 1
+                if found.high < 1:
                     faster.append(f"{NETWORKS[network['network']]}, {attack['name']} after {questions:,}")
     told = f"in {len(faster)} ({'; '.join(faster)})" if faster else "in none"
     return f"By the norm that each attack minimises, the whole interval below 1 (**the defence makes the attacker faster**): {told} of {cases} rows; above 1 (slower): {slower}."
