@@ -1,4 +1,4 @@
-"""Pages of text, drawn and turned: as many labelled inputs for page orientation as are asked for."""
+"""Pages and lines of text, drawn and turned: as many labelled inputs as are asked for."""
 
 from __future__ import annotations
 
@@ -92,4 +92,24 @@ def turned(count: int, size: int, *, seed: int) -> tuple[NDArray[np.uint8], NDAr
     rng = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int64) % len(TURNS)
     images = [np.rot90(page(rng, size), -int(label)) for label in labels]
+    return np.ascontiguousarray(np.stack(images)), labels
+
+
+def line(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    """One upright line of text, (height, width, 3) uint8 RGB, that fills its picture."""
+    drawn = np.full((DRAWN * height, DRAWN * width), int(rng.integers(200, 256)), np.uint8)
+    ink, font = int(rng.integers(0, 80)), int(rng.choice(FONTS))
+    scale = rng.uniform(2.6, 3.6)
+    place = (int(rng.integers(2, 20)), int(DRAWN * height * rng.uniform(0.68, 0.78)))
+    cv2.putText(drawn, words(rng), place, font, scale, ink, int(rng.integers(2, 7)), cv2.LINE_AA)
+    small = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
+    noisy = small.astype(np.float32) + rng.normal(0, rng.uniform(0, 6), small.shape)
+    return np.repeat(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def lines(count: int, height: int, width: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Lines of text, every other one upside down: (count, height, width, 3) uint8 RGB, (count,) int64."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int64) % 2
+    images = [np.rot90(line(rng, height, width), 2 * int(label)) for label in labels]
     return np.ascontiguousarray(np.stack(images)), labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -25,10 +26,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("user")
     form = Form(opset=11, channels_last=True, open_size=True, ending="Softmax")
     onnx.save(classifier(form), folder / "plain.onnx")
-    images, labels = bars(240, seed=2)
-    for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-        (folder / "benign" / f"{label}").mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(folder / "benign" / f"{label}" / f"{row:03}.png"), image[..., ::-1])
+    for name, count, seed in (("benign", 240, 2), ("unseen", 24, 6)):
+        for row, (image, label) in enumerate(zip(*bars(count, seed=seed), strict=True)):
+            (folder / name / f"{label}").mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(folder / name / f"{label}" / f"{row:03}.png"), image[..., ::-1])
     return folder
 
 
@@ -87,3 +88,17 @@ def test_what_does_not_go_together_is_refused_before_images_are_read(
     monkeypatch.chdir(folder)
     assert main(["export", *more, "--data", "not-there", "--out", "out.onnx"]) != 0
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_evaluation_takes_the_same_file(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.nip.onnx"
+    given = ["--onnx", str(folder / "plain.onnx"), "--data"]
+    assert main(["export", *given, str(folder / "benign"), "--size", "10x10", "--out", str(out), *QUICK]) == 0
+    report = tmp_path / "evaluation"
+    arguments = ["evaluate", str(out), *given, str(folder / "unseen"), "--out", str(report)]
+    arguments += ["--images", "12", "--quick"]
+    assert main([*arguments, "--threat", "t1", "--attacks", "FGSM"]) == 0
+    found = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    assert [attack["family"] for attack in found["attacks"]] == ["FGSM"] * len(found["attacks"])
+    assert found["attacks"][0]["undefended"]["n"] == 12

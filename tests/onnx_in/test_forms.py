@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from nip_export import ExportConfig, ExportReport, export_defended, from_onnx
 from nip_export.network.rebuilt import OnnxNetwork
@@ -19,11 +19,24 @@ from tests.onnx_in.made import SIZE, Floats, Form, answers, bars, classifier
 
 pytest.importorskip("onnx2fx", reason="the extra onnx-in is not installed")
 
+STORED = np.random.default_rng(5).normal(size=(1, 1, SIZE, SIZE)).astype(np.float32).repeat(2, 0)
 FORMS = {
     "opset 9": Form(opset=9),
     "opset 11, weights in Constant nodes": Form(opset=11, constants=True),
     "opset 13, softmax, size left open": Form(opset=13, ending="Softmax", open_size=True),
     "opset 17, one row at once": Form(opset=17, rows=1, reshape=(1, -1)),
+    "opset 13, two rows at once and a stored map beside them": Form(
+        opset=13,
+        rows=2,
+        reshape=(2, 24),
+        more=[
+            helper.make_node("Constant", [], ["map"], value=numpy_helper.from_array(STORED)),
+            helper.make_node("Constant", [], ["first"], value_ints=[1]),
+            helper.make_node("Constant", [], ["last"], value_ints=[13]),
+            helper.make_node("Concat", ["middle", "map"], ["wider"], axis=1),
+            helper.make_node("Slice", ["wider", "first", "last", "first"], ["middle_out"]),
+        ],
+    ),
     "opset 21, channels last": Form(opset=21, channels_last=True, rows=4, reshape=(4, 24)),
     "opset 17, whole numbers, channels last": Form(channels_last=True, is_uint8=True, ending="Softmax"),
     "opset 11, one score in a sigmoid": Form(opset=11, ending="Sigmoid", one_score=True),
@@ -120,7 +133,7 @@ def test_what_was_done_is_said(case: Case) -> None:
     form = case.form
     for holds, words in (
         (True, f"plain.onnx (opset {form.opset})"),
-        (form.rows is not None, f"takes {form.rows} rows at once"),
+        (form.rows is not None, f"takes batches of {form.rows}: here of any size"),
         (form.channels_last, "(N, H, W, C)"),
         (form.is_uint8, "whole numbers in 0…255"),
         (form.ending is not None, f"ends in {(form.ending or '').lower()}: here it answers with the logits"),

@@ -13,6 +13,8 @@ from nip_export.commands.threads import passive_waiting
 from nip_runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nip_evaluate.material import Material
     from nip_evaluate.plan import EvaluationPlan
     from nip_export.data import ImageSet
@@ -54,6 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--example", action="store_true", help="the embedded example's network and images, as in nip demo"
     )
     subject.add_argument("--model", metavar="PKG.MOD:FACTORY", help="as for nip export")
+    subject.add_argument("--onnx", type=Path, metavar="PLAIN.onnx", help="as for nip export")
+    subject.add_argument("--bgr", action="store_true", help="as for nip export")
     subject.add_argument("--weights", type=Path, metavar="FILE", help="as for nip export")
     subject.add_argument("--output", metavar="NAME|INDEX", help="as for nip export")
     subject.add_argument("--data", type=Path, metavar="DATA", help="benign test images with labels")
@@ -121,7 +125,7 @@ def _check_combination(args: argparse.Namespace) -> None:
         return
     given = [
         f"--{name.replace('_', '-')}"
-        for name in ("model", "weights", "data", "export_data", "calibration", "surrogate")
+        for name in ("model", "onnx", "weights", "data", "export_data", "calibration", "surrogate")
         if getattr(args, name) is not None
     ]
     if args.file is None:
@@ -134,9 +138,9 @@ def _check_combination(args: argparse.Namespace) -> None:
             got=f"--example with {', '.join(given)}",
             fix="leave one or the other out",
         )
-    if not args.example and (args.model is None or args.data is None):
+    if not args.example and ((args.model is None) == (args.onnx is None) or args.data is None):
         raise InputError.mismatch(
-            expected="--model and --data (or --example)",
+            expected="--model or --onnx, and --data (or --example)",
             got=", ".join(given) or "neither",
             fix="name the network that the file was made from, and test images",
         )
@@ -185,6 +189,7 @@ def _example() -> Material:
 def _given(args: argparse.Namespace) -> Material:
     from nip_evaluate.material import Material
     from nip_export.network.loading import load_model
+    from nip_export.onnx_in import from_onnx
     from nip_runtime.file.artifact import read_artifact
 
     manifest = read_artifact(args.file).manifest
@@ -201,11 +206,16 @@ def _given(args: argparse.Namespace) -> Material:
     surrogate = None
     if args.surrogate is not None:
         surrogate = load_model(args.surrogate, weights=args.surrogate_weights)
+    if args.onnx is not None:
+        shape = manifest.input.shape
+        model: nn.Module = from_onnx(args.onnx, output=args.output, shape=shape, is_bgr=args.bgr)
+    else:
+        model = load_model(args.model, weights=args.weights)
     return Material(
-        model=load_model(args.model, weights=args.weights),
+        model=model,
         test=labelled(args.data),
         surrogate=surrogate,
         profile=read(args.export_data),
         calibration=read(args.calibration),
-        output=args.output,
+        output=args.output if args.onnx is None else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from nip_export.attach.backbone import export_backbone
+from nip_export.attach.trace import exporter_silenced
 from nip_export.network.rebuilt import OnnxNetwork
 from nip_export.onnx_in.interface import Floats, Interface
 from nip_export.onnx_in.normal import normal_form
@@ -23,6 +25,46 @@ ROWS = 3
 SAME_GRAPH, SAME_REBUILD = 1e-5, 1e-4
 """How far the user's graph as it will be written, and its rebuild, may be from the file, over the scale of
 what it answers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A file and what was made of it.
+
+    Attributes:
+        source: the file.
+        interface: how it is fed and read.
+        network: the module.
+        errors: how far the graph, as it will be written, and its rebuild are from the file's answers at most.
+    """
+
+    source: Source
+    interface: Interface
+    network: OnnxNetwork
+    errors: tuple[float, float] = (0.0, 0.0)
+
+    def answers(self, x: Floats) -> NDArray[np.float64]:
+        """What the file itself answers in onnxruntime, (N, C) or (N, 1), softmax or sigmoid included.
+
+        Args:
+            x: (N, *shape) float32, as the bare network takes it.
+
+        Raises:
+            ExportError: onnxruntime cannot run it.
+        """
+        step = self.interface.rows or len(x)
+        padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % step, axis=0)])
+        name, output = self.interface.input, self.interface.output
+        try:
+            session = _session(self.source.content)
+            parts = [
+                session.run([output], {name: self.interface.given(padded[at : at + step])})[0]
+                for at in range(0, len(padded), step)
+            ]
+        except Exception as error:  # onnxruntime's have no base class of their own
+            reason = " ".join(str(error).split())[-300:]
+            raise ExportError(f"onnxruntime cannot run {self.source.name} itself: {reason}") from error
+        return np.concatenate(parts)[: len(x)].reshape(len(x), -1).astype(np.float64)
 
 
 def from_onnx(
@@ -49,19 +91,36 @@ def from_onnx(
             in torch, or what was made of it does not answer as the file does.
         DependencyError: the extra ``onnx-in`` is not installed.
     """
+    return opened(source, output=output, shape=shape, is_bgr=is_bgr).network
+
+
+def opened(
+    source: str | Path | bytes,
+    *,
+    output: str | int | None = None,
+    shape: Sequence[int] | None = None,
+    is_bgr: bool = False,
+) -> Opened:
+    """A file beside the network that was made of it; arguments and errors as for :func:`from_onnx`."""
     found = read(source)
     graph, interface = normal_form(found, output=output, shape=shape, is_bgr=is_bgr)
     names = (interface.input, interface.output)
     network = OnnxNetwork(graph, shape=interface.shape, file=found.name, names=names).eval()
-    network.notes = (*_done(found, interface), _compared(found, interface, network))
-    return network
+    pair = Opened(found, interface, network)
+    errors = _compared(pair)
+    network.notes = (
+        *_done(found, interface),
+        f"compared with {found.name} in onnxruntime: the graph differs by {errors[0]:.1e}, its rebuild in "
+        f"torch, which gives the gradients, by {errors[1]:.1e}",
+    )
+    return replace(pair, errors=errors)
 
 
 def _done(source: Source, interface: Interface) -> list[str]:
     """What had to be done to the file, one sentence each."""
     notes = [f"the network is that of {source.name} (opset {source.opset}), its own graph on its own weights"]
     if interface.rows is not None:
-        notes.append(f"the file takes {interface.rows} rows at once: here any number")
+        notes.append(f"the file takes batches of {interface.rows}: here of any size")
     if interface.channels_last:
         notes.append("the file takes (N, H, W, C): here (N, C, H, W)")
     if interface.is_uint8:
@@ -75,17 +134,18 @@ def _done(source: Source, interface: Interface) -> list[str]:
     return notes
 
 
-def _compared(source: Source, interface: Interface, network: OnnxNetwork) -> str:
+def _compared(pair: Opened) -> tuple[float, float]:
     """Compare the graph and its rebuild with the file, on noise.
 
     Raises:
         ExportError: onnxruntime cannot run the file, or another answer than the file's.
     """
+    source, interface, network = pair.source, pair.interface, pair.network
     noise = np.random.default_rng(0).integers(0, 256, (ROWS, *interface.shape))
     x = (noise / 255).astype(np.float32)
-    wanted = _file_answers(source, interface, x)
+    wanted = pair.answers(x)
     try:
-        with torch.no_grad():
+        with exporter_silenced(), torch.no_grad():  # torch.fx prints where a graph fails
             rebuilt = network(torch.from_numpy(x)).numpy()
             alone = network(torch.from_numpy(x[:1])).numpy()
         # As it will be written, so that what can't be is refused before images are read.
@@ -97,7 +157,7 @@ def _compared(source: Source, interface: Interface, network: OnnxNetwork) -> str
     except Exception as error:
         reason = " ".join(str(error).split())[-300:]
         fixed = (
-            f"it was made for {interface.rows} rows, and its graph does not allow {ROWS}; export it anew "
+            f"it was made for batches of {interface.rows}, and its graph allows no others; export it anew "
             "with a dynamic batch axis"
             if interface.rows is not None
             else "please report the file"
@@ -118,31 +178,11 @@ def _compared(source: Source, interface: Interface, network: OnnxNetwork) -> str
                 "report the file"
             )
         errors.append(gap)
-    return (
-        f"compared with {source.name} in onnxruntime: the graph differs by {errors[0]:.1e}, its rebuild in "
-        f"torch, which gives the gradients, by {max(errors[1:]):.1e}"
-    )
+    return errors[0], max(errors[1:])
 
 
 def _error(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
     return float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else float("inf")
-
-
-def _file_answers(source: Source, interface: Interface, x: Floats) -> NDArray[np.float64]:
-    """What the file itself answers, (N, C) or (N, 1)."""
-    step = interface.rows or len(x)
-    padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % step, axis=0)])
-    try:
-        session = _session(source.content)
-        parts = [
-            session.run([interface.output], {interface.input: interface.given(padded[at : at + step])})[0]
-            for at in range(0, len(padded), step)
-        ]
-    except Exception as error:  # onnxruntime's have no base class of their own
-        reason = " ".join(str(error).split())[-300:]
-        raise ExportError(f"onnxruntime cannot run {source.name} itself: {reason}") from error
-    answers = np.concatenate(parts)[: len(x)]
-    return answers.reshape(len(x), -1).astype(np.float64)
 
 
 def _session(content: bytes) -> onnxruntime.InferenceSession:

@@ -24,6 +24,8 @@ from nip_runtime.errors import ExportError
 LARGEST_FOLDED = 1 << 22
 """Elements of a constant that is computed once, here: masks and grids of positions, not copies of weights."""
 
+LARGEST_RANK = 16
+"""Length of a vector that can be a list of sizes."""
 LINEAR = [rules.matmul_add_to_gemm_rule, rules.transpose_b_matmul_add_to_gemm_rule]
 """A last layer is recognised where product and bias are one operator."""
 
@@ -64,11 +66,15 @@ def normal_form(
         model = ir.from_proto(at_source_opset(source, ir.to_proto(original)))
         common_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         common_passes.RemoveInitializersFromInputsPass()(model)
-        _free_rows(model.graph, interface.rows)
         _put_front(model.graph, interface)
         for value in all_values(model.graph):
             if not value.is_initializer() and not value.is_graph_input():
                 value.shape = None
+        if interface.rows is not None:
+            # What follows from constants alone; shapes that mention the rows are still to be freed.
+            optimizer.fold_constants_ir(model, onnx_shape_inference=False, should_fold=_makes_sizes)
+            common_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+            _free_rows(model.graph, interface.rows)
         optimizer.optimize_ir(model, output_size_limit=LARGEST_FOLDED)
         interface = _put_back(source, model, interface)
         for tidy in (StateReshapesPass(), InferMissingPass(), StateReshapesPass()):
@@ -77,23 +83,46 @@ def normal_form(
     return model, interface
 
 
-def _free_rows(graph: ir.Graph, rows: int | None) -> None:
-    """Let reshapes that state the number of rows, where the file has a fixed one, take any number."""
-    if rows is None:
-        return
+def _makes_sizes(node: ir.Node) -> bool | None:
+    """True for a vector of sizes made of one number, which the optimiser would leave; None: as it likes."""
+    if node.op_type != "ConstantOfShape" or node.inputs[0] is None:
+        return None
+    stored = ir.convenience.get_const_tensor(node.inputs[0])
+    return True if stored is not None and stored.numpy().prod() <= LARGEST_RANK else None
+
+
+def _free_rows(graph: ir.Graph, rows: int) -> None:
+    """Let what states the number of rows, where the file has a fixed one, take any number."""
     (taken,) = graph.inputs
     made: dict[tuple[int, ...], ir.Value] = {}
     for node in path_nodes(graph, taken, list(graph.outputs)):
-        if node.op_type != "Reshape" or node.inputs[1] is None:
+        if node.op_type == "Reshape" and node.inputs[1] is not None:
+            stated = ir.convenience.get_const_tensor(node.inputs[1])
+            sizes = None if stated is None else [int(size) for size in stated.numpy().reshape(-1)]
+            if not sizes or sizes[0] != rows:
+                continue
+            free = (0 if -1 in sizes[1:] else -1, *sizes[1:])
+            if free not in made:
+                made[free] = constant(graph, f"rows_{len(made)}", np.array(free, np.int64))
+            node.replace_input_with(1, made[free])
+        elif node.op_type == "Concat" and node.attributes["axis"].as_int() != 0:
+            _repeat_stored(graph, node, rows)
+
+
+def _repeat_stored(graph: ir.Graph, node: ir.Node, rows: int) -> None:
+    """Repeat what a file has stored as often as its rows, such as a class token, for every row there is."""
+    for index, value in enumerate(node.inputs):
+        stored = None if value is None else ir.convenience.get_const_tensor(value)
+        array = None if stored is None else stored.numpy()
+        if array is None or not array.ndim or len(array) != rows or (array != array[:1]).any():
             continue
-        stated = ir.convenience.get_const_tensor(node.inputs[1])
-        sizes = None if stated is None else [int(size) for size in stated.numpy().reshape(-1)]
-        if not sizes or sizes[0] != rows:
-            continue
-        free = (0 if -1 in sizes[1:] else -1, *sizes[1:])
-        if free not in made:
-            made[free] = constant(graph, f"rows_{len(made)}", np.array(free, np.int64))
-        node.replace_input_with(1, made[free])
+        one = constant(graph, f"row_{node.outputs[0].name}_{index}", np.array(array[:1]))
+        ones = constant(graph, f"ones_{node.outputs[0].name}_{index}", np.ones(array.ndim - 1, np.int64))
+        count = ir.node("Shape", [graph.inputs[0]], {"start": 0, "end": 1})
+        sizes = ir.node("Concat", [count.outputs[0], ones], {"axis": 0})
+        repeated = ir.node("Expand", [one, sizes.outputs[0]])
+        graph.insert_before(node, [count, sizes, repeated])
+        node.replace_input_with(index, repeated.outputs[0])
 
 
 def _put_front(graph: ir.Graph, interface: Interface) -> None:

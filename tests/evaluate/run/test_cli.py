@@ -150,7 +150,7 @@ def test_list_follows_the_other_options(capsys: Capture, made: Made) -> None:
 def test_options_that_lack_something_or_do_not_go_together(made: Made, typed: Path, capsys: Capture) -> None:
     file = str(made.path)
     assert "got none; name it, or pass --list" in refused(capsys)
-    assert "--model and --data (or --example), got neither" in refused(capsys, file)
+    assert "--model or --onnx, and --data (or --example), got neither" in refused(capsys, file)
     assert "(or --example), got --model;" in refused(capsys, file, "--model", FACTORY)
     both = refused(capsys, file, "--example", "--data", str(typed / "test.npz"))
     assert "--example alone" in both

