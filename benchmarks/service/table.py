@@ -212,8 +212,8 @@ def verdict(networks: Sequence[dict[str, Any]]) -> str:
                 slower += found.low > 1
                 if found.high < 1:
                     faster.append(f"{NETWORKS[network['network']]}, {attack['name']} after {questions:,}")
-    told = f"in {len(faster)} ({'; '.join(faster)})" if faster else "in none"
-    return f"By the norm that each attack minimises, the whole interval below 1 (**the defence makes the attacker faster**): {told} of {cases} rows; above 1 (slower): {slower}."
+    told = f"{len(faster)} of {cases} rows ({'; '.join(faster)})" if faster else f"none of {cases} rows"
+    return f"By the norm that each attack minimises, the whole interval below 1 (**the defence makes the attacker faster**): {told}; above 1 (slower): {slower}."
 
 
 def _norm(attack: dict[str, Any]) -> str:

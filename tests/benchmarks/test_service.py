@@ -120,8 +120,8 @@ def made(factor: float, *, images: int = 40) -> dict[str, Any]:
 
 def test_a_defence_that_makes_the_attacker_faster_is_named() -> None:
     faster, slower = made(0.5), made(2.0)
-    assert "faster**): in 2 (" in table.verdict([faster]) and "after 500" in table.verdict([faster])
-    assert "faster**): in none of 2 rows; above 1 (slower): 2" in table.verdict([slower])
+    assert "faster**): 2 of 2 rows (" in table.verdict([faster]) and "after 500" in table.verdict([faster])
+    assert "faster**): none of 2 rows; above 1 (slower): 2" in table.verdict([slower])
     rows = table.changes(faster, "hsj-l2")
     assert [row[3] for row in rows] == ["500", "2,000"], "beyond the budget nothing is claimed"
     assert rows[0][6] == "**0.50 (0.50–0.50)**, below 1 on 40 of 40"
