@@ -35,7 +35,7 @@ FLOORS = {
         ("defence",),
         ("config", "attach", "demo"),
         ("precision", "verify", "calibrate", "onnx_in"),
-        ("fit",),
+        ("fit", "stages"),
         ("write",),
         ("self_test",),
         ("pipeline",),
