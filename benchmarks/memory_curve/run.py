@@ -25,10 +25,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.memory_curve.table import RESULTS, merged, read_results
 from nip_export import ExportConfig, export_defended
 from nip_export.commands.numbers import amount
 from nip_export.commands.threads import keep_freed_memory
 from nip_runtime.run.memory import peak_bytes, resident_bytes
+from nip_runtime.support.writing import write_whole
 
 COUNTS: Final = (1000, 3000, 10_000, 50_000)
 CLASSES: Final = 10
@@ -92,7 +94,7 @@ def main() -> int:
     parser.add_argument("--images", default=",".join(map(str, COUNTS)))
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--memory", type=amount)
-    parser.add_argument("--save", type=Path)
+    parser.add_argument("--save", type=Path, default=RESULTS)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     counts = [int(text) for text in args.images.split(",")]
@@ -115,8 +117,8 @@ def main() -> int:
             f"peak {row['peak_bytes'] / 1e9:.2f} GB, {row['cpu_s']} CPU s",
             flush=True,
         )
-        if args.save is not None:
-            args.save.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        kept = merged(read_results(args.save), rows)
+        write_whole(args.save, (json.dumps(kept, indent=1) + "\n").encode())
     return 0
 
 

@@ -22,8 +22,8 @@ from nip_evaluate.adaptive import adaptive_cases
 from nip_evaluate.adaptive.ascent import Ball, ascend
 from nip_evaluate.adaptive.passes import margin
 from nip_export.data import ImageSet, to_model_input
+from nip_export.fit.stages import EXAMPLES
 from nip_export.network import evaluation_mode
-from nip_export.stages import EXAMPLES
 from nip_export.support.progress import Progress, silent
 from nip_export.verify import DefendedTwin
 from nip_export.write.report import ExportReport

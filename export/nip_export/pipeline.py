@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from nip_export import stages
 from nip_export.attach.assemble import attach_defence, plain_backbone
 from nip_export.attach.backbone import Backbone
 from nip_export.attach.writing import serialise, with_manifest
@@ -23,6 +22,7 @@ from nip_export.config import ExportConfig, PaddingRow
 from nip_export.data.gathering import Given, Labels
 from nip_export.defence.decision import FirstLook, read_gate
 from nip_export.defence.spec import DefenceSpec, Gate, ReadOut
+from nip_export.fit import stages
 from nip_export.fit.bench import Bench
 from nip_export.fit.opinion import known_of
 from nip_export.fit.prepared import (

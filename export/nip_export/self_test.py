@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from nip_export.fit.bench import Bench
+from nip_export.fit.stages import SELF_TEST
 from nip_export.network import evaluation_mode
-from nip_export.stages import SELF_TEST
 from nip_export.support.progress import Advance
 from nip_export.write.report import Attempt
 from nip_runtime.file.rates import Rate

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from torch import nn
 
-from nip_export import ExportConfig, ExportReport, export_defended, stages
+from nip_export import ExportConfig, ExportReport, export_defended
 from nip_export.config import ExportConfig as Config
+from nip_export.fit import stages
 from nip_export.fit.kept import FACTS
 from nip_export.support.progress import Advance
 from nip_runtime.errors import ExportError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nip_export import ExportConfig, export_defended
-from nip_export.stages import export_stages
+from nip_export.fit.stages import export_stages
 from nip_export.support.overall import Overall, Stage, overall_lines
 from nip_export.support.progress import Advance
 from tests.export.drawn import blobs, trained

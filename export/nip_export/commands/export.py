@@ -384,7 +384,7 @@ def _read(
 ) -> tuple[ImageSet, ImageSet | None, ImageSet | None]:
     """Images of --data, --calibration and --ui-examples; what is to come is known once they are counted."""
     from nip_evaluate.ui_examples import check_ui_examples
-    from nip_export.stages import EXAMPLES, export_stages
+    from nip_export.fit.stages import EXAMPLES, export_stages
     from nip_export.support.overall import Stage
 
     counts: list[int] = []

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nip_export import stages
 from nip_export.attach.backbone import Backbone, export_backbone
 from nip_export.attach.trial import Trial, try_out
 from nip_export.calibrate.gate import LEAST_CORRECT, needed_for
 from nip_export.config import ExportConfig
 from nip_export.data.inputs import Inputs
+from nip_export.fit import stages
 from nip_export.fit.benign import Benign
 from nip_export.fit.kept import Kept
 from nip_export.fit.layers import grids_of

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from nip_export import stages
 from nip_export.attach.backbone import Backbone
 from nip_export.data.inputs import Inputs
 from nip_export.defence.spec import Bank
+from nip_export.fit import stages
 from nip_export.fit.bench import Bench
 from nip_export.network.run import Passed
 from nip_export.precision.agreement import Agreement, check_agreement, measure_agreement

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nip_export import stages
 from nip_export.attach.backbone import Backbone
 from nip_export.calibrate import Known, ViewTrial, choose_view
 from nip_export.config import ExportConfig
@@ -21,6 +20,7 @@ from nip_export.data.inputs import Inputs, LazyInputs, changed
 from nip_export.defence import statistics
 from nip_export.defence.spec import Bank
 from nip_export.defence.views import View, check_view, menu, parse_view
+from nip_export.fit import stages
 from nip_export.fit.bench import Bench, check_counts, set_up
 from nip_export.fit.benign import Benign, prepare
 from nip_export.fit.conversion import Conversion, convert
