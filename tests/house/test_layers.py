@@ -35,7 +35,6 @@ FLOORS = {
         ("defence",),
         ("config", "attach", "demo"),
         ("precision", "verify", "calibrate", "onnx_in"),
-        ("stages",),
         ("fit",),
         ("write",),
         ("self_test",),
