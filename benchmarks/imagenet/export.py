@@ -21,25 +21,11 @@ from nip_export.support.progress import progress_bars
 from nip_runtime.support.writing import write_whole
 
 FILE, PLAIN, MADE = "lite0.nip.onnx", "lite0.onnx", "export.json"
-TAPS = ("_blocks.2", "_blocks.5", "_blocks.9", "_blocks.13")
-"""Stages of growing depth, named until they are found by themselves."""
-BATCH, ASCENT_STEPS = 16, 2
-VIEW = "mirror+shift"
-"""What ``auto`` chose among five views on 280 of the export photographs; to choose among all of them takes a
-quarter of an hour of one core more. No perturbation is added, so that its ascent does not matter."""
 
 
-def config_of(names: tuple[str, ...] | None, *, view: str) -> ExportConfig:
-    """The settings: defaults but for what one core and 2 GB can bear."""
-    return ExportConfig(
-        mean=MEAN,
-        std=STD,
-        taps=TAPS,
-        class_names=names,
-        batch_size=BATCH,
-        ascent_steps=ASCENT_STEPS,
-        view=view,
-    )
+def config_of(names: tuple[str, ...] | None) -> ExportConfig:
+    """The default settings."""
+    return ExportConfig(mean=MEAN, std=STD, class_names=names)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +34,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the photographs")
     parser.add_argument("--work", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--view", default=VIEW, help=f"as of nip export (default {VIEW})")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch (default 1)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -63,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             profile.labels,
             options.work / FILE,
             calibration=(calibration.images, calibration.labels),
-            config=config_of(profile.class_names, view=options.view),
+            config=config_of(profile.class_names),
             plain_path=options.work / PLAIN,
             progress=progress,
         )
