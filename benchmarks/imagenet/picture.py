@@ -55,9 +55,10 @@ def photograph(path: Path) -> NDArray[np.float32]:
     image = read_image(path, channels=3)
     height, width = image.shape[:2]
     scale = SHORT_SIDE / min(height, width)
-    image = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-    top, left = ((length - SIZE) // 2 for length in image.shape[:2])
-    cut = image[top : top + SIZE, left : left + SIZE]
+    size = round(width * scale), round(height * scale)
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    top, left = ((length - SIZE) // 2 for length in small.shape[:2])
+    cut = small[top : top + SIZE, left : left + SIZE]
     return np.ascontiguousarray(cut.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
 
 

@@ -120,6 +120,8 @@ def _photographs() -> list[Line]:
     for path in sorted(IMAGENET.parent.glob("*.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
         seen = [one for one in found["attacks"] if one["core"]]
+        knowing = [one["defended"] for one in found["attacks"] if one["threat"] == Threat.ADAPTIVE]
+        strongest = min(knowing, key=lambda rate: rate["count"], default=None)
         lines.append(
             Line(
                 f"ImageNet, 1000 classes: {found['network']}",
@@ -127,7 +129,9 @@ def _photographs() -> list[Line]:
                 _cost(found["benign"]["cost"]),
                 Interval.over_attacks([Rate(one["detected"]["count"], one["detected"]["n"]) for one in seen]),
                 Interval.of(found["mean_dsr"]),
-                "not measured",
+                f"{_left(Rate(strongest['count'], strongest['n']))} at 2/255"
+                if strongest
+                else "not measured",
             )
         )
     return lines
