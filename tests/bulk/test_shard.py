@@ -150,13 +150,13 @@ def test_arrays_of_the_wrong_kind_give_rows_with_an_error(tmp_path: Path) -> Non
     folder = tmp_path / "in"
     folder.mkdir()
     np.save(folder / "a.npy", np.zeros((2, 28, 28), np.float64))
-    np.save(folder / "b.npy", np.zeros((3, 5, 5), np.uint8))
+    np.save(folder / "b.npy", np.zeros((3, 28, 28, 4), np.uint8))
     np.savez(folder / "c.npz", images=np.zeros((4, 28, 28), np.uint8))
     np.save(folder / "d.npy", np.array([{}]), allow_pickle=True)
     rows = results(*planned(tmp_path, folder))
     assert [row["error"] is None for row in rows] == [False] * 5 + [True] * 4 + [False]
     assert "dtype float64" in rows[0]["error"]
-    assert "(3, 5, 5)" in rows[2]["error"]
+    assert "(3, 28, 28, 4)" in rows[2]["error"]
 
 
 def test_a_damaged_row_group_costs_its_own_rows_only(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_more_shards_than_a_folder_takes_are_refused(
 def test_names_that_are_no_utf8_are_written_readably(tmp_path: Path, pixels: Path) -> None:
     odd = tmp_path / "in\udcff.npy"
     shutil.copy(pixels, odd)
-    np.save(tmp_path / "bad\udcfe.npy", np.zeros((1, 5, 5), np.uint8))
+    np.save(tmp_path / "bad\udcfe.npy", np.zeros((1, 28, 28), np.float64))
     rows = results(*planned(tmp_path, odd, tmp_path / "bad\udcfe.npy"))
     assert rows[0]["source"] == f"{tmp_path}/in\\xff.npy"
     assert rows[-1]["source"] == f"{tmp_path}/bad\\xfe.npy"
