@@ -79,7 +79,15 @@ def _photographs() -> Panel:
         benign = Point(0, _rate(found["benign"][which]))
         return (benign, *(Point(eps, _rate(one[which])) for eps, one in seen))
 
-    return Panel(f"ImageNet, {found['network']}", points("undefended"), points("defended"), ())
+    knowing = [one for one in found["attacks"] if one["threat"] == Threat.ADAPTIVE]
+    # Each of few photographs; the strongest of the attacks stands for all, which leave no more than it.
+    strongest = min(knowing, key=lambda one: one["defended"]["count"], default=None)
+    adaptive = () if strongest is None else (Point(_size(strongest), _rate(strongest["defended"])),)
+    return Panel(f"ImageNet, {found['network']}", points("undefended"), points("defended"), adaptive)
+
+
+def _size(attack: dict[str, Any]) -> float:
+    return float(attack["name"].rpartition(" ")[2].removesuffix("/255"))
 
 
 def _rate(plain: dict[str, Any]) -> Rate:
