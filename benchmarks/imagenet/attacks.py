@@ -11,11 +11,11 @@ from foolbox.criteria import Misclassification, TargetedMisclassification
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
-from nip_evaluate.attacks.crafting import Budget, batched, or_clean
+from nip_evaluate.attacks.crafting import Budget, batched, in_parts, or_clean
 from nip_evaluate.attacks.gradient import fgsm, pgd
+from nip_evaluate.attacks.transfer import on_surrogate
 from nip_evaluate.query.scores import square
 from nip_evaluate.threats import AttackCase, Craft, Norm, Threat
-from nip_export.support.progress import Advance
 
 CLASSES = 1000
 AT_ONCE = 10
@@ -33,13 +33,20 @@ COSTLY = 8
 def cases(*, transfer: bool = False) -> tuple[AttackCase, ...]:
     """The attacks that count, cheap ones first; or those that are tried on a surrogate."""
     gray = (
-        _case("FGSM 4/255", "FGSM", "one step of ε", _in_parts(fgsm(4 / 255)), epsilon=4 / 255, images=100),
+        _case(
+            "FGSM 4/255",
+            "FGSM",
+            "one step of ε",
+            in_parts(fgsm(4 / 255), AT_ONCE),
+            epsilon=4 / 255,
+            images=100,
+        ),
         *(_pgd(parts, images) for parts, images in ((4, IMAGES), (2, IMAGES), (8, FEWER))),
         _case(
             "targeted PGD 4/255",
             "targeted PGD",
             f"{PGD_STEPS} steps of ε/10 towards a class drawn at random, random start",
-            _in_parts(targeted_pgd(4 / 255)),
+            in_parts(targeted_pgd(4 / 255), AT_ONCE),
             epsilon=4 / 255,
             images=FEWER,
         ),
@@ -48,7 +55,7 @@ def cases(*, transfer: bool = False) -> tuple[AttackCase, ...]:
             "Square 8/255",
             "Square",
             f"about {SQUARE_QUERIES} queries of the undefended network",
-            _in_parts(square(8 / 255, SQUARE_QUERIES)),
+            in_parts(square(8 / 255, SQUARE_QUERIES), AT_ONCE),
             epsilon=8 / 255,
             library="ART",
             images=COSTLY,
@@ -57,17 +64,7 @@ def cases(*, transfer: bool = False) -> tuple[AttackCase, ...]:
     if not transfer:
         return gray
     return tuple(
-        replace(
-            case,
-            images=FEWER,
-            name=f"transfer: {case.name}",
-            family=f"transfer: {case.family}",
-            threat=Threat.TRANSFER,
-            settings=f"{case.settings}, on a surrogate",
-            core=False,
-        )
-        for case in gray
-        if case.name in ("FGSM 4/255", "PGD 4/255")
+        replace(on_surrogate(case), images=FEWER) for case in gray if case.name in ("FGSM 4/255", "PGD 4/255")
     )
 
 
@@ -105,7 +102,7 @@ def carlini_wagner(confidence: float) -> Craft:
 
 
 def _pgd(parts: int, images: int) -> AttackCase:
-    craft = _in_parts(pgd(parts / 255, steps=PGD_STEPS))
+    craft = in_parts(pgd(parts / 255, steps=PGD_STEPS), AT_ONCE)
     return _case(
         f"PGD {parts}/255",
         "PGD",
@@ -121,7 +118,7 @@ def _carlini_wagner(confidence: int) -> AttackCase:
         f"C&W κ={confidence}",
         "C&W",
         f"L2, minimum norm, κ = {confidence}, {CW_SEARCHES} × {CW_STEPS} steps of {CW_STEPSIZE}",
-        _in_parts(carlini_wagner(confidence)),
+        in_parts(carlini_wagner(confidence), AT_ONCE),
         norm=Norm.L2,
         confidence=float(confidence),
         images=COSTLY,
@@ -159,22 +156,3 @@ def _case(
         core=True,
         craft=craft,
     )
-
-
-def _in_parts(craft: Craft) -> Craft:
-    """The same, a few photographs at a time: the crafts' own batches are for small images."""
-
-    def parts(victim: nn.Module, images: Tensor, labels: Tensor, seed: int, advance: Advance) -> Tensor:
-        made = [
-            craft(
-                victim,
-                images[first : first + AT_ONCE],
-                labels[first : first + AT_ONCE],
-                seed + first,
-                advance,
-            )
-            for first in range(0, len(images), AT_ONCE)
-        ]
-        return torch.cat(made)
-
-    return parts

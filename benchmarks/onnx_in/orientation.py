@@ -19,22 +19,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.onnx_in.files import GIVEN, Given
 from benchmarks.onnx_in.pages import TURNS, lines, turned
 from nip_evaluate.answers import Answers
+from nip_evaluate.attacks.crafting import in_parts
 from nip_evaluate.attacks.gradient import pgd
 from nip_evaluate.craft import Crafter
 from nip_evaluate.scoring import Outcome, score_attack, score_benign
 from nip_evaluate.store import AttackStore
 from nip_evaluate.target import Undefended
-from nip_evaluate.threats import AttackCase, Craft, Images, Norm, Threat
+from nip_evaluate.threats import AttackCase, Images, Norm, Threat
 from nip_export import ExportConfig, export_defended
 from nip_export.network.rebuilt import OnnxNetwork
 from nip_export.network.run import tapped_network
 from nip_export.onnx_in.load import Opened, opened
-from nip_export.support.progress import Advance, silent
+from nip_export.support.progress import silent
 from nip_runtime.file.manifest.model import plain as as_json
 from nip_runtime.session import DefendedSession
 from nip_runtime.support.writing import write_whole
@@ -48,20 +49,6 @@ EPS = (4, 8, 2)
 STEPS, AT_ONCE = 20, 10
 
 
-def in_parts(craft: Craft) -> Craft:
-    """The same, a few pages at a time: the crafts' own batches are for small images."""
-
-    def parts(victim: nn.Module, images: Tensor, labels: Tensor, seed: int, advance: Advance) -> Tensor:
-        return torch.cat(
-            [
-                craft(victim, images[at : at + AT_ONCE], labels[at : at + AT_ONCE], seed + at, advance)
-                for at in range(0, len(images), AT_ONCE)
-            ]
-        )
-
-    return parts
-
-
 def case(parts: int, images: int) -> AttackCase:
     """PGD within so many 255ths."""
     return AttackCase(
@@ -71,7 +58,7 @@ def case(parts: int, images: int) -> AttackCase:
         library="foolbox",
         source="Madry et al. 2018",
         settings=f"{STEPS} steps of ε/10, up to 3 random starts",
-        craft=in_parts(pgd(parts / 255, steps=STEPS)),
+        craft=in_parts(pgd(parts / 255, steps=STEPS), AT_ONCE),
         norm=Norm.LINF,
         epsilon=parts / 255,
         images=images,

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import matplotlib
 
 from benchmarks.imagenet.run import RESULTS as IMAGENET
+from benchmarks.plotting import SETTINGS, save
 from benchmarks.robustness.front import weakest
 from benchmarks.robustness.results import Network, worst
 from benchmarks.robustness.tables import CURVE, grouped
@@ -18,14 +19,6 @@ from nip_evaluate.threats import Threat
 from nip_runtime.file.rates import Rate
 
 UNDEFENDED, DEFENDED, ADAPTIVE = "#4c4c4c", "#1b7f5c", "#c05621"
-SETTINGS: Final[Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "nip-runtime",
-    "font.family": "sans-serif",
-    "font.size": 8.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 @dataclass(frozen=True)
@@ -111,8 +104,7 @@ def draw(networks: Sequence[Network], path: Path) -> None:
         handles, labels = axes[0, -1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="upper center", ncols=3, fontsize=8, frameon=False)
         figure.tight_layout(rect=(0, 0, 1, 0.9))
-        figure.savefig(path, metadata={"Date": None}, bbox_inches="tight", facecolor="white")
-        pyplot.close(figure)
+        save(figure, path, pyplot)
 
 
 def _draw_panel(axis: Any, panel: Panel) -> None:

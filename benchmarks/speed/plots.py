@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import matplotlib
 
+from benchmarks.plotting import SETTINGS, save
 from benchmarks.speed.contenders import ABOUT
 from benchmarks.speed.measure import ENGINES
 from benchmarks.speed.networks import NETWORKS
@@ -24,14 +25,6 @@ COLOURS: Final = {
     State.ALL: "#c05621",
 }
 STYLES: Final = {EngineKind.FUSED: "-", EngineKind.GATED: "--"}
-SETTINGS: Final[Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "nip-runtime",
-    "font.family": "sans-serif",
-    "font.size": 8.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def draw(results: Sequence[NetworkResult], folder: Path) -> tuple[Path, Path]:
@@ -42,9 +35,7 @@ def draw(results: Sequence[NetworkResult], folder: Path) -> tuple[Path, Path]:
     paths = folder / "ratios.svg", folder / "contenders.svg"
     with matplotlib.rc_context(SETTINGS):
         for path, figure in zip(paths, (ratios(results, pyplot), contenders(results, pyplot)), strict=True):
-            # Without a date the same results give the same bytes.
-            figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
-            pyplot.close(figure)
+            save(figure, path, pyplot)
     return paths
 
 

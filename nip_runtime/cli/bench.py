@@ -20,6 +20,7 @@ from nip_runtime.operate.bench.plan import (
     EngineChoice,
 )
 from nip_runtime.operate.bench.run import run_bench
+from nip_runtime.support.options import add_device
 
 NAME: Final = "bench"
 HELP: Final = "time a defended file beside its own backbone without the defence"
@@ -81,12 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto (default: what DefendedSession takes), fused, gated or both",
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="D",
-        help="auto (default), cpu, cuda or cuda:1; auto falls back to cpu",
-    )
+    add_device(parser)
     parser.add_argument(
         "--threads",
         type=int,

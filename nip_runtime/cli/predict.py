@@ -17,6 +17,7 @@ from nip_runtime.file.manifest import InputSpec
 from nip_runtime.inputs.arrays import Images, OnBadRow
 from nip_runtime.inputs.images import ARRAY_SUFFIXES, find_files, quieten_opencv, read_unjudged, suffixes_of
 from nip_runtime.session import DefendedSession
+from nip_runtime.support.options import add_device
 
 NAME: Final = "predict"
 HELP: Final = "classify images or recordings with a defended file, and say which look attacked"
@@ -51,12 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="image or sound file, folder (searched recursively), .npy, or .npz with an array `images`",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="D",
-        help="auto (default), cpu, cuda or cuda:1; auto falls back to cpu",
-    )
+    add_device(parser)
     parser.add_argument(
         "--require-signature",
         metavar="PUB",

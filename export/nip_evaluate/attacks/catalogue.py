@@ -163,19 +163,12 @@ def _pgd_l2(epsilon: float) -> AttackCase:
 
 
 def _carlini_wagner(confidence: int) -> AttackCase:
-    return AttackCase(
-        name=f"C&W κ={confidence}",
-        family="C&W",
-        threat=Threat.GRAY_BOX,
-        library="foolbox",
-        source="Carlini & Wagner 2017",
-        settings=f"L2, minimum norm, κ = {confidence}, {minimum_norm.CW_SEARCHES} × "
-        f"{minimum_norm.cw_steps(confidence)} steps of {minimum_norm.CW_STEPSIZE}, stopping early",
-        norm=Norm.L2,
-        epsilon=None,
-        confidence=float(confidence),
+    steps = f"{minimum_norm.CW_SEARCHES} × {minimum_norm.cw_steps(confidence)} steps"
+    return minimum_norm.carlini_wagner_case(
+        confidence,
+        minimum_norm.carlini_wagner(confidence),
+        f"{steps} of {minimum_norm.CW_STEPSIZE}, stopping early",
         images=300 if confidence >= 10 else None,
-        craft=minimum_norm.carlini_wagner(confidence),
     )
 
 

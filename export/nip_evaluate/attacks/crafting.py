@@ -76,6 +76,19 @@ def batched(attack: BatchAttack, *, budget: Budget | None, spare: bool, size: in
     return craft
 
 
+def in_parts(craft: Craft, size: int) -> Craft:
+    """The same craft, `size` images at a time, for networks too large for its own batches."""
+
+    def parts(victim: nn.Module, images: Tensor, labels: Tensor, seed: int, advance: Advance) -> Tensor:
+        made = [
+            craft(victim, images[first : first + size], labels[first : first + size], seed + first, advance)
+            for first in range(0, len(images), size)
+        ]
+        return torch.cat(made)
+
+    return parts
+
+
 @torch.no_grad()
 def misclassified(victim: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Which images (n, *shape) are not given their class (n,): (n,) bool."""

@@ -16,7 +16,7 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
 from nip_evaluate.attacks.crafting import batched, misclassified, or_clean
-from nip_evaluate.threats import Craft
+from nip_evaluate.threats import AttackCase, Craft, Norm, Threat
 
 CW_SEARCHES = 5
 CW_STEPS = 75
@@ -87,3 +87,29 @@ def pointwise() -> Craft:
 
 def _model(victim: nn.Module) -> PyTorchModel:
     return PyTorchModel(victim, bounds=(0, 1), device="cpu")
+
+
+def carlini_wagner_case(
+    confidence: int, craft: Craft, search: str, *, images: int | None = None
+) -> AttackCase:
+    """C&W as an entry of a catalogue.
+
+    Args:
+        confidence: κ.
+        craft: made by :func:`carlini_wagner`.
+        search: its numbers, in words.
+        images: as of the case.
+    """
+    return AttackCase(
+        name=f"C&W κ={confidence}",
+        family="C&W",
+        threat=Threat.GRAY_BOX,
+        library="foolbox",
+        source="Carlini & Wagner 2017",
+        settings=f"L2, minimum norm, κ = {confidence}, {search}",
+        norm=Norm.L2,
+        epsilon=None,
+        confidence=float(confidence),
+        images=images,
+        craft=craft,
+    )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
 
 from nip_evaluate.attacks import art_attacks, gradient, minimum_norm, noise
 from nip_evaluate.threats import AttackCase, Craft, Norm, Threat
@@ -88,21 +88,12 @@ def sound_catalogue(*, eps: Sequence[float] | None = None) -> tuple[AttackCase, 
 
 
 def _carlini_wagner(confidence: int) -> AttackCase:
-    craft = partial(minimum_norm.carlini_wagner, steps=CW_STEPS, stepsize=CW_STEPSIZE, const=CW_CONST)
-    return AttackCase(
-        name=f"C&W κ={confidence}",
-        family="C&W",
-        threat=Threat.GRAY_BOX,
-        library="foolbox",
-        source="Carlini & Wagner 2017",
-        settings=f"L2, minimum norm, κ = {confidence}, {minimum_norm.CW_SEARCHES} × {CW_STEPS} steps of "
-        f"{CW_STEPSIZE}, first constant {CW_CONST}, stopping early",
-        norm=Norm.L2,
-        epsilon=None,
-        confidence=float(confidence),
-        core=f"C&W κ={confidence}" in CORE,
-        craft=craft(confidence),
+    craft = minimum_norm.carlini_wagner(confidence, steps=CW_STEPS, stepsize=CW_STEPSIZE, const=CW_CONST)
+    steps = f"{minimum_norm.CW_SEARCHES} × {CW_STEPS} steps of {CW_STEPSIZE}"
+    case = minimum_norm.carlini_wagner_case(
+        confidence, craft, f"{steps}, first constant {CW_CONST}, stopping early"
     )
+    return replace(case, core=case.name in CORE)
 
 
 def _case(

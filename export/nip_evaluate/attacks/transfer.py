@@ -20,14 +20,16 @@ def transfer_cases(cases: Sequence[AttackCase]) -> tuple[AttackCase, ...]:
     """
     fit = [case for case in cases if case.family in FAMILIES and case.norm is Norm.LINF]
     chosen = [case for case in fit if case.core] or fit
-    return tuple(
-        replace(
-            case,
-            name=f"transfer: {case.name}",
-            family=f"transfer: {case.family}",
-            threat=Threat.TRANSFER,
-            settings=f"{case.settings}, on a surrogate",
-            core=False,
-        )
-        for case in chosen
+    return tuple(on_surrogate(case) for case in chosen)
+
+
+def on_surrogate(case: AttackCase) -> AttackCase:
+    """A gray-box case as it is called when another network is attacked; it no longer counts as core."""
+    return replace(
+        case,
+        name=f"transfer: {case.name}",
+        family=f"transfer: {case.family}",
+        threat=Threat.TRANSFER,
+        settings=f"{case.settings}, on a surrogate",
+        core=False,
     )

@@ -18,11 +18,11 @@ def query_cases(*, quick: bool = False) -> tuple[AttackCase, ...]:
         quick: two of them, with fewer queries on fewer images.
     """
     if quick:
-        return _square(8 / 255, queries=200, images=50), _hop_skip_jump(steps=3, images=20)
+        return _square(8 / 255, queries=200, images=50), hop_skip_jump_case(EPSILON_L2, steps=3, images=20)
     return (
         _square(8 / 255, queries=1000, images=200),
         _square(25 / 255, queries=1000, images=200),
-        _hop_skip_jump(steps=18, images=100),
+        hop_skip_jump_case(EPSILON_L2, steps=18, images=100),
         _boundary(steps=5000, images=50),
     )
 
@@ -42,18 +42,30 @@ def _square(epsilon: float, *, queries: int, images: int) -> AttackCase:
     )
 
 
-def _hop_skip_jump(*, steps: int, images: int) -> AttackCase:
+def hop_skip_jump_case(
+    epsilon: float, *, steps: int, images: int, unit: float = 1.0, what: str = "images"
+) -> AttackCase:
+    """HopSkipJump as an entry of a catalogue.
+
+    Args:
+        epsilon: largest L2 change, as the name spells it.
+        steps: of the attack.
+        images: as of the case.
+        unit: what the range of inputs is in units of ``epsilon``; crafts work on [0, 1].
+        what: is attacked.
+    """
     return AttackCase(
-        name=f"HopSkipJump L2 {EPSILON_L2:g}",
+        name=f"HopSkipJump L2 {epsilon:g}",
         family="HopSkipJump",
         threat=Threat.QUERY,
         library="foolbox",
         source="Chen et al. 2020",
-        settings=f"L2, labels only, minimum norm, {steps} steps from 100 queries on; {_NOT_ATTACKED}",
+        settings=f"L2, labels only, minimum norm, {steps} steps from 100 queries on; "
+        f"{_not_attacked(epsilon, what)}",
         norm=Norm.L2,
-        epsilon=EPSILON_L2,
+        epsilon=epsilon / unit,
         images=images,
-        craft=hop_skip_jump(EPSILON_L2, steps),
+        craft=hop_skip_jump(epsilon / unit, steps),
     )
 
 
@@ -64,7 +76,7 @@ def _boundary(*, steps: int, images: int) -> AttackCase:
         threat=Threat.QUERY,
         library="foolbox",
         source="Brendel et al. 2018",
-        settings=f"L2, labels only, minimum norm, {steps} steps; {_NOT_ATTACKED}",
+        settings=f"L2, labels only, minimum norm, {steps} steps; {_not_attacked(EPSILON_L2, 'images')}",
         norm=Norm.L2,
         epsilon=EPSILON_L2,
         images=images,
@@ -72,4 +84,5 @@ def _boundary(*, steps: int, images: int) -> AttackCase:
     )
 
 
-_NOT_ATTACKED = f"images that need a change beyond {EPSILON_L2:g} count as not attacked"
+def _not_attacked(epsilon: float, what: str) -> str:
+    return f"{what} that need a change beyond {epsilon:g} count as not attacked"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-class Rowwise:
+class Rowwise(ABC):
     """Shape and conversion of such an array.
 
     Attributes:
@@ -32,8 +33,9 @@ class Rowwise:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @abstractmethod
     def __getitem__(self, chosen: Any) -> NDArray[Any]:
-        raise NotImplementedError
+        """Make the chosen rows: (n, *item) for what numpy takes as an index of the first axis."""
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         values = self[:]

@@ -44,6 +44,15 @@ def suffixes_of(spec: InputSpec) -> frozenset[str]:
     return ARRAY_SUFFIXES | (IMAGE_SUFFIXES if spec.sound is None else SOUND_SUFFIXES)
 
 
+def closed_place(path: Path, error: OSError) -> InputError:
+    """The error for a path that the system does not let anybody look at."""
+    return InputError.mismatch(
+        expected=f"a file or folder at {path}",
+        got=error.strerror or str(error),
+        fix="check the path and its permissions",
+    )
+
+
 def find_files(
     paths: Iterable[str | Path], suffixes: frozenset[str] = ARRAY_SUFFIXES | IMAGE_SUFFIXES
 ) -> list[Path]:
@@ -65,11 +74,7 @@ def find_files(
                 continue
             exists = path.exists()
         except OSError as error:  # a name too long, a folder on the way that can't be entered
-            raise InputError.mismatch(
-                expected=f"a file or folder at {path}",
-                got=error.strerror or str(error),
-                fix="check the path and its permissions",
-            ) from error
+            raise closed_place(path, error) from error
         if not exists:
             raise InputError.mismatch(
                 expected=f"a file or folder at {path}", got="nothing there", fix="check the path"

@@ -10,6 +10,7 @@ from typing import Final
 
 from nip_runtime.errors import InputError
 from nip_runtime.inputs.images import ARRAY_SUFFIXES, IMAGE_SUFFIXES, array_shape
+from nip_runtime.inputs.images.find import closed_place
 from nip_runtime.operate.bulk.arrow import arrow_errors, open_parquet
 from nip_runtime.operate.bulk.columns import find_column
 from nip_runtime.operate.bulk.plan import Kind, Source
@@ -72,11 +73,7 @@ def _listed(inputs: Iterable[str], suffixes: frozenset[str], out: Path) -> Itera
         try:
             is_folder, exists = path.is_dir(), os.path.lexists(path)
         except OSError as error:  # a name too long, a folder on the way that can't be entered
-            raise InputError.mismatch(
-                expected=f"a file or folder at {path}",
-                got=error.strerror or str(error),
-                fix="check the path and its permissions",
-            ) from error
+            raise closed_place(path, error) from error
         if is_folder:
             yield from _inside(path, suffixes, out)
         elif exists:

@@ -28,6 +28,7 @@ from nip_runtime.run.engine.answers import EngineKind
 from nip_runtime.session import DefendedSession
 from nip_runtime.stream import predict_stream
 from nip_runtime.support.dependencies import load
+from nip_runtime.support.options import add_device
 
 _BAD_INPUT: Final = 2
 _WINDOW: Final = "nip"
@@ -168,12 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--frames", type=_positive, metavar="N", help="stop after N frames")
     parser.add_argument("--show", action="store_true", help="show the frames in a window")
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="D",
-        help="auto (default), cpu, cuda or cuda:1; auto falls back to cpu",
-    )
+    add_device(parser)
     parser.add_argument(
         "--engine",
         default=EngineKind.AUTO,
