@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from nip_export import from_onnx
+from nip_export.onnx_in.load import compared, opened
 from nip_runtime.errors import DependencyError, ExportError
 from nip_runtime.file.allowed import OPERATORS
 from tests.onnx_in.made import CHANNELS, SIZE, Form, classifier
@@ -177,3 +180,24 @@ def test_a_missing_converter_names_the_extra(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "onnx2fx", None)
     with pytest.raises(DependencyError, match=r'pip install "nip-runtime\[onnx-in\]"'):
         from_onnx(bytes(classifier(Form()).SerializeToString()))
+
+
+def test_a_rebuild_that_answers_otherwise_is_refused() -> None:
+    pair = opened(classifier(Form()).SerializeToString())
+    assert max(pair.errors) < 1e-4
+    with torch.no_grad():
+        next(pair.network.parameters()).mul_(1.01)
+    with pytest.raises(ExportError, match=r"its rebuild in torch made of .* off what the file does"):
+        compared(pair)
+
+
+def test_a_graph_that_answers_otherwise_is_refused() -> None:
+    pair = opened(classifier(Form()).SerializeToString())
+    other = classifier(Form())
+    for stored in other.graph.initializer:
+        if stored.name == "conv2_bias":
+            stored.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(stored) + np.float32(0.5), stored.name)
+            )
+    with pytest.raises(ExportError, match=r"the graph made of .* off what the file does"):
+        compared(replace(pair, source=replace(pair.source, content=other.SerializeToString())))

@@ -41,7 +41,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield service
 
 
-def ask(port: int, body: bytes, **headers: str) -> tuple[int, str, dict[str, str]]:
+def ask(port: int, body: bytes | Iterator[bytes], **headers: str) -> tuple[int, str, dict[str, str]]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -116,6 +116,12 @@ def test_bad_input_gets_one_clear_line(running: Running, kind: str) -> None:
     assert status == wanted, text
     assert said in text and text.count("\n") == 1 and text.endswith("\n")
     assert "Traceback" not in running.log.read_text(encoding="utf-8")
+
+
+def test_a_body_that_states_no_length_is_read_no_further_than_allowed(running: Running) -> None:
+    parts = (bytes(1 << 16) for _ in range(64))
+    status, text, _ = ask(running.port, parts)
+    assert (status, text) == (413, "expected at most 200000 bytes, got more; make it smaller\n")
 
 
 def test_pickled_objects_are_never_unpickled(running: Running) -> None:

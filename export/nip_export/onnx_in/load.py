@@ -107,7 +107,7 @@ def opened(
     names = (interface.input, interface.output)
     network = OnnxNetwork(graph, shape=interface.shape, file=found.name, names=names).eval()
     pair = Opened(found, interface, network)
-    errors = _compared(pair)
+    errors = compared(pair)
     network.notes = (
         *_done(found, interface),
         f"compared with {found.name} in onnxruntime: the graph differs by {errors[0]:.1e}, its rebuild in "
@@ -134,7 +134,7 @@ def _done(source: Source, interface: Interface) -> list[str]:
     return notes
 
 
-def _compared(pair: Opened) -> tuple[float, float]:
+def compared(pair: Opened) -> tuple[float, float]:
     """Compare the graph and its rebuild with the file, on noise.
 
     Raises:

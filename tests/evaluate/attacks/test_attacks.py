@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from nip_evaluate.attacks import CORE, catalogue, run_attack, transfer_cases
 from nip_evaluate.attacks import art_attacks as art
+from nip_evaluate.attacks.crafting import in_parts
 from nip_evaluate.threats import AttackCase, Attacked, Norm, Threat
+from nip_export.support.progress import Advance
 from nip_runtime.errors import ExportError, InputError
 from tests.evaluate.attacks.conftest import COUNT, Scene
 
@@ -239,3 +241,19 @@ def test_gradient_attacks_take_inputs_that_are_no_images() -> None:
         moved = run_attack(CASES[name], linear, inputs, labels, seed=0).images
         assert moved.shape == inputs.shape
         assert np.abs(moved - inputs).max() > 0
+
+
+def test_in_parts_attacks_every_image_once_with_seeds_of_its_own() -> None:
+    seen: list[tuple[list[float], list[int], int]] = []
+
+    def craft(victim: nn.Module, images: Tensor, labels: Tensor, seed: int, advance: Advance) -> Tensor:
+        seen.append((images[:, 0].tolist(), labels.tolist(), seed))
+        advance(len(images))
+        return images + 0.5
+
+    done: list[int] = []
+    images = torch.arange(5.0).reshape(5, 1)
+    attacked = in_parts(craft, 2)(nn.Identity(), images, torch.arange(5), 7, done.append)
+    assert torch.equal(attacked, images + 0.5)
+    assert seen == [([0.0, 1.0], [0, 1], 7), ([2.0, 3.0], [2, 3], 9), ([4.0], [4], 11)]
+    assert done == [2, 2, 1]
