@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -75,7 +76,24 @@ def front(networks: Sequence[Network]) -> list[str]:
 
 
 def _cost(plain: Mapping[str, Any]) -> str:
-    return f"{100 * plain['value']:.1f} ({100 * plain['low']:.1f} to {100 * plain['high']:.1f})"
+    found = f"{100 * plain['value']:.1f} ({100 * plain['low']:.1f} to {100 * plain['high']:.1f})"
+    return f"{found}, n = {plain['n']}"
+
+
+def unpaired(right: int, n: int, cost: float) -> dict[str, float]:
+    """A cost of which only the accuracy before and the difference were kept.
+
+    The interval is Newcombe's (1998, method 10) for two samples that have nothing to do with each other: wider
+    than that of the same recordings before and after would be.
+    """
+    before, after = Rate(right, n), Rate(right - round(cost * n), n)
+    (low, high), (lower, upper) = before.interval, after.interval
+    return {
+        "value": cost,
+        "low": cost - math.hypot(before.value - low, upper - after.value),
+        "high": cost + math.hypot(high - before.value, after.value - lower),
+        "n": n,
+    }
 
 
 def _left(rate: Rate) -> str:
@@ -148,7 +166,7 @@ def _recordings() -> list[Line]:
             Line(
                 f"voices, in part: {part.name}",
                 max(one["recordings"] for one in seen),
-                f"{100 * defence['cost']:.1f} (n = {content['benign']})",
+                _cost(unpaired(content["accuracy"], content["benign"], defence["cost"])),
                 Interval.over_attacks([Rate(one["detected"], one["successes"]) for one in seen]),
                 Interval.of(defence["mean_dsr"]),
                 f"{_left(Rate(case['right'], case['recordings']))} at {case['epsilon']:g}, one attack"

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,16 @@ def attack(folders: Folders, name: str, *, lean: bool, progress: Progress) -> No
         print(f"{name}: {case.name}, {len(made.images)} images, {made.seconds:.0f} s", flush=True)
 
 
+def check_names(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """End with one line if a name is none of a network's, before hours are spent on the others."""
+    for name in names:
+        try:
+            kind_of(name)
+        except ValueError:
+            kinds = ", ".join(kind.value for kind in Kind)
+            parser.error(f"--networks: expected kinds and seeds such as vgg-1 (kinds: {kinds}), got {name!r}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -294,6 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")
     options = parser.parse_args(arguments)
+    check_names(parser, options.networks)
     torch.set_num_threads(1)
     folders = Folders(options.work, options.data, options.cifar)
     for name in options.networks:

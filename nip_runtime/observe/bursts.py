@@ -80,8 +80,8 @@ class BurstWatch:
 
     What it cannot know: frames of a video, or of a camera that stands still, are near-duplicates too, and so
     are images that look alike when they are small, such as blank pages. Watch one row of each scene, or none
-    of such clients. And whoever knows of it spreads questions over many
-    clients or a long time: names must be those of your own authentication, not what a client says of itself.
+    of such clients. An attacker who knows of it spreads the questions over many clients or a long time: take
+    the names of your own authentication, not what a client says of itself.
 
     An observer sees answers and no images, so hand the images over yourself: :meth:`see`. Several threads may
     share a watch. Pickled, or in a forked child, it starts anew.

@@ -17,7 +17,9 @@ from torch import nn
 
 from benchmarks.robustness import networks, run
 from benchmarks.robustness.cifar_splits import load_cifar_splits
+from benchmarks.robustness.front import unpaired, weakest
 from benchmarks.robustness.networks import FACTORIES, Kind, kind_of
+from benchmarks.robustness.results import read_networks
 from benchmarks.robustness.splits import Splits, load_splits
 from benchmarks.robustness.train import EPOCHS, accuracy, cropped, weights_path
 from nip_evaluate.attackers import planned_cases
@@ -28,6 +30,7 @@ from nip_export import ExportConfig, export_defended
 from nip_export.demo.build_assets import DATA_DIR, Labelled
 from nip_export.demo.example import load_example
 from nip_export.demo.model import MEAN, STD
+from nip_runtime.file.rates import Rate
 from nip_runtime.session import DefendedSession
 from tests.evaluate.page.synthetic import full as synthetic
 
@@ -270,3 +273,25 @@ def test_the_commit_is_named() -> None:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no git here, or no checkout")
     assert re.fullmatch(r"((\S+-\d+-g)?[0-9a-f]{12,40}|v[\w.]+)(-dirty)?", found)
+
+
+def test_the_front_page_shows_the_weakest_of_a_kind() -> None:
+    found = {network.name: network for network in read_networks()}
+    cifar = [found["cifar-resnet20"], found["cifar-resnet56"]]
+    assert weakest(cifar) is min(cifar, key=lambda network: network.main.mean_dsr.value)  # type: ignore[union-attr]
+    assert weakest(cifar[::-1]) is weakest(cifar)
+
+
+def test_a_cost_without_pairs_has_the_interval_of_unpaired_samples() -> None:
+    found = unpaired(56, 70, 0.2)
+    assert found["value"] == pytest.approx(0.2) and found["n"] == 70
+    low, high = Rate(56, 70).interval
+    lower, upper = Rate(42, 70).interval
+    assert found["low"] == pytest.approx(0.2 - ((0.8 - low) ** 2 + (upper - 0.6) ** 2) ** 0.5)
+    assert found["high"] == pytest.approx(0.2 + ((high - 0.8) ** 2 + (0.6 - lower) ** 2) ** 0.5)
+
+
+def test_a_name_that_is_no_network_ends_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run.main(["--work", str(tmp_path), "--networks", "vgg-1", "nonsense"])
+    assert "expected kinds and seeds such as vgg-1" in capsys.readouterr().err

@@ -189,6 +189,8 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
         ("--eps=3", "eps: expected above 0, below 1"),
         ("--expect-accuracy=92", "expected a share above 0, at most 1, such as 0.92"),
         ("--out=no/folder/m.onnx", "cannot write to the folder"),
+        (f"--resume={__file__}", "expected a folder of a stopped export or an empty one"),
+        ("--size=8x8 --preprocess=resize=9,crop=8", "expected --size, which stretches, or --preprocess"),
     ],
 )
 def test_wrong_options_are_refused_before_images_are_read(
@@ -196,7 +198,7 @@ def test_wrong_options_are_refused_before_images_are_read(
 ) -> None:
     """The images are not even there."""
     arguments = ["export", "--model", FACTORY, "--weights", str(inputs / "weights.safetensors")]
-    arguments += ["--data", "none.npz", "--out", str(tmp_path / "m.onnx"), option]
+    arguments += ["--data", "none.npz", "--out", str(tmp_path / "m.onnx"), *option.split(" ")]
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
 

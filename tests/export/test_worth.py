@@ -15,6 +15,7 @@ from nip_export.defence.statistics import log_softmax
 from nip_export.fit.prepared import Prepared
 from nip_export.pipeline import prepare_defence, write_defended
 from nip_export.self_test import IMAGES, descend
+from nip_export.write.report import UNTESTED
 from nip_export.write.worth import MOST_LOSS, check_worth, verdict_of
 from nip_runtime.errors import ExportError
 from nip_runtime.file.artifact import read_artifact
@@ -122,13 +123,14 @@ def test_a_self_test_attacks_held_back_images_and_changes_nothing(prepared: Prep
     )
     report = write_defended(tested, tmp_path / "tested.onnx")
     assert report.manifest.digests.graph == plain.manifest.digests.graph
-    assert plain.attempts == () and "self-test" not in plain.summary()
+    assert plain.attempts == () and UNTESTED in plain.summary()
     assert [round(255 * attempt.eps) for attempt in report.attempts] == [2, 4, 8]
     strongest = report.attempts[-1]
     assert strongest.fooled.n == IMAGES and strongest.fooled.value > 0.4
     assert strongest.detected is not None and strongest.repaired is not None
     assert strongest.detected.n == strongest.repaired.n == strongest.fooled.count
     assert f"detected {strongest.detected}, repaired {strongest.repaired}" in report.summary()
+    assert UNTESTED not in report.summary()
 
 
 def test_attacked_images_stay_within_epsilon_and_bounds(prepared: Prepared) -> None:

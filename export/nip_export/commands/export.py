@@ -40,24 +40,27 @@ def run(args: argparse.Namespace) -> int:
     # torch takes seconds to import, and `nip --help` imports this module.
     from nip_evaluate.ui_examples import write_ui_examples
     from nip_export.config import ExportConfig
+    from nip_export.fit.kept import check_folder
     from nip_export.network.loading import image_channels
     from nip_export.network.rebuilt import OnnxNetwork
     from nip_export.pipeline import export_defended
     from nip_export.support.device import placed
     from nip_export.support.overall import overall_progress
 
-    names = _class_names(args.classes) if args.classes is not None else None
-    heard = heard_input(args)
-    model = _network(args)
-    bounds = heard.bounds if heard is not None else args.bounds
     if args.size is not None and args.preprocess is not None:
         raise InputError.mismatch(
             expected="--size, which stretches, or --preprocess, which crops",
             got="both",
             fix="name the one that the network was trained with",
         )
+    names = _class_names(args.classes) if args.classes is not None else None
+    heard = heard_input(args)
+    model = _network(args)
+    bounds = heard.bounds if heard is not None else args.bounds
     # What is wrong in the options shows before images are read, which may take minutes.
     check_target(args.out, error=ExportError)
+    if args.resume is not None:
+        check_folder(args.resume)
     mean, std, divided = as_shares(args.mean, args.std, args.bounds)
     if divided:
         print("--mean and --std are taken for pixels in 0…255 and divided by 255", file=sys.stderr)

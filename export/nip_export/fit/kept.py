@@ -108,6 +108,30 @@ class Kept:
         }
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a place that stages can't be kept in, which shows before anything is read.
+
+    Raises:
+        ExportError: there is a file, or a folder that holds something else than a stopped export.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            got = "a file"
+        elif folder.is_dir() and not (folder / FACTS).exists() and any(map(_shows, folder.iterdir())):
+            got = "one with other files"
+        else:
+            return
+    except OSError as error:
+        got = error.strerror or str(error)
+    raise ExportError(
+        f"resume: expected a folder of a stopped export or an empty one at {folder}, got {got}; name another"
+    )
+
+
+def _shows(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
 def keep_in(
     folder: str | Path | None, model: nn.Module, profile: Benign, calibration: Benign, config: ExportConfig
 ) -> Kept:
@@ -128,14 +152,10 @@ def keep_in(
     folder = Path(folder)
     facts = _facts(model, profile, calibration, config)
     path = folder / FACTS
+    check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            if any(not each.name.startswith(".") for each in folder.iterdir()):
-                raise ExportError(
-                    f"resume: expected a folder of a stopped export or an empty one at {folder}, got one "
-                    "with other files; name another"
-                )
             write_whole(path, json.dumps(facts, indent=1).encode(), error=ExportError)
             return Kept(folder)
         there = json.loads(path.read_text(encoding="utf-8"))

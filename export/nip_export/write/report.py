@@ -22,6 +22,9 @@ from nip_runtime.file.rates import Rate
 LOW_ACCURACY = 0.5
 WIDTH = 104
 """Characters of the longest texts of a summary."""
+UNTESTED = (
+    "none made: how many it detects and repairs is not known. --self-test makes some, nip evaluate many"
+)
 NOTABLE_LOSS = 0.02
 """Benign accuracy that policy ``always`` may cost without a warning."""
 
@@ -186,7 +189,9 @@ class ExportReport:
         return [row for label, text in lines for row in _wrapped(label, text)]
 
     def _self_test(self) -> list[tuple[str, str]]:
-        """What the file made of attacks on held-back images."""
+        """What the file made of attacks on held-back images, or that nobody attacked it."""
+        if not self.attempts:
+            return _wrapped("attacks", UNTESTED)
         low, high = self.manifest.input.bounds
         lines = []
         for attempt in self.attempts:
@@ -195,8 +200,7 @@ class ExportReport:
                 made = f"detected {attempt.detected}, repaired {attempt.repaired}"
             size = f"{255 * attempt.eps / (high - low):.3g}/255"
             lines.append(f"PGD {size} fooled the network on {attempt.fooled}; {made}")
-        if lines:
-            lines.append("attackers knew the network, not the defence; nothing was tuned by this")
+        lines.append("attackers knew the network, not the defence; nothing was tuned by this")
         return [("self-test" if line is lines[0] else "", line) for line in lines]
 
     def _second_pass(self) -> list[tuple[str, str]]:
