@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean
-from typing import Any
 
 from benchmarks.imagenet.run import RESULTS as IMAGENET
+from benchmarks.intervals import Cost, Interval
 from benchmarks.markdown import table
 from benchmarks.robustness.results import Network, worst
 from benchmarks.robustness.tables import grouped
@@ -21,46 +19,26 @@ from nip_runtime.file.rates import Rate
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A share with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Interval:
-        """What a JSON file holds of an estimate."""
-        return cls(plain["value"], plain["low"], plain["high"])
-
-    @classmethod
-    def over_attacks(cls, rates: Sequence[Rate]) -> Interval:
-        """Mean of shares of the same images under several attacks.
-
-        The ends are the means of the shares' Wilson intervals: as wide as if the attacks told the same of
-        every image, so never too narrow for depending on the same images.
-        """
-        lows, highs = zip(*(rate.interval for rate in rates), strict=True)
-        return cls(mean(rate.value for rate in rates), mean(lows), mean(highs))
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:.0f} ({100 * self.low:.0f}–{100 * self.high:.0f})"
-
-
-@dataclass(frozen=True)
 class Line:
     """One row: a network, how many inputs were attacked, what was measured."""
 
     what: str
     attacked: int
-    cost: str
+    cost: Cost
     detected: Interval
     repaired: Interval
     left: str
 
     def cells(self) -> list[str]:
         """As the table prints it."""
-        return [self.what, str(self.attacked), self.cost, str(self.detected), str(self.repaired), self.left]
+        return [
+            self.what,
+            str(self.attacked),
+            str(self.cost),
+            str(self.detected),
+            str(self.repaired),
+            self.left,
+        ]
 
 
 def front(networks: Sequence[Network]) -> list[str]:
@@ -73,27 +51,6 @@ def front(networks: Sequence[Network]) -> list[str]:
         "",
         *table([*head, "T4 leaves right"], rows),
     ]
-
-
-def _cost(plain: Mapping[str, Any]) -> str:
-    found = f"{100 * plain['value']:.1f} ({100 * plain['low']:.1f} to {100 * plain['high']:.1f})"
-    return f"{found}, n = {plain['n']}"
-
-
-def unpaired(right: int, n: int, cost: float) -> dict[str, float]:
-    """A cost of which only the accuracy before and the difference were kept.
-
-    The interval is Newcombe's (1998, method 10) for two samples that have nothing to do with each other: wider
-    than that of the same recordings before and after would be.
-    """
-    before, after = Rate(right, n), Rate(right - round(cost * n), n)
-    (low, high), (lower, upper) = before.interval, after.interval
-    return {
-        "value": cost,
-        "low": cost - math.hypot(before.value - low, upper - after.value),
-        "high": cost + math.hypot(high - before.value, after.value - lower),
-        "n": n,
-    }
 
 
 def _left(rate: Rate) -> str:
@@ -114,7 +71,7 @@ def _pictures(networks: Sequence[Network]) -> list[Line]:
             Line(
                 f"{group.title}{among}: {network.name}",
                 max(one.undefended.n for one in seen),
-                _cost(vars(found.benign.cost)),
+                Cost.of(vars(found.benign.cost)),
                 Interval.over_attacks([one.detected for one in seen if one.detected is not None]),
                 Interval.of(vars(found.mean_dsr)),
                 f"{_left(case.defended)} at {255 * group.sizes[0]:g}/255" if case else "not measured",
@@ -144,7 +101,7 @@ def _photographs() -> list[Line]:
             Line(
                 f"ImageNet, 1000 classes: {found['network']}",
                 max(one["undefended"]["n"] for one in seen),
-                _cost(found["benign"]["cost"]),
+                Cost.of(found["benign"]["cost"]),
                 Interval.over_attacks([Rate(one["detected"]["count"], one["detected"]["n"]) for one in seen]),
                 Interval.of(found["mean_dsr"]),
                 f"{_left(Rate(strongest['count'], strongest['n']))} at 2/255"
@@ -166,7 +123,7 @@ def _recordings() -> list[Line]:
             Line(
                 f"voices, in part: {part.name}",
                 max(one["recordings"] for one in seen),
-                _cost(unpaired(content["accuracy"], content["benign"], defence["cost"])),
+                Cost.unpaired(content["accuracy"], content["benign"], defence["cost"]),
                 Interval.over_attacks([Rate(one["detected"], one["successes"]) for one in seen]),
                 Interval.of(defence["mean_dsr"]),
                 f"{_left(Rate(case['right'], case['recordings']))} at {case['epsilon']:g}, one attack"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from benchmarks.intervals import Cost
 from benchmarks.markdown import table
 from benchmarks.robustness.networks import Kind, kind_of
 from benchmarks.robustness.results import (
@@ -147,9 +148,7 @@ def _cells(network: Network, limits: Sequence[float]) -> list[str]:
         row = next((row for row in network.rows if row.limit == limit), None)
         found = None if row is None else row.evaluation
         cells += (
-            ["–", "–"]
-            if found is None
-            else [estimate(found.mean_dsr), f"{100 * found.benign.cost.value:.2f}"]
+            ["–", "–"] if found is None else [estimate(found.mean_dsr), str(Cost.of(vars(found.benign.cost)))]
         )
     return cells
 

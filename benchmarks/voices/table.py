@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.intervals import Cost, Interval
 from benchmarks.markdown import Block, only_checks, table, update
 from benchmarks.robustness.tables import estimate, share, signed
 from benchmarks.voices.part import FILE
@@ -83,14 +84,14 @@ class Part:
     def front(self) -> list[str]:
         """Its row of the front table."""
         content, counted = self.content, [one for one in self.content["attacks"] if one["core"]]
-        shares = [one["detected"] / one["successes"] for one in counted if one["successes"]]
+        seen = [Rate(one["detected"], one["successes"]) for one in counted if one["successes"]]
         return [
             f"{self.name}, in part ({len(counted)} of {len(CORE)} attacks)",
             share(Rate(content["accuracy"], content["benign"])),
-            f"{100 * content['defences'][FILE]['cost']:.2f}",
+            str(Cost.unpaired(content["accuracy"], content["benign"], content["defences"][FILE]["cost"])),
             "+".join(content["view"]),
             _interval(content["defences"][FILE]["mean_dsr"]),
-            f"{100 * sum(shares) / len(shares):.1f}",
+            str(Interval.over_attacks(seen)),
             "; ".join(
                 f"{one['right']} of {one['recordings']} at {one['epsilon']:g}" for one in content["adaptive"]
             )
@@ -118,7 +119,7 @@ class Part:
         others = [
             [
                 f"**{name}**" if name == FILE else name,
-                f"{100 * found['cost']:.2f}",
+                str(Cost.unpaired(content["accuracy"], content["benign"], found["cost"])),
                 _interval(found["mean_dsr"]),
                 "" if found["file_leads_by"] is None else _interval(found["file_leads_by"], sign="+"),
             ]
@@ -169,7 +170,7 @@ def front(networks: Sequence[Network]) -> list[str]:
             [
                 network.name,
                 share(benign.undefended),
-                f"{100 * benign.cost.value:.2f}",
+                str(Cost.of(vars(benign.cost))),
                 network.view,
                 estimate(found.mean_dsr),
                 detected(found),
@@ -204,8 +205,8 @@ def front(networks: Sequence[Network]) -> list[str]:
 
 def detected(evaluation: Evaluation) -> str:
     """Mean share of successes that are flagged, over the attacks that count, in per cent."""
-    shares = [a.detected.value for a in evaluation.attacks if a.core and a.detected is not None]
-    return f"{100 * sum(shares) / len(shares):.1f}" if shares else "–"
+    seen = [a.detected for a in evaluation.attacks if a.core and a.detected is not None]
+    return str(Interval.over_attacks(seen)) if seen else "–"
 
 
 def attacks(evaluation: Evaluation, threat: Threat) -> list[str]:
@@ -237,7 +238,7 @@ def baselines(evaluation: Evaluation) -> list[str]:
         [
             "**this file**",
             "2",
-            f"{100 * evaluation.benign.cost.value:.2f}",
+            str(Cost.of(vars(evaluation.benign.cost))),
             estimate(evaluation.mean_dsr),
             "",
         ],
@@ -245,7 +246,7 @@ def baselines(evaluation: Evaluation) -> list[str]:
             [
                 one.name + (" (same gate)" if one.variant else ""),
                 f"{one.passes:g}",
-                f"{100 * one.benign.cost.value:.2f}",
+                str(Cost.of(vars(one.benign.cost))),
                 estimate(one.mean_dsr),
                 signed(one.lead),
             ]

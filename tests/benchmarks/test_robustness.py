@@ -15,9 +15,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from benchmarks.intervals import Cost
 from benchmarks.robustness import networks, run
 from benchmarks.robustness.cifar_splits import load_cifar_splits
-from benchmarks.robustness.front import unpaired, weakest
+from benchmarks.robustness.front import weakest
 from benchmarks.robustness.networks import FACTORIES, Kind, kind_of
 from benchmarks.robustness.results import read_networks
 from benchmarks.robustness.splits import Splits, load_splits
@@ -283,12 +284,12 @@ def test_the_front_page_shows_the_weakest_of_a_kind() -> None:
 
 
 def test_a_cost_without_pairs_has_the_interval_of_unpaired_samples() -> None:
-    found = unpaired(56, 70, 0.2)
-    assert found["value"] == pytest.approx(0.2) and found["n"] == 70
+    found = Cost.unpaired(56, 70, 0.2)
+    assert found.value == 0.2 and found.n == 70
     low, high = Rate(56, 70).interval
     lower, upper = Rate(42, 70).interval
-    assert found["low"] == pytest.approx(0.2 - ((0.8 - low) ** 2 + (upper - 0.6) ** 2) ** 0.5)
-    assert found["high"] == pytest.approx(0.2 + ((high - 0.8) ** 2 + (0.6 - lower) ** 2) ** 0.5)
+    assert found.low == pytest.approx(0.2 - ((0.8 - low) ** 2 + (upper - 0.6) ** 2) ** 0.5)
+    assert found.high == pytest.approx(0.2 + ((high - 0.8) ** 2 + (0.6 - lower) ** 2) ** 0.5)
 
 
 def test_a_name_that_is_no_network_ends_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
