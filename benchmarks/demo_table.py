@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only say whether the page is in step")
     args = parser.parse_args(arguments)
     if args.take is not None:
-        from nip_evaluate.subject import machine  # with PyTorch: only where a demo ran
+        from nip_evaluate.given.subject import machine  # with PyTorch: only where a demo ran
 
         summary = json.loads(args.take.read_text(encoding="utf-8")) | {"machine": machine(PACKAGES)}
         RESULT.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from nip_evaluate.results import Estimate
+from nip_evaluate.terms.results import Estimate
 from nip_runtime.support.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "bank"

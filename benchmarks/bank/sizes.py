@@ -24,7 +24,7 @@ from benchmarks.bank.results import RESULTS, Sizes, SizeTable, write
 from benchmarks.robustness.run import commit
 from benchmarks.speed.files import seeded_defence, seeded_readout
 from benchmarks.speed.networks import NETWORKS, Name, Network
-from nip_evaluate.subject import machine
+from nip_evaluate.given.subject import machine
 from nip_export.attach.recover import PREFIX
 from nip_export.network.run import TapCells
 from nip_export.pipeline import Prepared, write_defended

@@ -24,16 +24,16 @@ from benchmarks.bank.forms import FORMS, READOUT_FORM, Form, find_perturbations,
 from benchmarks.bank.results import RESULTS, AttackLine, FormResult, Number, Strength, write
 from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.run import ATTACKED, CAPS, Folders, commit, material_of, prepare
-from nip_evaluate.answers import Answers, Defence
 from nip_evaluate.attacks import catalogue, select
 from nip_evaluate.baselines import Variant, variant_defence
-from nip_evaluate.craft import Crafter
-from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.given.store import AttackStore
+from nip_evaluate.given.subject import machine
+from nip_evaluate.given.target import Undefended
 from nip_evaluate.scoring import Outcome, cost, lead, mean_dsr, score_benign
-from nip_evaluate.store import AttackStore
-from nip_evaluate.subject import machine
-from nip_evaluate.target import Undefended
-from nip_evaluate.threats import Attacked, Images, Labels
+from nip_evaluate.stages.craft import Crafter
+from nip_evaluate.terms.answers import Answers, Defence
+from nip_evaluate.terms.threats import Attacked, Images, Labels
 from nip_export.demo.build_assets import DATA_DIR
 from nip_export.fit.benign import at_the_door
 from nip_export.network.run import tapped_network

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.hardening.drift_simulated import ALPHA, ROWS, Advance, Delay, Flags, rows_until_alarm
 from nip_evaluate.attacks import catalogue, run_attack
-from nip_evaluate.target import open_target
+from nip_evaluate.given.target import open_target
 from nip_export.data import to_model_input
 from nip_export.demo.example import Example
 from nip_runtime.file.rates import Rate

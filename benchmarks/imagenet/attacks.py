@@ -15,7 +15,7 @@ from nip_evaluate.attacks.crafting import Budget, batched, in_parts, or_clean
 from nip_evaluate.attacks.gradient import fgsm, pgd
 from nip_evaluate.attacks.transfer import on_surrogate
 from nip_evaluate.query.scores import square
-from nip_evaluate.threats import AttackCase, Craft, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Craft, Norm, Threat
 
 CLASSES = 1000
 AT_ONCE = 10

@@ -15,9 +15,9 @@ from torch import nn
 from benchmarks.imagenet.attacks import cases
 from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
 from benchmarks.imagenet.photographs import load_photographs
-from nip_evaluate.craft import Crafter
-from nip_evaluate.store import AttackStore
-from nip_evaluate.target import Undefended
+from nip_evaluate.given.store import AttackStore
+from nip_evaluate.given.target import Undefended
+from nip_evaluate.stages.craft import Crafter
 from nip_export.fit.benign import Benign, at_the_door
 from nip_export.network.run import tapped_network
 from nip_export.support.progress import Progress, silent

@@ -25,7 +25,7 @@ from benchmarks.imagenet.attacks import PGD_STEPS
 from benchmarks.imagenet.export import FILE
 from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
 from nip_evaluate.attacks.gradient import pgd
-from nip_evaluate.target import Undefended
+from nip_evaluate.given.target import Undefended
 from nip_export.network.run import tapped_network
 from nip_runtime import DefendedSession
 from nip_runtime.inputs.images import read_image

@@ -25,12 +25,12 @@ from benchmarks.imagenet.export import FILE, MADE, PLAIN
 from benchmarks.imagenet.networks import SIZE, Network, load_network
 from benchmarks.imagenet.photographs import load_photographs
 from nip_evaluate.adaptive import adaptive_cases
-from nip_evaluate.answers import Answers
 from nip_evaluate.baselines.transforms import transform_defences
+from nip_evaluate.given.store import AttackStore, digest_of
+from nip_evaluate.given.target import open_target
 from nip_evaluate.scoring import Outcome, mean_dsr, score_attack, score_baseline, score_benign
-from nip_evaluate.store import AttackStore, digest_of
-from nip_evaluate.target import open_target
-from nip_evaluate.threats import AttackCase, Attacked, Images, Labels, Threat
+from nip_evaluate.terms.answers import Answers
+from nip_evaluate.terms.threats import AttackCase, Attacked, Images, Labels, Threat
 from nip_export.attach.writing import weights_digest
 from nip_export.fit.benign import Benign, at_the_door
 from nip_runtime.file.manifest.model import plain as as_json

@@ -23,14 +23,14 @@ from torch import nn
 
 from benchmarks.onnx_in.files import GIVEN, Given
 from benchmarks.onnx_in.pages import TURNS, lines, turned
-from nip_evaluate.answers import Answers
 from nip_evaluate.attacks.crafting import in_parts
 from nip_evaluate.attacks.gradient import pgd
-from nip_evaluate.craft import Crafter
+from nip_evaluate.given.store import AttackStore
+from nip_evaluate.given.target import Undefended
 from nip_evaluate.scoring import Outcome, score_attack, score_benign
-from nip_evaluate.store import AttackStore
-from nip_evaluate.target import Undefended
-from nip_evaluate.threats import AttackCase, Images, Norm, Threat
+from nip_evaluate.stages.craft import Crafter
+from nip_evaluate.terms.answers import Answers
+from nip_evaluate.terms.threats import AttackCase, Images, Norm, Threat
 from nip_export import ExportConfig, export_defended
 from nip_export.network.rebuilt import OnnxNetwork
 from nip_export.network.run import tapped_network

@@ -14,7 +14,7 @@ from benchmarks.robustness.results import Network, worst
 from benchmarks.robustness.tables import grouped
 from benchmarks.voices.part import FILE
 from benchmarks.voices.table import read_networks, read_parts
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.threats import Threat
 from nip_runtime.file.rates import Rate
 
 

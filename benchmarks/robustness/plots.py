@@ -15,7 +15,7 @@ from benchmarks.plotting import SETTINGS, save
 from benchmarks.robustness.front import weakest
 from benchmarks.robustness.results import Network, worst
 from benchmarks.robustness.tables import CURVE, grouped
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.threats import Threat
 from nip_runtime.file.rates import Rate
 
 UNDEFENDED, DEFENDED, ADAPTIVE = "#4c4c4c", "#1b7f5c", "#c05621"

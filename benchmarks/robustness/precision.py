@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.results import MAIN, RESULTS, read_networks
 from benchmarks.robustness.run import ATTACKED, CAPS, Folders, commit, material_of, prepare
-from nip_evaluate.material import Material
-from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.given.material import Material
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.given.store import AttackStore
+from nip_evaluate.given.subject import machine
 from nip_evaluate.run import run_evaluation
-from nip_evaluate.store import AttackStore
-from nip_evaluate.subject import machine
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.threats import Threat
 from nip_export.demo.build_assets import DATA_DIR
 from nip_export.pipeline import Prepared, in_precision, write_defended
 from nip_export.support.progress import Progress, progress_bars

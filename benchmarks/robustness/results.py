@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.robustness.networks import Kind, kind_of
-from nip_evaluate.report_json import load
-from nip_evaluate.results import BaselineResult, Evaluation, TradeOff, WorstCase
-from nip_evaluate.threats import Threat
+from nip_evaluate.report.numbers import load
+from nip_evaluate.terms.results import BaselineResult, Evaluation, TradeOff, WorstCase
+from nip_evaluate.terms.threats import Threat
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "robustness"
 FIRST_RELEASE = RESULTS.parent / "first-release"

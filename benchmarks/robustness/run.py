@@ -38,19 +38,19 @@ from benchmarks.robustness.cifar_splits import load_cifar_splits
 from benchmarks.robustness.networks import FACTORIES, Kind, kind_of
 from benchmarks.robustness.splits import Splits, load_splits
 from benchmarks.robustness.train import weights_path
-from nip_evaluate.attackers import planned_cases
 from nip_evaluate.baselines import Laboratory, VariantKind, odds_name
-from nip_evaluate.contenders import ODDS_SAMPLES
-from nip_evaluate.craft import Crafter
-from nip_evaluate.material import Material
-from nip_evaluate.memory import Memory
-from nip_evaluate.plan import EvaluationPlan
-from nip_evaluate.report_json import to_json
-from nip_evaluate.results import Evaluation
+from nip_evaluate.baselines.memory import Memory
+from nip_evaluate.given.material import Material
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.given.store import AttackStore
+from nip_evaluate.given.target import Undefended
+from nip_evaluate.report.numbers import to_json
 from nip_evaluate.run import run_evaluation
-from nip_evaluate.store import AttackStore
-from nip_evaluate.target import Undefended
-from nip_evaluate.threats import Threat
+from nip_evaluate.stages.attackers import planned_cases
+from nip_evaluate.stages.contenders import ODDS_SAMPLES
+from nip_evaluate.stages.craft import Crafter
+from nip_evaluate.terms.results import Evaluation
+from nip_evaluate.terms.threats import Threat
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet, to_model_input
 from nip_export.demo.build_assets import CLASS_NAMES, DATA_DIR, Labelled

@@ -15,7 +15,7 @@ from benchmarks.robustness import plots, tables
 from benchmarks.robustness.front import front
 from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.results import MAIN, Network, baseline, read_networks
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.threats import Threat
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BEGIN = "<!-- robustness tables: written by benchmarks/robustness/table.py -->\n"

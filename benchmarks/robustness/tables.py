@@ -16,9 +16,9 @@ from benchmarks.robustness.results import (
     read_yardsticks,
     worst,
 )
-from nip_evaluate.page.reading import reach_text, reaches
-from nip_evaluate.results import AttackResult, BaselineResult, Estimate
-from nip_evaluate.threats import Threat
+from nip_evaluate.report.page.reading import reach_text, reaches
+from nip_evaluate.terms.results import AttackResult, BaselineResult, Estimate
+from nip_evaluate.terms.threats import Threat
 from nip_runtime.file.rates import Rate
 
 Targets = dict[float, tuple[float, float]]

@@ -19,12 +19,12 @@ from benchmarks.robustness.run import ATTACKED, LEAN_CAPS, RESULTS, Folders, com
 from benchmarks.robustness.splits import load_splits
 from nip_evaluate.attacks import catalogue, select
 from nip_evaluate.baselines import logits_of, network_labels
-from nip_evaluate.craft import Crafter
-from nip_evaluate.plan import EvaluationPlan
-from nip_evaluate.store import AttackStore
-from nip_evaluate.subject import machine
-from nip_evaluate.target import Undefended
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.given.store import AttackStore
+from nip_evaluate.given.subject import machine
+from nip_evaluate.given.target import Undefended
+from nip_evaluate.stages.craft import Crafter
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.data import to_model_input
 from nip_export.demo.build_assets import DATA_DIR
 from nip_export.demo.model import MEAN, STD

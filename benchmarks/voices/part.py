@@ -19,15 +19,15 @@ from benchmarks.robustness.run import MAIN
 from benchmarks.voices.corpora import RATE, Corpus, load_voices
 from benchmarks.voices.networks import Kind
 from benchmarks.voices.run import BOUNDS, PLAN, RESULTS, load_network
-from nip_evaluate.answers import Answers, Defence
-from nip_evaluate.attackers import planned_cases
 from nip_evaluate.baselines import logits_of, network_labels, transform_defences
-from nip_evaluate.results import Estimate
+from nip_evaluate.given.store import AttackStore, digest_of
+from nip_evaluate.given.target import Undefended
 from nip_evaluate.scoring import Outcome, mean_dsr, score_benign, worst_cases
 from nip_evaluate.scoring.scores import lead, signal_to_change_db
-from nip_evaluate.store import AttackStore, digest_of
-from nip_evaluate.target import Undefended
-from nip_evaluate.threats import Images, Threat
+from nip_evaluate.stages.attackers import planned_cases
+from nip_evaluate.terms.answers import Answers, Defence
+from nip_evaluate.terms.results import Estimate
+from nip_evaluate.terms.threats import Images, Threat
 from nip_export.attach.writing import weights_digest
 from nip_export.data import sound_input
 from nip_export.network.run import tapped_network

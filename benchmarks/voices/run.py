@@ -22,11 +22,11 @@ from benchmarks.voices.corpora import RATE, Corpus, Recordings, load_voices
 from benchmarks.voices.networks import FACTORIES, Kind
 from benchmarks.voices.train import accuracy, weights_path
 from nip_evaluate.baselines import Laboratory, VariantKind, odds_name
-from nip_evaluate.material import Material
-from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.given.material import Material
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.given.store import AttackStore
 from nip_evaluate.run import run_evaluation
-from nip_evaluate.store import AttackStore
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.threats import Threat
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet, sound_input
 from nip_export.fit.benign import at_the_door

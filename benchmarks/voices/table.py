@@ -18,9 +18,9 @@ from benchmarks.robustness.tables import estimate, share, signed
 from benchmarks.voices.part import FILE
 from benchmarks.voices.run import ATTACKED, CAPS, RESULTS
 from nip_evaluate.attacks.sound import CORE
-from nip_evaluate.report_json import load
-from nip_evaluate.results import AttackResult, BaselineResult, Evaluation
-from nip_evaluate.threats import Threat
+from nip_evaluate.report.numbers import load
+from nip_evaluate.terms.results import AttackResult, BaselineResult, Evaluation
+from nip_evaluate.terms.threats import Threat
 from nip_runtime.file.rates import Rate
 
 HERE = Path(__file__).resolve().parent

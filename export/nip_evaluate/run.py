@@ -6,20 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nip_evaluate.adaptive import parity, parity_claim
-from nip_evaluate.answers import Answers
-from nip_evaluate.attackers import Attackers
 from nip_evaluate.baselines import Laboratory, logits_of, network_labels
-from nip_evaluate.compare import Compared, Comparison
-from nip_evaluate.contenders import Contenders
-from nip_evaluate.craft import Crafter
-from nip_evaluate.look import Views
-from nip_evaluate.material import Material, check_labels, open_laboratory, refuse_known_images
-from nip_evaluate.memory import Memory
-from nip_evaluate.page import render_page
-from nip_evaluate.paths import EvaluationPaths
-from nip_evaluate.plan import EvaluationPlan
-from nip_evaluate.report_json import dump
-from nip_evaluate.results import Check, Evaluation, InfluenceGroups, NotMeasured
+from nip_evaluate.baselines.memory import Memory
+from nip_evaluate.given.material import Material, check_labels, open_laboratory, refuse_known_images
+from nip_evaluate.given.paths import EvaluationPaths
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.given.store import AttackStore
+from nip_evaluate.given.subject import describe_subject
+from nip_evaluate.given.target import Target, open_target
+from nip_evaluate.report.numbers import dump
+from nip_evaluate.report.page import render_page
 from nip_evaluate.scoring import (
     Outcome,
     mean_dsr,
@@ -28,11 +24,15 @@ from nip_evaluate.scoring import (
     score_benign,
     worst_cases,
 )
-from nip_evaluate.steps import compare_steps
-from nip_evaluate.store import AttackStore
-from nip_evaluate.subject import describe_subject
-from nip_evaluate.target import Target, open_target
-from nip_evaluate.threats import Images, Labels, Threat
+from nip_evaluate.stages.attackers import Attackers
+from nip_evaluate.stages.compare import Compared, Comparison
+from nip_evaluate.stages.contenders import Contenders
+from nip_evaluate.stages.craft import Crafter
+from nip_evaluate.stages.more_steps import compare_steps
+from nip_evaluate.stages.views import Views
+from nip_evaluate.terms.answers import Answers
+from nip_evaluate.terms.results import Check, Evaluation, InfluenceGroups, NotMeasured
+from nip_evaluate.terms.threats import Images, Labels, Threat
 from nip_export.support.progress import Progress, silent
 from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import Policy

@@ -20,9 +20,9 @@ from benchmarks.bank.forms import (
 from benchmarks.bank.results import Strength
 from benchmarks.bank.strength import Subject, answer, attack_line, measure
 from nip_evaluate.attacks import catalogue, select
-from nip_evaluate.craft import Crafter
-from nip_evaluate.store import AttackStore
-from nip_evaluate.target import Undefended
+from nip_evaluate.given.store import AttackStore
+from nip_evaluate.given.target import Undefended
+from nip_evaluate.stages.craft import Crafter
 from nip_export.config import ExportConfig
 from nip_export.demo.example import load_example
 from nip_export.fit.benign import at_the_door

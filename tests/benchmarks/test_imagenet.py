@@ -14,7 +14,7 @@ from benchmarks.imagenet import table
 from benchmarks.imagenet.attacks import cases, targeted_pgd
 from benchmarks.imagenet.photographs import EXPORTED, FILE, PROFILE, load_photographs
 from benchmarks.imagenet.run import RESULTS
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.threats import Threat
 
 
 @pytest.mark.skipif(not RESULTS.is_file(), reason="the ImageNet benchmark was not run yet")

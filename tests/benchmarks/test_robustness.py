@@ -23,10 +23,10 @@ from benchmarks.robustness.networks import FACTORIES, Kind, kind_of
 from benchmarks.robustness.results import read_networks
 from benchmarks.robustness.splits import Splits, load_splits
 from benchmarks.robustness.train import EPOCHS, accuracy, cropped, weights_path
-from nip_evaluate.attackers import planned_cases
 from nip_evaluate.attacks import CORE, NATURAL
-from nip_evaluate.report_json import load
-from nip_evaluate.threats import Threat
+from nip_evaluate.report.numbers import load
+from nip_evaluate.stages.attackers import planned_cases
+from nip_evaluate.terms.threats import Threat
 from nip_export import ExportConfig, export_defended
 from nip_export.demo.build_assets import DATA_DIR, Labelled
 from nip_export.demo.example import load_example

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.robustness import table, tables
 from benchmarks.robustness.networks import Kind, kind_of
 from benchmarks.robustness.results import MAIN, read_networks
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.threats import Threat
 
 
 def test_the_committed_tables_are_those_of_the_committed_results() -> None:

@@ -19,10 +19,10 @@ from nip_evaluate.adaptive.cases import RECIPES
 from nip_evaluate.demo.paths import DemoPaths
 from nip_evaluate.demo.run import PLAN, run_demo
 from nip_evaluate.demo.summary import summarise
-from nip_evaluate.report_json import load
-from nip_evaluate.results import Evaluation
-from nip_evaluate.summary import print_summary
-from nip_evaluate.threats import Threat
+from nip_evaluate.report.numbers import load
+from nip_evaluate.report.summary import print_summary
+from nip_evaluate.terms.results import Evaluation
+from nip_evaluate.terms.threats import Threat
 from nip_export.config import ExportConfig
 from nip_export.data import to_model_input
 from nip_export.demo.example import Example
@@ -89,7 +89,7 @@ def demo(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     out = tmp_path_factory.mktemp("demo") / "made" / "here"
     stages = Stages(), Stages()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nip_evaluate.page.latency.RUNS_PER_ROUND", 2)
+        patch.setattr("nip_evaluate.report.page.latency.RUNS_PER_ROUND", 2)
         first, second = (
             run_demo(out, seed=SEED, example=small, plan=plan, config=config, progress=progress)
             for progress in stages

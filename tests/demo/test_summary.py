@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from nip_evaluate.demo.summary import summarise
-from nip_evaluate.results import Evaluation
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.results import Evaluation
+from nip_evaluate.terms.threats import Threat
 from tests.evaluate.page import synthetic
 
 

@@ -26,7 +26,7 @@ def page(name: str) -> str:
 
 
 def test_the_report_page_goes_through_every_section_of_the_report() -> None:
-    template = page("export/nip_evaluate/page/templates/report.html.j2")
+    template = page("export/nip_evaluate/report/page/templates/report.html.j2")
     headings = [heading for heading in re.findall(r"<h2>([^<]+)</h2>", template) if "{{" not in heading]
     assert len(headings) > 10
     assert [heading for heading in headings if heading not in page("docs/report.md")] == []

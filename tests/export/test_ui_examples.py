@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nip_evaluate.ui_examples import ADAPTIVE_EPS, FGSM_EPS, PGD_EPS, check_ui_examples, write_ui_examples
+from nip_evaluate.report.ui_examples import (
+    ADAPTIVE_EPS,
+    FGSM_EPS,
+    PGD_EPS,
+    check_ui_examples,
+    write_ui_examples,
+)
 from nip_export.config import ExportConfig
 from nip_export.data import ImageSet
 from nip_export.pipeline import export_defended

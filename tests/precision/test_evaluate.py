@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nip_evaluate import look, summary
 from nip_evaluate.adaptive import parity_claim
-from nip_evaluate.material import Material, open_laboratory
-from nip_evaluate.paths import EvaluationPaths
-from nip_evaluate.plan import EvaluationPlan
-from nip_evaluate.results import Latency
+from nip_evaluate.given.material import Material, open_laboratory
+from nip_evaluate.given.paths import EvaluationPaths
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.given.target import Target, open_target
+from nip_evaluate.report import summary
 from nip_evaluate.run import run_evaluation
-from nip_evaluate.target import Target, open_target
-from nip_evaluate.threats import Images
+from nip_evaluate.stages import views as look
+from nip_evaluate.terms.results import Latency
+from nip_evaluate.terms.threats import Images
 from nip_export.support.progress import silent
 from nip_runtime.file.manifest import Precision
 from nip_runtime.session import DefendedSession

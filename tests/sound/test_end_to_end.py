@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nip_evaluate.attackers import planned_cases
 from nip_evaluate.attacks import run_attack, sound_catalogue
 from nip_evaluate.attacks.sound import CORE
-from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.given.plan import EvaluationPlan
 from nip_evaluate.scoring.scores import signal_to_change_db
-from nip_evaluate.threats import Norm, Threat
+from nip_evaluate.stages.attackers import planned_cases
+from nip_evaluate.terms.threats import Norm, Threat
 from nip_export.data import read_recordings
 from nip_runtime.cli.main import main
 from nip_runtime.file.manifest import InputSpec, SoundCut, ViewStep

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from nip_evaluate.material import Material
-from nip_evaluate.paths import EvaluationPaths
-from nip_evaluate.plan import EvaluationPlan
-from nip_evaluate.report_json import load
-from nip_evaluate.results import Latency
+from nip_evaluate.given.material import Material
+from nip_evaluate.given.paths import EvaluationPaths
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.report.numbers import load
 from nip_evaluate.run import run_evaluation
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.results import Latency
+from nip_evaluate.terms.threats import Threat
 from nip_export import ExportConfig, export_defended
 from nip_export.data import ImageSet, read_recordings, sound_input
 from tests.sound.tiny import NAMES, RATE, SAMPLES, network, write
@@ -39,7 +39,7 @@ def test_recordings_are_attacked_compared_and_drawn(tmp_path: Path, monkeypatch:
     def no_time(*args: object, batch: int) -> Latency:
         return Latency(batch=batch, plain_ms=1, defended_ms=1, ratio=1, rounds=1)
 
-    monkeypatch.setattr("nip_evaluate.look.measure_latency", no_time)
+    monkeypatch.setattr("nip_evaluate.stages.views.measure_latency", no_time)
     profile, calibration = (recordings(tmp_path / name, 50, seed) for seed, name in enumerate("ab"))
     config = ExportConfig(
         bounds=SPEC.bounds,

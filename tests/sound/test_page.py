@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from nip_evaluate.answers import Answers
-from nip_evaluate.page import make_gallery
-from nip_evaluate.page.recordings import recording_uri, spectrogram_db
+from nip_evaluate.report.page import make_gallery
+from nip_evaluate.report.page.recordings import recording_uri, spectrogram_db
+from nip_evaluate.terms.answers import Answers
 
 
 def test_a_spectrogram_shows_a_sine_at_its_frequency_and_level() -> None:

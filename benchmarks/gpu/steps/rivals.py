@@ -18,7 +18,7 @@ from benchmarks.gpu.ways import Way, open_way
 from benchmarks.speed.networks import NETWORKS, Name
 from benchmarks.speed.rivals import TWIN_TOLERANCE
 from benchmarks.speed.targets import State
-from nip_evaluate.target import open_target
+from nip_evaluate.given.target import open_target
 from nip_export.verify import DefendedTwin
 from nip_runtime.operate.bench.rounds import latency, ratio
 from nip_runtime.session import DefendedSession

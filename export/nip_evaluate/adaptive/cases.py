@@ -16,7 +16,7 @@ from nip_evaluate.adaptive.objectives import (
 )
 from nip_evaluate.adaptive.relaxed import softly
 from nip_evaluate.attacks.catalogue import epsilon_name
-from nip_evaluate.threats import AttackCase, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Norm, Threat
 
 STEPS, QUICK_STEPS = 100, 25
 IMAGES, QUICK_IMAGES = 200, 30

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.threats import Images
 from nip_export.network import evaluation_mode
 from nip_export.verify import DefendedTwin, TwinOutputs
 from nip_runtime.errors import InputError

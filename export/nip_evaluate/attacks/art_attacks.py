@@ -14,7 +14,7 @@ from art.estimators.classification.pytorch import PyTorchClassifier
 from torch import Tensor, nn
 
 from nip_evaluate.attacks.crafting import BATCH, Budget, batched, misclassified, or_clean, seeded
-from nip_evaluate.threats import Craft, Norm
+from nip_evaluate.terms.threats import Craft, Norm
 from nip_export.support.progress import Advance
 from nip_runtime.errors import InputError
 

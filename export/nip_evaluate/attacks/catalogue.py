@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from nip_evaluate.attacks import art_attacks, gradient, minimum_norm, noise
-from nip_evaluate.threats import AttackCase, Craft, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Craft, Norm, Threat
 from nip_runtime.errors import InputError
 
 CORE = (

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nip_evaluate.threats import Craft, Norm
+from nip_evaluate.terms.threats import Craft, Norm
 from nip_export.support.progress import Advance
 
 BATCH = 125

@@ -21,7 +21,7 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
 from nip_evaluate.attacks.crafting import Budget, batched, misclassified
-from nip_evaluate.threats import Craft, Norm
+from nip_evaluate.terms.threats import Craft, Norm
 
 PGD_STEPS = 50
 PGD_STARTS = 3

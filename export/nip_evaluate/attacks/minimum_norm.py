@@ -16,7 +16,7 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
 from nip_evaluate.attacks.crafting import batched, misclassified, or_clean
-from nip_evaluate.threats import AttackCase, Craft, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Craft, Norm, Threat
 
 CW_SEARCHES = 5
 CW_STEPS = 75

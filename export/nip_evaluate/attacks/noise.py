@@ -8,7 +8,7 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
 from nip_evaluate.attacks.crafting import Budget, batched
-from nip_evaluate.threats import Craft, Norm
+from nip_evaluate.terms.threats import Craft, Norm
 
 NOISE_DRAWS = 20
 

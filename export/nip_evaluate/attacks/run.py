@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nip_evaluate.attacks.crafting import Budget
-from nip_evaluate.threats import AttackCase, Attacked, Images, Labels, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Attacked, Images, Labels, Norm, Threat
 from nip_export.support.progress import Advance
 from nip_runtime.errors import ExportError
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nip_evaluate.attacks.catalogue import NATURAL, named_or_family
-from nip_evaluate.threats import AttackCase
+from nip_evaluate.terms.threats import AttackCase
 from nip_runtime.errors import InputError
 
 QUICK: dict[str, int | None] = {

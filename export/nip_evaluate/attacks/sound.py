@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nip_evaluate.attacks import art_attacks, gradient, minimum_norm, noise
-from nip_evaluate.threats import AttackCase, Craft, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Craft, Norm, Threat
 
 EPSILONS = (0.0005, 0.001, 0.002, 0.005)
 """−66 to −46 dB of full scale."""

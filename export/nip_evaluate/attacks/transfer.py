@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nip_evaluate.threats import AttackCase, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Norm, Threat
 
 FAMILIES = ("FGSM", "MI-FGSM", "PGD")
 

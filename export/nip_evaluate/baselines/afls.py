@@ -47,7 +47,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nip_evaluate.answers import GateView
 from nip_evaluate.baselines.afls_parts import (
     LEAST,
     MASKS,
@@ -57,8 +56,9 @@ from nip_evaluate.baselines.afls_parts import (
     train_regressors,
 )
 from nip_evaluate.baselines.held_out import Detector, Doubles, HeldOut, Rows, every_row
-from nip_evaluate.memory import Memory
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.baselines.memory import Memory
+from nip_evaluate.terms.answers import GateView
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.fit.bench import Bench
 from nip_export.network import Tap
 from nip_export.network.run import Floats, Passed, TapCells, run_network

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.threats import Images
 from nip_export.network import evaluation_mode, pool_activation
 from nip_export.network.run import Floats, TapCells
 from nip_export.network.tapped import TappedNetwork

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nip_evaluate.answers import Answers, Defence, GateView
 from nip_evaluate.baselines.held_out import Detector, HeldOut, every_row, fixed
 from nip_evaluate.baselines.network import Forward
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.answers import Answers, Defence, GateView
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.defence import statistics
 from nip_export.defence.views import check_view, see
 from nip_runtime.file.manifest import ViewStep

@@ -10,9 +10,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_evaluate.answers import Answers, Defence, GateView
 from nip_evaluate.baselines.budgets import BUDGETS, BenignCost, budget_for_cost
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.answers import Answers, Defence, GateView
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.calibrate.gate import DOUBT, FOLDS, LEAST_CORRECT, allowed_flags, cut
 from nip_runtime.errors import ExportError
 from nip_runtime.file.rates import Rate

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from nip_evaluate.answers import Defence, GateView
 from nip_evaluate.baselines.budgets import BUDGETS, BenignCost, budget_for_cost
 from nip_evaluate.baselines.passes import Passes
 from nip_evaluate.baselines.variants import (
@@ -23,7 +22,8 @@ from nip_evaluate.baselines.variants import (
     shuffled,
     variant_defence,
 )
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.answers import Defence, GateView
+from nip_evaluate.terms.threats import Images
 from nip_export.calibrate import Calibration, calibrate
 from nip_export.config import ExportConfig
 from nip_export.defence.spec import Bank, DefenceSpec

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.network import evaluation_mode
 
 Logits = NDArray[np.float32]

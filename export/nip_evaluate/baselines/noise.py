@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_evaluate.baselines.network import Forward
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.threats import Images, Labels
 
 SIGMAS = tuple(level / 255 for level in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))
 """Standard deviations of the noise to choose from, in input units."""

@@ -25,11 +25,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_evaluate.answers import GateView
 from nip_evaluate.baselines.held_out import Detector, Doubles, HeldOut, Rows, every_row
 from nip_evaluate.baselines.network import Forward, Logits
 from nip_evaluate.baselines.noise import choose_sigma, noise_patterns
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.answers import GateView
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.calibrate.scales import fit_scale
 from nip_export.defence import statistics
 from nip_export.defence.spec import ClassScale

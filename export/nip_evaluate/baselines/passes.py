@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nip_evaluate.answers import GateView
-from nip_evaluate.memory import Memory
-from nip_evaluate.threats import Images
+from nip_evaluate.baselines.memory import Memory
+from nip_evaluate.terms.answers import GateView
+from nip_evaluate.terms.threats import Images
 from nip_export.defence.decision import FirstLook, decide, free_score, judge
 from nip_export.defence.spec import DefenceSpec
 from nip_export.fit.bench import Bench

@@ -20,10 +20,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nip_evaluate.answers import GateView
 from nip_evaluate.baselines.held_out import Detector, Doubles, HeldOut, Rows, every_row, fixed
 from nip_evaluate.baselines.network import Forward, Logits
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.answers import GateView
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.calibrate import fit_tail
 from nip_export.defence.statistics import apply_curve
 

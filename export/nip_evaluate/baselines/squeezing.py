@@ -22,11 +22,11 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from nip_evaluate.answers import GateView
 from nip_evaluate.baselines.held_out import Detector, HeldOut, every_row, fixed
 from nip_evaluate.baselines.network import Forward
 from nip_evaluate.baselines.transforms import bit_depth, median
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.answers import GateView
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.defence import statistics
 from nip_runtime.errors import ExportError
 

@@ -13,10 +13,10 @@ import numpy as np
 from art.defences.preprocessor import FeatureSqueezing, JpegCompression, SpatialSmoothing
 from scipy.ndimage import median_filter  # type: ignore[import-untyped]
 
-from nip_evaluate.answers import Answers, Defence
 from nip_evaluate.baselines.network import remembering
-from nip_evaluate.results import NotMeasured
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.answers import Answers, Defence
+from nip_evaluate.terms.results import NotMeasured
+from nip_evaluate.terms.threats import Images, Labels
 
 JPEG_QUALITIES = (90, 75, 50, 25)
 MEDIAN_WINDOWS = (2, 3)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nip_evaluate.answers import Answers, Defence, GateView, twin_view
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.answers import Answers, Defence, GateView, twin_view
+from nip_evaluate.terms.threats import Images
 from nip_export.calibrate import Calibration, weighted
 from nip_export.defence.spec import Bank, ClassScale, DefenceSpec, Gate
 from nip_export.defence.views import View

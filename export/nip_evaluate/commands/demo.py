@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     from nip_evaluate.demo.paths import DemoPaths
     from nip_evaluate.demo.run import run_demo
-    from nip_evaluate.summary import print_summary
+    from nip_evaluate.report.summary import print_summary
     from nip_export.support.progress import progress_bars
 
     paths = DemoPaths(args.out)

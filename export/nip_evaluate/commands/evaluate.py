@@ -15,8 +15,8 @@ from nip_runtime.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from nip_evaluate.material import Material
-    from nip_evaluate.plan import EvaluationPlan
+    from nip_evaluate.given.material import Material
+    from nip_evaluate.given.plan import EvaluationPlan
     from nip_export.data import ImageSet
 
 NAME = "evaluate"
@@ -103,10 +103,10 @@ def run(args: argparse.Namespace) -> int:
     passive_waiting()
     _check_combination(args)
     # torch, foolbox and ART take seconds to import, and `nip --help` imports this module.
-    from nip_evaluate.listing import print_attacks
-    from nip_evaluate.paths import EvaluationPaths
+    from nip_evaluate.commands.listing import print_attacks
+    from nip_evaluate.given.paths import EvaluationPaths
+    from nip_evaluate.report.summary import print_summary
     from nip_evaluate.run import run_evaluation
-    from nip_evaluate.summary import print_summary
     from nip_export.support.progress import progress_bars
 
     plan = _plan(args)
@@ -155,8 +155,8 @@ def _check_combination(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> EvaluationPlan:
-    from nip_evaluate.plan import EvaluationPlan
-    from nip_evaluate.threats import Threat
+    from nip_evaluate.given.plan import EvaluationPlan
+    from nip_evaluate.terms.threats import Threat
 
     threats = []
     for word in args.threat.split(","):
@@ -187,7 +187,7 @@ def _example() -> Material:
 
 
 def _given(args: argparse.Namespace) -> Material:
-    from nip_evaluate.material import Material
+    from nip_evaluate.given.material import Material
     from nip_export.network.loading import load_model
     from nip_export.onnx_in import from_onnx
     from nip_runtime.file.artifact import read_artifact

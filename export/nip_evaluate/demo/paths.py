@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nip_evaluate.paths import EvaluationPaths
+from nip_evaluate.given.paths import EvaluationPaths
 from nip_runtime.operate.ui.examples import examples_beside
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from nip_evaluate.demo.paths import DemoPaths
 from nip_evaluate.demo.summary import summarise
-from nip_evaluate.material import Material
-from nip_evaluate.plan import EvaluationPlan
-from nip_evaluate.results import Evaluation
+from nip_evaluate.given.material import Material
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.report.ui_examples import write_ui_examples
 from nip_evaluate.run import run_evaluation
-from nip_evaluate.threats import Threat
-from nip_evaluate.ui_examples import write_ui_examples
+from nip_evaluate.terms.results import Evaluation
+from nip_evaluate.terms.threats import Threat
 from nip_export.config import ExportConfig
 from nip_export.demo.example import Example, load_example
 from nip_export.pipeline import export_defended

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nip_evaluate.results import AttackResult, BenignResult, Evaluation, WorstCase
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.results import AttackResult, BenignResult, Evaluation, WorstCase
+from nip_evaluate.terms.threats import Threat
 from nip_runtime.file.rates import Rate
 
 

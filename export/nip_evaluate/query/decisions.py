@@ -19,7 +19,7 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
 from nip_evaluate.attacks.crafting import Budget, batched, misclassified, or_clean
-from nip_evaluate.threats import Craft, Norm
+from nip_evaluate.terms.threats import Craft, Norm
 
 ROWS = 25
 """Images attacked together: HopSkipJump keeps hundreds of neighbours of each in memory."""

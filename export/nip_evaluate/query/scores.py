@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nip_evaluate.attacks.crafting import BATCH, Budget, batched
-from nip_evaluate.threats import Craft, Norm
+from nip_evaluate.terms.threats import Craft, Norm
 from nip_runtime.errors import InputError
 
 FloatArray = NDArray[np.float32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nip_evaluate.attacks.sound import RANGE
 from nip_evaluate.query.cases import hop_skip_jump_case
-from nip_evaluate.threats import AttackCase
+from nip_evaluate.terms.threats import AttackCase
 
 L2_EPSILON = 0.3
 """In full scale; about what 0.005 at every one of 4,000 samples comes to."""

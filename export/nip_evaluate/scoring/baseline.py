@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nip_evaluate.answers import Defence
-from nip_evaluate.results import BaselineAttack, BaselineResult, BenignResult, PairedTest
 from nip_evaluate.scoring.outcome import Outcome
 from nip_evaluate.scoring.paired import mcnemar, share, share_or_none
 from nip_evaluate.scoring.scores import lead, mean_dsr
+from nip_evaluate.terms.answers import Defence
+from nip_evaluate.terms.results import BaselineAttack, BaselineResult, BenignResult, PairedTest
 
 
 def score_baseline(

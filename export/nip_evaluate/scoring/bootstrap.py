@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_evaluate.results import Estimate
 from nip_evaluate.scoring.outcome import Flags
+from nip_evaluate.terms.results import Estimate
 from nip_runtime.file.rates import Rate
 
 RESAMPLES: Final = 1000

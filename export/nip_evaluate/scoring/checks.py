@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from nip_evaluate.results import AttackResult, Check, NotMeasured
 from nip_evaluate.scoring.outcome import Flags, Outcome
-from nip_evaluate.threats import Norm, Threat
+from nip_evaluate.terms.results import AttackResult, Check, NotMeasured
+from nip_evaluate.terms.threats import Norm, Threat
 from nip_runtime.file.rates import Rate
 
 FGSM: Final = "FGSM"

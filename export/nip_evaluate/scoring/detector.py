@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats  # type: ignore[import-untyped]  # no py.typed
 
-from nip_evaluate.results import Estimate, RiskCoverage, Roc
 from nip_evaluate.scoring.outcome import Flags
+from nip_evaluate.terms.results import Estimate, RiskCoverage, Roc
 from nip_runtime.errors import InputError
 
 ROC_POINTS: Final = 200

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_evaluate.answers import Answers
-from nip_evaluate.threats import AttackCase, Labels
+from nip_evaluate.terms.answers import Answers
+from nip_evaluate.terms.threats import AttackCase, Labels
 from nip_runtime.errors import InputError
 
 Flags = NDArray[np.bool_]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]  # no py.typed
 
-from nip_evaluate.results import Estimate, PairedTest
 from nip_evaluate.scoring.outcome import Flags
+from nip_evaluate.terms.results import Estimate, PairedTest
 from nip_runtime.errors import InputError
 from nip_runtime.file.rates import Rate
 

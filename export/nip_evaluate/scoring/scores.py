@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_evaluate.answers import Answers
-from nip_evaluate.results import AttackResult, BenignResult, Estimate
 from nip_evaluate.scoring.bootstrap import MeanDsr, stack
 from nip_evaluate.scoring.outcome import Flags, Outcome, refuse_mixed_threats
 from nip_evaluate.scoring.paired import cost, mcnemar, share, share_or_none
-from nip_evaluate.threats import Attacked, Images, Labels
+from nip_evaluate.terms.answers import Answers
+from nip_evaluate.terms.results import AttackResult, BenignResult, Estimate
+from nip_evaluate.terms.threats import Attacked, Images, Labels
 from nip_runtime.errors import InputError
 
 

@@ -8,12 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from nip_evaluate.answers import GateView
-from nip_evaluate.results import TradeOff, TradeOffPoint
 from nip_evaluate.scoring.bootstrap import MeanDsr, stack
 from nip_evaluate.scoring.outcome import Flags, refuse_mixed_threats
 from nip_evaluate.scoring.paired import cost, share
-from nip_evaluate.threats import AttackCase, Labels
+from nip_evaluate.terms.answers import GateView
+from nip_evaluate.terms.results import TradeOff, TradeOffPoint
+from nip_evaluate.terms.threats import AttackCase, Labels
 from nip_runtime.errors import InputError
 
 _LOWEST_RATE: Final = 0.001

@@ -12,10 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from nip_evaluate.results import WorstCase
 from nip_evaluate.scoring.outcome import Outcome
 from nip_evaluate.scoring.paired import share
-from nip_evaluate.threats import Norm, Threat
+from nip_evaluate.terms.results import WorstCase
+from nip_evaluate.terms.threats import Norm, Threat
 from nip_runtime.errors import InputError
 
 GROUPS: Final = (

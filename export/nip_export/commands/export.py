@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     passive_waiting()
     keep_freed_memory()
     # torch takes seconds to import, and `nip --help` imports this module.
-    from nip_evaluate.ui_examples import write_ui_examples
+    from nip_evaluate.report.ui_examples import write_ui_examples
     from nip_export.config import ExportConfig
     from nip_export.fit.kept import check_folder
     from nip_export.network.loading import image_channels
@@ -128,7 +128,7 @@ def _read(
     progress: Overall,
 ) -> tuple[ImageSet, ImageSet | None, ImageSet | None]:
     """Images of --data, --calibration and --ui-examples; what is to come is known once they are counted."""
-    from nip_evaluate.ui_examples import check_ui_examples
+    from nip_evaluate.report.ui_examples import check_ui_examples
     from nip_export.fit.stages import EXAMPLES, export_stages
     from nip_export.support.overall import Stage
 

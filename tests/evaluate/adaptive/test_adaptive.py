@@ -21,7 +21,7 @@ from nip_evaluate.adaptive.cases import RECIPES, Recipe
 from nip_evaluate.adaptive.craft import Attempt, attack, look_at
 from nip_evaluate.adaptive.objectives import Goal, every_view
 from nip_evaluate.adaptive.passes import read_passes, success, typicality
-from nip_evaluate.threats import Norm, Threat
+from nip_evaluate.terms.threats import Norm, Threat
 from nip_export import ExportConfig, ExportReport, export_defended
 from nip_export.data import to_model_input
 from nip_export.demo.example import Example, load_example

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.data import to_model_input
 from nip_export.demo.example import Example, load_example
 

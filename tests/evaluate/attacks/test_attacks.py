@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nip_evaluate.attacks import CORE, catalogue, run_attack, transfer_cases
 from nip_evaluate.attacks import art_attacks as art
 from nip_evaluate.attacks.crafting import in_parts
-from nip_evaluate.threats import AttackCase, Attacked, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Attacked, Norm, Threat
 from nip_export.support.progress import Advance
 from nip_runtime.errors import ExportError, InputError
 from tests.evaluate.attacks.conftest import COUNT, Scene

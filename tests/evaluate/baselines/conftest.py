@@ -10,7 +10,7 @@ from foolbox.models.pytorch import PyTorchModel
 
 from nip_evaluate.baselines import Laboratory, logits_of
 from nip_evaluate.baselines.network import Forward
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.config import ExportConfig
 from nip_export.demo.example import Example, load_example
 from nip_export.fit.benign import Benign, prepare

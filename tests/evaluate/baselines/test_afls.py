@@ -29,9 +29,9 @@ from nip_evaluate.baselines.afls_parts import (
     train_regressors,
 )
 from nip_evaluate.baselines.held_out import Doubles
+from nip_evaluate.baselines.memory import Memory
 from nip_evaluate.baselines.network import Forward
-from nip_evaluate.memory import Memory
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.threats import Images
 from nip_runtime.errors import ExportError
 from tests.evaluate.baselines.conftest import Stand
 

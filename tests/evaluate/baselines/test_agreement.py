@@ -6,7 +6,7 @@ import pytest
 from nip_evaluate.baselines import label_agreement
 from nip_evaluate.baselines.agreement import fit_agreement, mirror_view
 from nip_evaluate.baselines.network import Logits
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.threats import Images
 from nip_runtime.errors import ExportError
 
 

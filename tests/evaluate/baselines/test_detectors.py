@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nip_evaluate.baselines import Detector, Laboratory, detector_fits
 from nip_evaluate.baselines.network import Forward
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.threats import Images
 from tests.evaluate.baselines.conftest import Stand
 
 NAMES = (

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nip_evaluate.answers import GateView
 from nip_evaluate.baselines import Detector
 from nip_evaluate.baselines.held_out import Doubles, HeldOut, Rows, every_row, fixed
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.answers import GateView
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.calibrate.gate import allowed_flags
 from nip_runtime.errors import ExportError
 

@@ -6,7 +6,7 @@ import pytest
 from nip_evaluate.baselines import OddsTest, fit_odds
 from nip_evaluate.baselines.network import Forward, Logits
 from nip_evaluate.baselines.noise import MOST_LOST, SIGMAS, choose_sigma, noise_patterns
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.threats import Images
 from nip_runtime.errors import ExportError
 from tests.evaluate.baselines.conftest import Stand
 

@@ -14,7 +14,7 @@ from nip_evaluate.baselines.scores import (
     margin,
     rarity,
 )
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.threats import Images
 
 BUDGET = 0.05
 

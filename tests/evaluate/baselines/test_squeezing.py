@@ -10,7 +10,7 @@ from nip_evaluate.baselines.squeezing import (
     squeezed_view,
     squeezers,
 )
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.threats import Images
 from nip_runtime.errors import ExportError
 from tests.evaluate.baselines.conftest import Stand
 

@@ -9,7 +9,7 @@ from PIL import Image
 from nip_evaluate.baselines import network_labels, transform_defences
 from nip_evaluate.baselines.network import Forward, remembering
 from nip_evaluate.baselines.transforms import bit_depth, jpeg, median, transformations
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.threats import Images, Labels
 from tests.evaluate.baselines.conftest import Stand
 
 SHAPES = ((1, 28, 28), (3, 32, 24), (2, 16, 16))

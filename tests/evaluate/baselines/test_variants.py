@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nip_evaluate.answers import twin_view
 from nip_evaluate.baselines import Laboratory, VariantKind, variant_view
 from nip_evaluate.baselines.variants import BANKS, ONE_PASS, SILENCED, VIEWS, shuffled
-from nip_evaluate.threats import Images
+from nip_evaluate.terms.answers import twin_view
+from nip_evaluate.terms.threats import Images
 from nip_export.defence.spec import DefenceSpec, Gate
 from nip_export.fit.benign import Benign
 from nip_export.fit.layers import choose_readouts

@@ -8,9 +8,9 @@ import torch
 from foolbox.attacks.fast_gradient_method import LinfFastGradientAttack
 from foolbox.models.pytorch import PyTorchModel
 
-from nip_evaluate.page import render_page
-from nip_evaluate.results import Evaluation
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.report.page import render_page
+from nip_evaluate.terms.results import Evaluation
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.data import to_model_input
 from nip_export.demo.example import Example, load_example
 from nip_export.network.run import tapped_network

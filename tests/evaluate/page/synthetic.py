@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_evaluate.answers import Answers
-from nip_evaluate.page import Gallery, make_gallery
-from nip_evaluate.results import (
+from nip_evaluate.report.page import Gallery, make_gallery
+from nip_evaluate.terms.answers import Answers
+from nip_evaluate.terms.results import (
     BaselineAttack,
     Check,
     Estimate,
@@ -24,7 +24,7 @@ from nip_evaluate.results import (
     TradeOffPoint,
     WorstCase,
 )
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.threats import Threat
 from nip_runtime.file.rates import Rate
 from tests.evaluate.page.synthetic_rows import (
     BASELINES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nip_evaluate.results import (
+from nip_evaluate.terms.results import (
     AttackResult,
     BaselineAttack,
     BaselineResult,
@@ -12,7 +12,7 @@ from nip_evaluate.results import (
     Estimate,
     PairedTest,
 )
-from nip_evaluate.threats import Norm, Threat
+from nip_evaluate.terms.threats import Norm, Threat
 from nip_runtime.file.rates import Rate
 
 N = 1000

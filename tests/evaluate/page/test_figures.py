@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
-from nip_evaluate.page.figures import draw_figures
-from nip_evaluate.page.figures.attacks import drawn_attacks, dsr_figure
-from nip_evaluate.page.figures.elastic import adaptive_points
-from nip_evaluate.page.figures.gate import risk_coverage_figure, roc_figure, trade_off_figure
-from nip_evaluate.page.figures.latency import latency_figure
-from nip_evaluate.page.figures.svg import rate_lengths, series_style, to_svg
-from nip_evaluate.results import Evaluation
+from nip_evaluate.report.page.figures import draw_figures
+from nip_evaluate.report.page.figures.attacks import drawn_attacks, dsr_figure
+from nip_evaluate.report.page.figures.elastic import adaptive_points
+from nip_evaluate.report.page.figures.gate import risk_coverage_figure, roc_figure, trade_off_figure
+from nip_evaluate.report.page.figures.latency import latency_figure
+from nip_evaluate.report.page.figures.svg import rate_lengths, series_style, to_svg
+from nip_evaluate.terms.results import Evaluation
 from nip_runtime.file.rates import Rate
 from tests.evaluate.page import synthetic
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from nip_evaluate.answers import Answers
-from nip_evaluate.page import Gallery, make_gallery
+from nip_evaluate.report.page import Gallery, make_gallery
+from nip_evaluate.terms.answers import Answers
 from nip_runtime.errors import InputError
 from tests.evaluate.page.conftest import EPSILON, Fgsm
 

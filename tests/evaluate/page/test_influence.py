@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from nip_evaluate.page import influence_groups
-from nip_evaluate.page.influence import group_means
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.report.page import influence_groups
+from nip_evaluate.report.page.influence import group_means
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export.fit.profiles import InfluenceProfile, influence_profiles
 from nip_export.network import Tap, TapKind
 from nip_export.network.run import TapCells

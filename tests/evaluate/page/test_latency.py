@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nip_evaluate.page import measure_latency
+from nip_evaluate.report.page import measure_latency
 from nip_runtime.errors import InputError
 
 WIDTH = 512

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from nip_evaluate.page import render_page
-from nip_evaluate.results import Evaluation
-from nip_evaluate.threats import Threat
+from nip_evaluate.report.page import render_page
+from nip_evaluate.terms.results import Evaluation
+from nip_evaluate.terms.threats import Threat
 from tests.evaluate.page import synthetic
 
 SECTIONS = [

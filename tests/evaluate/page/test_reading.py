@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from nip_evaluate.page.reading import (
+from nip_evaluate.report.page.reading import (
     Reach,
     Standing,
     adaptive_text,
@@ -17,8 +17,8 @@ from nip_evaluate.page.reading import (
     threats_text,
     verdict,
 )
-from nip_evaluate.results import AttackResult, Estimate, Evaluation, PairedTest
-from nip_evaluate.threats import Norm, Threat
+from nip_evaluate.terms.results import AttackResult, Estimate, Evaluation, PairedTest
+from nip_evaluate.terms.threats import Norm, Threat
 from nip_runtime.file.rates import Rate
 from tests.evaluate.page.synthetic import influence, minimal
 from tests.evaluate.page.synthetic_rows import attack, estimate

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from nip_evaluate.threats import Images, Labels
+from nip_evaluate.terms.threats import Images, Labels
 from nip_export import ExportConfig, export_defended
 from nip_export.data import to_model_input
 from nip_export.demo.example import load_example

@@ -12,7 +12,7 @@ from nip_evaluate.attacks import run_attack
 from nip_evaluate.query import DeployedModule, query_cases
 from nip_evaluate.query.decisions import boundary, hop_skip_jump
 from nip_evaluate.query.scores import RememberedAnswers, square
-from nip_evaluate.threats import Attacked, Craft, Threat
+from nip_evaluate.terms.threats import Attacked, Craft, Threat
 from nip_runtime.errors import ExportError
 from tests.evaluate.query.conftest import COUNT, Deployed
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from nip_evaluate import look
 from nip_evaluate.baselines import Laboratory
-from nip_evaluate.material import Material
-from nip_evaluate.plan import EvaluationPlan
-from nip_evaluate.results import Evaluation, Latency
+from nip_evaluate.given.material import Material
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.given.target import Target, open_target
 from nip_evaluate.run import run_evaluation
-from nip_evaluate.target import Target, open_target
-from nip_evaluate.threats import Images, Threat
+from nip_evaluate.stages import views as look
+from nip_evaluate.terms.results import Evaluation, Latency
+from nip_evaluate.terms.threats import Images, Threat
 from nip_export import ExportConfig, export_defended
 from nip_export.data import ImageSet
 from nip_export.demo.example import load_example

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nip_evaluate.attackers import planned_cases
-from nip_evaluate.plan import EvaluationPlan
-from nip_evaluate.report_json import load
-from nip_evaluate.threats import Threat
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.report.numbers import load
+from nip_evaluate.stages.attackers import planned_cases
+from nip_evaluate.terms.threats import Threat
 from nip_runtime.cli.main import main
 from tests.evaluate.run.conftest import Made
 
@@ -97,7 +97,7 @@ def test_other_eps_reach_the_adaptive_attackers(
         planned.append(plan)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nip_evaluate.attackers.planned_cases", stop)
+    monkeypatch.setattr("nip_evaluate.stages.attackers.planned_cases", stop)
     arguments = ["evaluate", str(made.path), *given(typed), "--out", str(tmp_path / "out"), "--quick"]
     assert main([*arguments, "--eps", "4/255,0.05"]) == 130
     assert main(arguments) == 130
@@ -196,7 +196,7 @@ def test_export_data_opens_the_laboratory(
     made: Made, typed: Path, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its variants take long, so the run is stopped once the images have been found to be the file's."""
-    from nip_evaluate import material
+    from nip_evaluate.given import material
 
     def opened(*arguments: object, **settings: object) -> None:
         raise KeyboardInterrupt

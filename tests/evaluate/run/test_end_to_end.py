@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nip_evaluate import summary
-from nip_evaluate.attackers import planned_cases
 from nip_evaluate.baselines import VariantKind
-from nip_evaluate.paths import EvaluationPaths
-from nip_evaluate.report_json import load, schema_text
-from nip_evaluate.results import AttackResult, Check, NotMeasured
-from nip_evaluate.store import digest_of
-from nip_evaluate.threats import Images, Norm, Threat
+from nip_evaluate.given.paths import EvaluationPaths
+from nip_evaluate.given.store import digest_of
+from nip_evaluate.report import summary
+from nip_evaluate.report.numbers import load, schema_text
+from nip_evaluate.stages.attackers import planned_cases
+from nip_evaluate.terms.results import AttackResult, Check, NotMeasured
+from nip_evaluate.terms.threats import Images, Norm, Threat
 from nip_export.attach.writing import weights_digest
 from nip_runtime.session import DefendedSession
 from tests.evaluate.run.conftest import TEST, Made, Run

@@ -11,13 +11,13 @@ import onnx
 import pytest
 
 from nip_evaluate.adaptive import parity
-from nip_evaluate.answers import twin_view
-from nip_evaluate.material import open_laboratory, settings_of
-from nip_evaluate.paths import EvaluationPaths
-from nip_evaluate.plan import EvaluationPlan
-from nip_evaluate.results import Evaluation
+from nip_evaluate.given.material import open_laboratory, settings_of
+from nip_evaluate.given.paths import EvaluationPaths
+from nip_evaluate.given.plan import EvaluationPlan
 from nip_evaluate.run import run_evaluation
-from nip_evaluate.threats import Threat
+from nip_evaluate.terms.answers import twin_view
+from nip_evaluate.terms.results import Evaluation
+from nip_evaluate.terms.threats import Threat
 from nip_export.attach.writing import weights_digest
 from nip_export.support.progress import silent
 from nip_runtime.file.manifest import SettingsInfo

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nip_evaluate.answers import Answers
-from nip_evaluate.look import Views
-from nip_evaluate.target import Target
+from nip_evaluate.given.target import Target
+from nip_evaluate.stages.views import Views
+from nip_evaluate.terms.answers import Answers
 from nip_export.support.progress import silent
 from tests.evaluate.run.conftest import Made, Quick
 from tests.evaluate.run.test_kinds import kind_of

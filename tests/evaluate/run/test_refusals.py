@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from nip_evaluate.attackers import planned_cases
-from nip_evaluate.material import Material, refuse_known_images
-from nip_evaluate.plan import EvaluationPlan
+from nip_evaluate.given.material import Material, refuse_known_images
+from nip_evaluate.given.plan import EvaluationPlan
 from nip_evaluate.run import run_evaluation
-from nip_evaluate.threats import Threat
+from nip_evaluate.stages.attackers import planned_cases
+from nip_evaluate.terms.threats import Threat
 from nip_export.data import ImageSet
 from nip_export.demo.model import SmallVgg
 from nip_export.fit.benign import at_the_door

@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nip_evaluate.attackers import planned_cases
-from nip_evaluate.craft import Crafter
-from nip_evaluate.plan import EvaluationPlan
-from nip_evaluate.report_json import to_json
-from nip_evaluate.results import Evaluation
+from nip_evaluate.given.plan import EvaluationPlan
+from nip_evaluate.given.store import AttackStore
+from nip_evaluate.report.numbers import to_json
 from nip_evaluate.run import run_evaluation
-from nip_evaluate.store import AttackStore
-from nip_evaluate.threats import AttackCase, Norm, Threat
+from nip_evaluate.stages.attackers import planned_cases
+from nip_evaluate.stages.craft import Crafter
+from nip_evaluate.terms.results import Evaluation
+from nip_evaluate.terms.threats import AttackCase, Norm, Threat
 from nip_export.support.progress import Advance
 from tests.evaluate.run.conftest import SHORT, Made, Run, Stages
 
@@ -45,7 +45,7 @@ def run(made: Made, out: Path, stages: Stages) -> Evaluation:
 def uninterrupted(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nip_evaluate.look.Views.latency", lambda views: ())
+        patch.setattr("nip_evaluate.stages.views.Views.latency", lambda views: ())
         stages = Stages()
         evaluation = run(made, out, stages)
     assert stages.crafted == ATTACKS
@@ -54,7 +54,7 @@ def uninterrupted(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nip_evaluate.look.Views.latency", lambda views: ())
+    monkeypatch.setattr("nip_evaluate.stages.views.Views.latency", lambda views: ())
 
 
 @pytest.mark.usefixtures("no_latency")

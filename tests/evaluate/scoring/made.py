@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from nip_evaluate.answers import Answers
 from nip_evaluate.scoring import Outcome
-from nip_evaluate.threats import AttackCase, Norm, Threat
+from nip_evaluate.terms.answers import Answers
+from nip_evaluate.terms.threats import AttackCase, Norm, Threat
 from nip_export.support.progress import Advance
 
 

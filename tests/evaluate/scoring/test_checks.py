@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nip_evaluate.results import AttackResult, Check, NotMeasured
 from nip_evaluate.scoring import MoreSteps, Outcome, sanity_checks, score_attack
-from nip_evaluate.threats import Attacked, Norm, Threat
+from nip_evaluate.terms.results import AttackResult, Check, NotMeasured
+from nip_evaluate.terms.threats import Attacked, Norm, Threat
 from nip_runtime.file.rates import Rate
 from tests.evaluate.scoring.made import case, outcome
 

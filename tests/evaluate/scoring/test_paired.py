@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nip_evaluate.results import PairedTest
 from nip_evaluate.scoring import cost, mcnemar
+from nip_evaluate.terms.results import PairedTest
 from nip_runtime.errors import InputError
 
 Bools = NDArray[np.bool_]

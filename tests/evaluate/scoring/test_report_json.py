@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nip_evaluate import results
-from nip_evaluate.report_json import SCHEMA_VERSION, dump, load, schema_text, to_json
-from nip_evaluate.results import Check, Estimate, Evaluation, TradeOffPoint
+from nip_evaluate.report.numbers import SCHEMA_VERSION, dump, load, schema_text, to_json
+from nip_evaluate.terms import results
+from nip_evaluate.terms.results import Check, Estimate, Evaluation, TradeOffPoint
 from nip_runtime.errors import InputError
 from nip_runtime.file.rates import Rate
 

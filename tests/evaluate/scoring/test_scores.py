@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from nip_evaluate.answers import Defence
-from nip_evaluate.results import PairedTest
 from nip_evaluate.scoring import Outcome, lead, mean_dsr, score_attack, score_baseline, score_benign
 from nip_evaluate.scoring.bootstrap import MeanDsr, draw_weights
-from nip_evaluate.threats import Attacked, Threat
+from nip_evaluate.terms.answers import Defence
+from nip_evaluate.terms.results import PairedTest
+from nip_evaluate.terms.threats import Attacked, Threat
 from nip_runtime.errors import InputError
 from nip_runtime.file.rates import Rate
 from tests.evaluate.scoring.made import answers, case, outcome

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nip_evaluate.answers import GateView
 from nip_evaluate.scoring import trade_off
 from nip_evaluate.scoring.trade_off import Sweep, thresholds
-from nip_evaluate.threats import AttackCase
+from nip_evaluate.terms.answers import GateView
+from nip_evaluate.terms.threats import AttackCase
 from nip_runtime.errors import InputError
 from nip_runtime.file.rates import Rate
 from tests.evaluate.scoring.made import case

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nip_evaluate.results import WorstCase
 from nip_evaluate.scoring import Outcome, worst_case, worst_cases
-from nip_evaluate.threats import Norm, Threat
+from nip_evaluate.terms.results import WorstCase
+from nip_evaluate.terms.threats import Norm, Threat
 from nip_runtime.errors import InputError
 from nip_runtime.file.rates import Rate
 from tests.evaluate.scoring.made import answers, case, outcome
