@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import os
 import re
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -29,10 +31,14 @@ WHOLE = (
     "tests/evaluate/query/",
     "tests/evaluate/run/",
     "tests/goldens/",
+    "tests/precision/",
     "tests/service/",
     "tests/serving/",
 )
-"""Tests that share one thing made once."""
+"""Folders, and files of one name, whose tests share one thing made once."""
+
+LONG = (*WHOLE, "tests/docs/test_tutorial.py", "tests/export/", "tests/faults/", "tests/ui/")
+"""Groups that begin first: a long one that began last would keep one process waiting for the other."""
 
 
 def group_of(nodeid: str) -> str:
@@ -45,7 +51,34 @@ def group_of(nodeid: str) -> str:
     for word in re.findall(r"\w+", parameters):
         if word in NETWORKS:
             return f"{path.rpartition('/')[0]} {word}"
-    return nodeid
+    return path  # What a file's fixtures make, both processes would make otherwise.
+
+
+_registries: dict[int, Any] = {}
+
+
+def pytest_runtest_setup() -> None:
+    """Let torch's ONNX exporter make its table of operators once per process.
+
+    It makes the same one at every export, for half a second: a third of what a tiny network takes.
+    """
+    module = sys.modules.get("torch.onnx._internal.exporter._registration")
+    if module is None or _registries:
+        return
+    kind = getattr(module, "ONNXRegistry", None)
+    make = getattr(kind, "from_torchlib", None)
+    if kind is None or make is None:  # Another torch: slower, and nothing else.
+        return
+    _registries[0] = make
+
+    def from_torchlib(cls: Any, opset_version: int = module._constants.TORCHLIB_OPSET) -> Any:
+        if opset_version not in _registries:
+            _registries[opset_version] = make(opset_version)
+        made = copy.copy(_registries[opset_version])
+        made.functions = {target: list(forms) for target, forms in made.functions.items()}
+        return made
+
+    kind.from_torchlib = classmethod(from_torchlib)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -56,5 +89,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # untyped
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            long = next((group for group in self.workqueue if group.startswith(LONG)), None)
+            if long is not None:
+                self.workqueue.move_to_end(long, last=False)
+            super()._assign_work_unit(node)
 
     return GroupScheduling(config, log)

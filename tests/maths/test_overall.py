@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from nip_export import ExportConfig, export_defended
 from nip_export.fit.stages import export_stages
@@ -62,13 +63,18 @@ def test_shares_never_go_back_and_stages_may_be_left_out_or_unexpected() -> None
     assert seen[-1][2] == 0
 
 
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    return trained(blobs(2000, seed=1), 10, steps=150)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{}, {"view": "mirror"}, {"view": "rho"}, {"policy": "always"}, {"self_test": True}],
     ids=str,
 )
 def test_an_export_goes_through_the_stages_that_were_foretold(
-    tmp_path: Path, changes: dict[str, object]
+    network: nn.Module, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     data = blobs(400, seed=3)
     config = ExportConfig(ascent_steps=2, benign_budget=0.1, force=True, **changes)  # type: ignore[arg-type]
@@ -79,7 +85,7 @@ def test_an_export_goes_through_the_stages_that_were_foretold(
         return lambda done: None
 
     export_defended(
-        trained(blobs(2000, seed=1), 10, steps=150),
+        network,
         data.images[:240],
         data.labels[:240],
         tmp_path / "m.onnx",
