@@ -218,6 +218,6 @@ def seeded_in(prepared: Prepared, precision: Precision) -> Prepared:
         ExportError: the conversion changes too many answers.
     """
     bench = replace(prepared.bench, config=replace(prepared.bench.config, precision=precision))
-    bench, conversion = convert(bench, prepared.model, prepared.rho)
+    bench, conversion = convert(bench, prepared.rho)
     second = second_pass(bench, prepared.known, prepared.view, prepared.bank)
     return replace(prepared, bench=bench, conversion=conversion, second=second)

@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nip_export.attach.backbone import export_backbone
+from nip_export.attach.backbone import export_backbone, with_taps
 from nip_export.attach.writing import serialise
 from nip_export.precision import convert_backbone
-from nip_export.precision.convert import with_taps
 from nip_export.verify.compare import Answers, compare
 from nip_export.verify.tolerance import EXACT, HALF
 from nip_runtime.errors import ExportError

@@ -89,7 +89,7 @@ def test_fp16_rounds_no_pixel(fp16: Made) -> None:
 
 def test_converting_twice_gives_the_same_bytes(converted: Made) -> None:
     prepared = converted.prepared
-    original = prepared.bench.export(prepared.model, prepared.bench.plan.names)
+    original = prepared.bench.trial.backbone
     precision, inputs = converted.report.manifest.precision, range_inputs(prepared.bench, prepared.rho)
     assert prepared.conversion is not None
     again = convert_backbone(original, precision, inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
@@ -228,3 +228,22 @@ def export_backbone(
     check_batch_norm_folded(exported, values)
     check_profile(exported)
     return Backbone(model=exported, input=input_name, logits=output_name, taps=values)
+
+
+def with_taps(backbone: Backbone, taps: Sequence[str]) -> Backbone:
+    """A copy of the backbone that only has some of its taps.
+
+    Raises:
+        ExportError: it never had one of them.
+    """
+    named = dict(backbone.taps)
+    missing = [name for name in taps if name not in named]
+    if missing:
+        raise ExportError(f"the backbone was exported without the taps {', '.join(missing)}")
+    model = backbone.model.clone()
+    wanted = [backbone.logits, *(named[name] for name in taps)]
+    outputs = {value.name: value for value in model.graph.outputs}
+    model.graph.outputs.clear()
+    model.graph.outputs.extend([outputs[name] for name in wanted])
+    common_passes.RemoveUnusedNodesPass()(model)
+    return replace(backbone, model=model, taps=tuple((name, named[name]) for name in taps))

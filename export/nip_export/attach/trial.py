@@ -21,13 +21,16 @@ BATCHES = (1, 3)
 
 @dataclass(frozen=True)
 class Trial:
-    """What the trial showed.
+    """The network as a graph, and what trying it showed.
 
     Attributes:
+        backbone: the network in float32 with all its taps. The file is made from it: torch's exporter, which
+            takes seconds, runs once.
         needs_a_row: what keeps the network from being run on no rows: an operator, or what onnxruntime said;
             None if it can be.
     """
 
+    backbone: Backbone
     needs_a_row: str | None
 
 
@@ -73,7 +76,7 @@ def try_out(backbone: Backbone, network: TappedNetwork, example: torch.Tensor) -
             session.run(values, {backbone.input: np.zeros((0, *example.shape[1:]), np.float32)})
         except Exception as error:
             reason = told(error)
-    return Trial(reason)
+    return Trial(backbone, reason)
 
 
 def told(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nip_export.attach.backbone import Backbone, export_backbone
+from nip_export.attach.backbone import export_backbone
 from nip_export.attach.trial import Trial, try_out
 from nip_export.calibrate.gate import LEAST_CORRECT, needed_for
 from nip_export.config import ExportConfig
@@ -109,14 +109,6 @@ class Bench:
             advance=advance,
         )
 
-    def export(self, model: nn.Module, taps: Sequence[str]) -> Backbone:
-        """The model with its normalisation and some of its taps as a graph, in float32.
-
-        Raises:
-            ExportError: as :func:`nip_export.attach.backbone.export_backbone`.
-        """
-        return _exported(model, self.example, taps, self.config)
-
     def influence_profiles(self) -> Mapping[str, InfluenceProfile]:
         """Influence per tapped layer, over the profile images.
 
@@ -147,18 +139,6 @@ class Bench:
         )
 
 
-def _exported(model: nn.Module, example: Tensor, taps: Sequence[str], config: ExportConfig) -> Backbone:
-    return export_backbone(
-        model,
-        example,
-        taps,
-        input_name=config.input_name,
-        output_name=config.output_name,
-        mean=config.mean,
-        std=config.std,
-    )
-
-
 def tried(model: nn.Module, network: TappedNetwork, example: Tensor, config: ExportConfig) -> Trial:
     """Export the untouched model with all taps of `network`, and run it.
 
@@ -166,7 +146,16 @@ def tried(model: nn.Module, network: TappedNetwork, example: Tensor, config: Exp
         ExportError: as :func:`nip_export.attach.backbone.export_backbone` and
             :func:`nip_export.attach.trial.try_out`.
     """
-    return try_out(_exported(model, example, network.taps, config), network, example)
+    backbone = export_backbone(
+        model,
+        example,
+        network.taps,
+        input_name=config.input_name,
+        output_name=config.output_name,
+        mean=config.mean,
+        std=config.std,
+    )
+    return try_out(backbone, network, example)
 
 
 def check_labels(sets: dict[str, Benign], classes: int, config: ExportConfig) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from nip_export.attach.backbone import Backbone
 from nip_export.data.inputs import Inputs
@@ -32,7 +31,7 @@ class Conversion:
     agreement: Agreement
 
 
-def convert(bench: Bench, model: nn.Module, bank: Bank) -> tuple[Bench, Conversion]:
+def convert(bench: Bench, bank: Bank) -> tuple[Bench, Conversion]:
     """Convert the network on the bench to the precision of the settings.
 
     Returns:
@@ -44,8 +43,7 @@ def convert(bench: Bench, model: nn.Module, bank: Bank) -> tuple[Bench, Conversi
     """
     config, precision = bench.config, Precision(bench.config.precision)
     stage = bench.progress(stages.converting(precision), 1)
-    original = bench.export(model, bench.plan.names)
-    backbone = convert_backbone(original, precision, range_inputs(bench, bank))
+    backbone = convert_backbone(bench.trial.backbone, precision, range_inputs(bench, bank))
     network = OnnxBackbone(backbone, bench.grids)
     stage(1)
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nip_export.attach.backbone import Backbone
+from nip_export.attach.backbone import Backbone, with_taps
 from nip_export.calibrate import Known, ViewTrial, choose_view
 from nip_export.config import ExportConfig
 from nip_export.data.gathering import Given, Labels
@@ -33,7 +33,6 @@ from nip_export.fit.profiles import InfluenceProfile
 from nip_export.network import Classifier, as_classifier
 from nip_export.network.loading import image_channels
 from nip_export.network.run import Passed, tapped_network
-from nip_export.precision.convert import with_taps
 from nip_export.support.device import device_of
 from nip_export.support.progress import Progress, silent
 from nip_export.verify.oracle import look_again
@@ -82,9 +81,7 @@ class Prepared:
         """What will stand in the file, with the taps it is read by: a graph of its own at every call."""
         taps = [readout.tap for readout in self.known.readouts]
         taps += [self.known.typicality.tap] if self.known.typicality.tap not in taps else []
-        if self.conversion is None:
-            return self.bench.export(self.model, taps)
-        return with_taps(self.conversion.backbone, taps)
+        return with_taps((self.conversion or self.bench.trial).backbone, taps)
 
 
 def prepare_defence(
@@ -177,7 +174,7 @@ def _fitted(
     conversion = None
     if bench.config.precision is not Precision.FP32:
         # All that is fitted from here on is fitted to what the file will compute.
-        bench, conversion = convert(bench, model, rho)
+        bench, conversion = convert(bench, rho)
     known, layers = second_opinion(bench)
     view, bank, trials = chosen_view(bench, known, rho)
     return Prepared(

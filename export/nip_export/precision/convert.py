@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -112,22 +111,3 @@ def tidied(converted: onnx.ModelProto, original: Backbone) -> ir.Model:
     model.graph.metadata_props.clear()
     model.graph.name, model.doc_string, model.graph.doc_string = original.model.graph.name, None, None
     return model
-
-
-def with_taps(backbone: Backbone, taps: Sequence[str]) -> Backbone:
-    """A copy of the backbone that only has some of its taps.
-
-    Raises:
-        ExportError: it never had one of them.
-    """
-    named = dict(backbone.taps)
-    missing = [name for name in taps if name not in named]
-    if missing:
-        raise ExportError(f"the backbone was exported without the taps {', '.join(missing)}")
-    model = backbone.model.clone()
-    wanted = [backbone.logits, *(named[name] for name in taps)]
-    outputs = {value.name: value for value in model.graph.outputs}
-    model.graph.outputs.clear()
-    model.graph.outputs.extend([outputs[name] for name in wanted])
-    common_passes.RemoveUnusedNodesPass()(model)
-    return replace(backbone, model=model, taps=tuple((name, named[name]) for name in taps))
