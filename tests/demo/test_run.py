@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ from nip_evaluate.demo.run import PLAN, run_demo
 from nip_evaluate.demo.summary import summarise
 from nip_evaluate.report.numbers import load
 from nip_evaluate.report.summary import print_summary
+from nip_evaluate.report.ui_examples import write_ui_examples
 from nip_evaluate.terms.results import Evaluation
 from nip_evaluate.terms.threats import Threat
 from nip_export.config import ExportConfig
@@ -89,6 +91,9 @@ def demo(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     out = tmp_path_factory.mktemp("demo") / "made" / "here"
     stages = Stages(), Stages()
     with pytest.MonkeyPatch.context() as patch:
+        # What the examples for the page are is looked at in tests/export/test_ui_examples.py.
+        few = partial(write_ui_examples, images=6, steps=4)
+        patch.setattr("nip_evaluate.demo.run.write_ui_examples", few)
         patch.setattr("nip_evaluate.report.page.latency.RUNS_PER_ROUND", 2)
         first, second = (
             run_demo(out, seed=SEED, example=small, plan=plan, config=config, progress=progress)
