@@ -1,5 +1,6 @@
 # demo   install what the demo needs, then attack and defend the embedded example (report in ./nip-demo)
 # test   lint, types and the whole test suite
+# coverage   the tests again (TESTS=tests/runtime: some of them), and how many lines of each package they ran
 # docs   build the documentation into ./site; links are checked, warnings are errors
 # dist   build wheel and sdist into ./dist, check them, and run them in fresh environments (lowest versions too)
 # lint   ruff alone          types  mypy alone          clean  remove everything that make made
@@ -8,16 +9,18 @@
 # Every target makes .venv by itself. PYTHON=/path/to/python chooses the interpreter (3.11 or later).
 
 .DELETE_ON_ERROR:
-.PHONY: demo test docs dist lint types ui clean
+.PHONY: demo test coverage docs dist lint types ui clean
 .DEFAULT_GOAL := test
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 DEMO_ARGS ?=
+TESTS ?= tests
+PACKAGES := nip_runtime export/nip_export export/nip_evaluate
 
 # One thread per process: the suite runs two processes, and more threads would only fight for the cores.
-test lint types: export OMP_NUM_THREADS = 1
+test coverage lint types: export OMP_NUM_THREADS = 1
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/nip demo $(DEMO_ARGS)
@@ -26,6 +29,13 @@ demo: $(VENV)/.installed-demo
 test: lint types
 	@$(MAKE) --no-print-directory ui || echo "without onnxruntime-web: tests of nip ui in a browser are skipped"
 	$(BIN)/python -m pytest -n 2
+
+# Lines that ran in the test processes themselves; what a test starts as a process of its own is not counted.
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 $(TESTS) $(PACKAGES:%=--cov=%) --cov-report=
+	@for package in $(PACKAGES); do \
+	    printf '%-22s %s %% of lines\n' $$package "$$($(BIN)/python -m coverage report --include="$$package/*" --format=total)"; \
+	done
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m docs.site.build
