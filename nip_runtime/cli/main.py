@@ -81,11 +81,20 @@ def _run(arguments: list[str]) -> int:
     return code
 
 
+_EPILOG = """\
+examples:
+  nip demo                            see all of it on an embedded network, in some minutes
+  nip export --model my_nets:resnet18 --weights resnet18.safetensors --data benign/ --out model.nip.onnx
+  nip predict model.nip.onnx photos/
+
+`nip COMMAND --help` explains a command."""
+
+
 def _parser(loaders: Mapping[str, Loader]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="nip",
         description="Makes, checks and runs ONNX files that defend themselves against adversarial images.",
-        epilog="example:\n  nip predict model.nip.onnx photos/\n\n`nip COMMAND --help` explains a command.",
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"nip-runtime {__version__}")
