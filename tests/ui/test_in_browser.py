@@ -121,6 +121,8 @@ def test_examples_and_attacks_by_mouse_and_keyboard(
         tab.says("#file-label", names[expected.labels[2]])
         assert tab.text("#raw-label") == names[expected.raw_labels[2]]
         assert names[labels[2]] in tab.text("#source-note")
+        for side, logits in (("raw", expected.raw_logits[2]), ("file", expected.logits[2])):
+            assert abs(float(tab.text(f"#{side}-bars .chosen .logit")) - logits.max()) < 0.06
 
         tab.click("#kinds label:nth-of-type(2)")
         tab.click("#prepared label:nth-of-type(2)")
