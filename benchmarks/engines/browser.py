@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 WORKERS: Final = Path(__file__).resolve().parent / "workers"
-_SILENCE_S: Final = 180
+SILENCE_S: Final = 300
 """A page that says nothing for so long is given up."""
 _KINDS: Final = {
     ".html": "text/html",
@@ -26,44 +26,55 @@ _KINDS: Final = {
 _FLAGS: Final = (
     "--headless",
     "--no-sandbox",
-    "--disable-gpu",
     "--disable-dev-shm-usage",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 )
+GRAPHICS: Final = {
+    "wasm": ("--disable-gpu",),
+    # A machine without a graphics card has SwiftShader, which comes with Chromium.
+    "webgpu": ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"),
+}
+"""Chromium's options by onnxruntime's provider."""
 
 
-def answers_in_page(job: Path, *, chromium: str, package: Path, threads: int, folder: Path) -> Iterator[str]:
+def answers_in_page(
+    job: Path, *, chromium: str, package: Path, provider: str, threads: int, folder: Path
+) -> Iterator[str]:
     """Open the page and yield what it says, line by line.
 
     Args:
         job: path of ``job.json``.
         chromium: path of the browser.
         package: folder of the npm package onnxruntime-web.
+        provider: "wasm" or "webgpu".
         threads: of WebAssembly.
         folder: an empty one, for the browser's profile.
 
     Raises:
-        RuntimeError: the page failed, or said nothing for minutes.
+        TimeoutError: the page said nothing for minutes.
+        RuntimeError: it failed.
     """
     said: queue.Queue[str] = queue.Queue()
     roots = {"ort": package / "dist", "job": job.parent, "workers": WORKERS}
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(roots, said))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/workers/index.html?threads={threads}"
+    address = (
+        f"http://127.0.0.1:{server.server_port}/workers/index.html?threads={threads}&provider={provider}"
+    )
     browser = subprocess.Popen(
-        [chromium, *_FLAGS, f"--user-data-dir={folder}", address],
+        [chromium, *_FLAGS, *GRAPHICS[provider], f"--user-data-dir={folder}", address],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         while True:
             try:
-                line = said.get(timeout=_SILENCE_S)
+                line = said.get(timeout=SILENCE_S)
             except queue.Empty:
-                raise RuntimeError(f"the page said nothing for {_SILENCE_S} s") from None
+                raise TimeoutError(f"the page said nothing for {SILENCE_S} s") from None
             found = json.loads(line)
             if "done" in found:
                 if not found["done"]:

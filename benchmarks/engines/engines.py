@@ -16,7 +16,10 @@ from typing import Final
 from benchmarks.engines.browser import WORKERS, answers_in_page
 from benchmarks.engines.case import Case
 from benchmarks.engines.job import Answered, read_answers, write_job
+from benchmarks.engines.triton import PACKAGES as TRITON
+from benchmarks.engines.triton import served
 from benchmarks.hardening.pinned import clean_variables, make_environment
+from benchmarks.hardening.serving.environment import Environment
 
 
 class Host(StrEnum):
@@ -25,6 +28,7 @@ class Host(StrEnum):
     PYTHON = "python"
     NODE = "node"
     BROWSER = "browser"
+    TRITON = "triton"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,7 @@ class Engine:
         host: where it runs.
         worker: its name in ``workers/python_engines.py``, for Python.
         packages: pinned, from PyPI or npm; complete.
+        provider: of onnxruntime-web: "wasm" or "webgpu".
         threads: of WebAssembly, in a browser.
         partial: why it does not run every file; "" if it must.
     """
@@ -44,6 +49,7 @@ class Engine:
     host: Host
     packages: tuple[str, ...]
     worker: str = ""
+    provider: str = "wasm"
     threads: int = 1
     partial: str = ""
 
@@ -58,12 +64,14 @@ def _runtime(version: str, numpy: str) -> Engine:
     return Engine(name=f"onnxruntime {version}", host=Host.PYTHON, worker="onnxruntime", packages=packages)
 
 
-def _web(threads: int, words: str) -> Engine:
+def _web(threads: int, words: str, *, provider: str = "wasm", partial: str = "") -> Engine:
     return Engine(
         name=f"onnxruntime-web {words}",
         host=Host.BROWSER,
         packages=("onnxruntime-web@1.30.0",),
+        provider=provider,
         threads=threads,
+        partial=partial,
     )
 
 
@@ -88,6 +96,15 @@ ENGINES: Final = (
     Engine(name="onnxruntime-node", host=Host.NODE, packages=("onnxruntime-node@1.30.0",)),
     _web(1, "WASM"),
     _web(2, "WASM 2 threads"),
+    _web(
+        1,
+        "WebGPU",
+        provider="webgpu",
+        partial=(
+            "can't compute Conv, pools, Softmax, ReduceMax on no rows, so no screen without a padding row; "
+            "SwiftShader, on which it ran, has no float16"
+        ),
+    ),
     Engine(
         name="OpenVINO",
         host=Host.PYTHON,
@@ -112,6 +129,7 @@ ENGINES: Final = (
         packages=("opencv-python-headless==4.14.0.94", "numpy==2.4.6"),
         partial="has no NonZero, which a screen needs, and does not fit what comes after to its shapes",
     ),
+    Engine(name="Triton", host=Host.TRITON, packages=TRITON),
 )
 """In the order of the table."""
 
@@ -120,14 +138,14 @@ def install(engine: Engine, folder: Path) -> Path:
     """Install an engine in a folder of its own; one that is there already is used again.
 
     Returns:
-        The interpreter for Python, else ``node_modules``.
+        The interpreter for Python and Triton, else ``node_modules``.
 
     Raises:
         RuntimeError: pip or npm could not.
     """
     own = folder / "-".join(engine.packages[0].replace("@", "==").split("=="))
     done = own / "installed"
-    python = engine.host is Host.PYTHON
+    python = engine.host in (Host.PYTHON, Host.TRITON)
     if not done.exists():
         own.mkdir(parents=True, exist_ok=True)
         if python:
@@ -168,7 +186,7 @@ class Asked:
     version: str = ""
 
     def answers(self, cases: Sequence[Case], *, rounds: int = 0) -> Iterator[tuple[Case, Answered]]:
-        """Ask about every file. If the process dies of one, the others go on in a new one.
+        """Ask about every file. If the process dies of one, or falls silent, the others go on in a new one.
 
         Args:
             cases: the files.
@@ -193,7 +211,7 @@ class Asked:
                 if left and not begun:
                     raise RuntimeError(f"{self.engine.name} does not start: {self._end}")
                 if left:
-                    yield left.pop(0), Answered(error=f"the process died: {self._end}")
+                    yield left.pop(0), Answered(error=self._end)
 
     _end: str = ""
 
@@ -222,13 +240,22 @@ class Asked:
                     raise RuntimeError("expected chromium or google-chrome on the path, got neither")
                 profile = job.parent / "profile"
                 profile.mkdir()
-                yield from answers_in_page(
+                page = answers_in_page(
                     job,
                     chromium=chromium,
                     package=self.place / "onnxruntime-web",
+                    provider=self.engine.provider,
                     threads=self.engine.threads,
                     folder=profile,
                 )
+                try:
+                    yield from page
+                except TimeoutError as silence:
+                    self._end = str(silence)
+            case Host.TRITON:
+                with served(job, Environment(self.place.parents[1])) as address:
+                    worker = str(WORKERS / "triton_client.py")
+                    yield from self._process([str(self.place), worker, str(job), address])
 
     def _process(self, command: Sequence[str]) -> Iterator[str]:
         with (
@@ -247,4 +274,4 @@ class Asked:
             complaints.seek(0)
             last = complaints.read().strip().splitlines()[-1:]
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        self._end = "; ".join([how, *last])
+        self._end = f"the process died: {'; '.join([how, *last])}"

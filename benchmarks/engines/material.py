@@ -26,8 +26,6 @@ GOLDENS: Final = ROOT / "tests" / "goldens"
 PRECISIONS: Final = ("fp16", "int8")
 UNSCREENED: Final = ("mirror+median", "blur")
 """Views of the files without a screen."""
-PADDED: Final = "vgg"
-"""The network that is also exported with a padding row: it has MaxPool."""
 ROWS: Final = 48
 """Inputs per file: half of them benign, half attacked or shaken."""
 
@@ -48,7 +46,7 @@ def with_shaken(benign: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def networks(folder: Path) -> Iterator[Case]:
-    """Every network of the tests under every policy."""
+    """Every network of the tests under every policy, and with a padding row, for engines that need one."""
     folder.mkdir(parents=True, exist_ok=True)
     workshop = Workshop(folder)
     for case in NETS:
@@ -56,7 +54,8 @@ def networks(folder: Path) -> Iterator[Case]:
         for policy in Policy:
             made = workshop.export(case.name, policy.value)
             yield make_case(f"{case.name} {policy}", made.path, inputs)
-    yield padded(workshop, PADDED, folder / "padded.onnx")
+    for case in NETS:
+        yield padded(workshop, case.name, folder / f"{case.name}-padded.onnx")
 
 
 def padded(workshop: Workshop, name: str, path: Path) -> Case:

@@ -68,10 +68,10 @@ def _problems(found: Sequence[EngineResult]) -> list[str]:
     known = {engine.name: engine.partial for engine in ENGINES}
     said = []
     for result in found:
-        seen = Counter(file.problem for file in result.files if file.problem)
+        seen = Counter(_short_reason(file.problem) for file in result.files if file.problem)
         if seen:
             why = known[result.name] or "**not known before**"
-            often = "; ".join(f"{count} × `{_short_reason(reason)}`" for reason, count in seen.most_common(3))
+            often = "; ".join(f"{count} × `{reason}`" for reason, count in seen.most_common(3))
             said.append(f"- {result.name}, {seen.total()} of {len(result.files)} files: {why}. Seen: {often}")
     return ["What does not work:", "", *said, ""] if said else []
 

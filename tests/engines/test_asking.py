@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.engines import browser
 from benchmarks.engines.case import Case
 from benchmarks.engines.compare import failed
 from benchmarks.engines.engines import ENGINES, Asked, Engine, Host
@@ -30,6 +32,25 @@ def answer(engine, job, case, folder):
     return whole(engine, job, case, folder)
 python_engines.answer = answer
 python_engines.main(engine, job)
+"""
+
+
+SILENT = """#!{python}
+import json, sys, time, urllib.request
+from urllib.parse import urljoin
+page = sys.argv[-1]
+def say(**line):
+    body = json.dumps(line).encode()
+    urllib.request.urlopen(urllib.request.Request(urljoin(page, "/said"), body, method="POST")).close()
+job = json.load(urllib.request.urlopen(urljoin(page, "/job/job.json")))
+say(version="1", threads=1, isolated=True)
+for case in job["cases"]:
+    say(begun=case["name"])
+    if "always" in case["name"]:
+        time.sleep(60)
+    say(name=case["name"], error="no", batches={{}}, times={{}})
+say(done=True)
+time.sleep(60)
 """
 
 
@@ -57,8 +78,24 @@ def test_files_after_one_that_kills_the_process_are_answered(cases: list[Case], 
 
 def test_an_engine_that_does_not_start_says_why(cases: list[Case], tmp_path: Path) -> None:
     broken = script(tmp_path, "#!{python}\nraise SystemExit('no such library')\n")
-    with pytest.raises(RuntimeError, match="reference does not start: exit code 1; no such library"):
+    with pytest.raises(
+        RuntimeError, match="reference does not start: the process died: exit code 1; no such library"
+    ):
         list(Asked(REFERENCE, broken).answers(cases))
+
+
+def test_files_after_one_of_which_a_page_falls_silent_are_answered(
+    cases: list[Case], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The browser is a script that says to the page's address what a page would, then no more."""
+    (tmp_path / "chromium").write_text(SILENT.format(python=sys.executable))
+    (tmp_path / "chromium").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(browser, "SILENCE_S", 5)
+    asked = Asked(Engine(name="web", host=Host.BROWSER, packages=()), tmp_path)
+    found = [judged(case, answered).problem for case, answered in asked.answers(cases)]
+    assert found == ["no", "the page said nothing for 5 s", "no"]
+    assert asked.version == "1"
 
 
 def test_times_are_taken_in_pairs(cases: list[Case]) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from benchmarks.engines import table
+from benchmarks.engines.browser import GRAPHICS
 from benchmarks.engines.engines import ENGINES, Engine, Host, install
 from benchmarks.engines.material import GOLDENS
 from nip_runtime import DefendedSession
@@ -177,21 +178,41 @@ def test_the_node_example(folder: Path, tmp_path_factory: pytest.TempPathFactory
     assert same(run("node", "node.mjs", cwd=folder), folder)
 
 
-@pytest.mark.slow
-def test_the_page_for_browsers(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if shutil.which("npm") is None or chromium is None:
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What onnxruntime-web ships."""
+    if shutil.which("npm") is None or not (shutil.which("chromium") or shutil.which("google-chrome")):
         pytest.skip("npm or Chromium is not installed")
-    package = install(npm(Host.BROWSER), tmp_path_factory.mktemp("web")) / "onnxruntime-web" / "dist"
-    named = re.findall(r"`(ort[\w.-]+)`", PAGE)
-    assert len(named) == 3
-    for name in named:
+    return install(npm(Host.BROWSER), tmp_path_factory.mktemp("web")) / "onnxruntime-web" / "dist"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("provider", ["wasm", "webgpu"])
+def test_the_page_for_browsers(
+    provider: str, package: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As it stands, and with what the text says of WebGPU: other files, their name, and the provider's."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    assert chromium is not None
+    named: list[str] = re.findall(r"`(ort[\w.-]+)`", PAGE)
+    if provider == "wasm":
+        wanted = [name for name in named if "webgpu" not in name and "asyncify" not in name]
+    else:
+        wanted = [name for name in named if "webgpu" in name or "asyncify" in name]
+        wanted += [name.replace(".mjs", ".wasm") for name in wanted if "asyncify" in name]
+    assert len(wanted) == 3
+    for name in wanted:
         shutil.copy(package / name, folder)
-    (folder / "index.html").write_text(example("html", "<!doctype html>") + TELLS)
+    page = example("html", "<!doctype html>")
+    if provider == "webgpu":
+        for old, new in (("ort.wasm.min.mjs", "ort.webgpu.min.mjs"), ('["wasm"]', '["webgpu"]')):
+            assert page.count(old) == 1
+            page = page.replace(old, new)
+    (folder / "index.html").write_text(page + TELLS)
     said = queue.Queue[str]()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Listening, said, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    flags = ["--headless", "--no-sandbox", *GRAPHICS[provider], "--disable-dev-shm-usage"]
     flags.append(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
     address = f"http://127.0.0.1:{server.server_port}/index.html"
     browser = subprocess.Popen(

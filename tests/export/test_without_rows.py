@@ -254,6 +254,22 @@ def test_a_padding_row_can_be_asked_for(tmp_path: Path) -> None:
     assert_answers_rows(written)
 
 
+def test_a_padding_row_changes_no_bit_of_an_answer(files: Callable[[str], Written], tmp_path: Path) -> None:
+    """Neither where it is the row itself, nor among others that the screen picks."""
+    first = files("plain")
+    second = write("plain", tmp_path / "m.nip.onnx", padding_row="always")
+    plain, padded = (opener(written.path.read_bytes()) for written in (first, second))
+    picks = opener(Sliceable(first.path.read_bytes()).part(["input"], [names.ROWS]))
+    picked = set()
+    for batch in (first.images, *np.split(first.images, IMAGES)):
+        picked.add(len(picks.run(None, {"input": batch})[0]))
+        for before, after in zip(
+            *(each.run(None, {"input": batch}) for each in (plain, padded)), strict=True
+        ):
+            assert before.tobytes() == after.tobytes()
+    assert {0, 1} < picked
+
+
 def test_policy_always_gives_every_row_a_second_pass(tmp_path: Path) -> None:
     written = write("einsum_attention", tmp_path / "m.nip.onnx", padding_row="always", policy="always")
     told = written.report.manifest.second_pass

@@ -23,8 +23,8 @@ async function milliseconds(session, feeds, names) {
   return performance.now() - start;
 }
 
-// Everything that is asked of one file; an engine's refusal is an answer too.
-async function answer(ort, job, entry, read, options) {
+// Everything that is asked of one file; an engine's refusal is an answer too. `alive` is called as it goes on.
+async function answer(ort, job, entry, read, options, alive) {
   const said = { name: entry.name, batches: {}, times: {} };
   const raw = await read(entry.inputs);
   const all = new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
@@ -45,6 +45,7 @@ async function answer(ort, job, entry, read, options) {
       for (let start = 0; start < count; start += batch) {
         const outputs = await session.run(feeds(start, Math.min(start + batch, count)), entry.outputs);
         for (const name of entry.outputs) found[name].push(encoded(outputs[name]));
+        await alive();
       }
       said.batches[batch] = found;
     } catch (error) {
@@ -63,6 +64,7 @@ async function answer(ort, job, entry, read, options) {
           await milliseconds(session, rows, entry.outputs),
           await milliseconds(plain, rows, [entry.plain_output]),
         ]);
+        await alive();
       }
     }
     await plain.release();
@@ -77,9 +79,10 @@ async function answer(ort, job, entry, read, options) {
 //   read     async: name of a file of the job -> Uint8Array
 //   say      async: takes one line of the answer
 //   options  of every session
-export async function answerJob(ort, job, read, say, options) {
+//   alive    async: called while a file is answered
+export async function answerJob(ort, job, read, say, options, alive = async () => {}) {
   for (const entry of job.cases) {
     await say({ begun: entry.name });
-    await say(await answer(ort, job, entry, read, options));
+    await say(await answer(ort, job, entry, read, options, alive));
   }
 }

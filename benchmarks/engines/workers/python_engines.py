@@ -147,8 +147,13 @@ def answer(engine: str, job: dict[str, Any], case: dict[str, Any], folder: Path)
 
 def main(engine: str, path: str) -> None:
     """Answer a job."""
-    job = json.loads(Path(path).read_text(encoding="utf-8"))
     print(json.dumps({"version": version(engine), "numpy": np.__version__}), flush=True)
+    answer_all(engine, path)
+
+
+def answer_all(engine: str, path: str) -> None:
+    """One line when a file of the job is begun, and one with what came of it."""
+    job = json.loads(Path(path).read_text(encoding="utf-8"))
     for case in job["cases"]:
         print(json.dumps({"begun": case["name"]}), flush=True)
         print(json.dumps(answer(engine, job, case, Path(path).parent)), flush=True)

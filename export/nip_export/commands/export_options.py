@@ -217,7 +217,8 @@ def _defence(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="whether a row takes the second pass where the screen picks none, its answer unused: auto "
         "(default), where onnxruntime can't be relied on to run the network without rows; always, for other "
-        "engines that can't run an empty batch. A batch without a suspicious row then costs one more row",
+        "engines that can't run an empty batch (WebGPU; OpenVINO with max pooling). A batch without a "
+        "suspicious row then costs one more row",
     )
     defence.add_argument(
         "--view",

@@ -5,6 +5,7 @@ onnxruntime wheel instead of libtriton_onnxruntime.so. Queue, batching, warm-up,
 Triton's own.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,11 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Open the model; ``args`` are Triton's."""
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        threads = json.loads(args["model_config"])["parameters"].get("intra_op_thread_count")
+        if threads is not None:
+            options.intra_op_num_threads = int(threads["string_value"])
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._log = os.open(os.environ["STANDIN_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
