@@ -101,8 +101,8 @@ ENGINES: Final = (
         "WebGPU",
         provider="webgpu",
         partial=(
-            "can't compute Conv, pools, Softmax, ReduceMax on no rows, so no screen without a padding row; "
-            "SwiftShader, on which it ran, has no float16"
+            "can't compute Conv, pools, Softmax, ReduceMax on no rows, and may never answer, so no screen "
+            "without a padding row; SwiftShader, on which it ran, has no float16"
         ),
     ),
     Engine(
