@@ -68,20 +68,20 @@ def test_every_dependency_has_a_floor() -> None:
     assert "numpy==1.26" in floors() and "onnxruntime==1.20" in floors("cpu")
 
 
-def test_the_runtimes_own_tests_pass_with_the_lowest_versions(
-    wheel: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    lowest = Environment(tmp_path_factory.mktemp("lowest"), wheel, pins=())
+@pytest.fixture(scope="module")
+def lowest(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("lowest"), wheel, pins=())
+
+
+def test_the_runtimes_own_tests_pass_with_the_lowest_versions(lowest: Environment) -> None:
     lowest.install(*floors("cpu", "vision", "audio"), "pytest", "hypothesis", "jsonschema")
     summary = lowest.pytest("tests/runtime", "-q", "-p", "no:cacheprovider").splitlines()[-1]
     assert " passed" in summary and "failed" not in summary
 
 
-def test_an_export_works_with_the_lowest_versions(
-    wheel: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_an_export_works_with_the_lowest_versions(lowest: Environment) -> None:
+    """Last: it brings onnx and PyTorch into the environment."""
     torch = pytest.importorskip("torch")
-    lowest = Environment(tmp_path_factory.mktemp("lowest-export"), wheel, pins=())
     lowest.install(*floors("cpu", "export"))
     # PyTorch and what it needs are read from where they are here, behind all that was installed.
     here = Path(torch.__file__).parents[1]
