@@ -33,7 +33,7 @@ from nip_runtime.errors import InputError
 from nip_runtime.file.rates import Rate
 from nip_runtime.session import DefendedSession
 
-TEST_IMAGES, ADAPTIVE_IMAGES, SEED = 40, 12, 1
+TEST_IMAGES, ADAPTIVE_IMAGES, SEED = 40, 8, 1
 
 
 @dataclass
@@ -94,6 +94,8 @@ def demo(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Demo:
         # What the examples for the page are is looked at in tests/export/test_ui_examples.py.
         few = partial(write_ui_examples, images=6, steps=4)
         patch.setattr("nip_evaluate.demo.run.write_ui_examples", few)
+        patch.setattr("nip_evaluate.report.ui_examples._UNIVERSAL_IMAGES", 8)
+        patch.setattr("nip_evaluate.report.ui_examples.ADAPTIVE_EPS", (8,))
         patch.setattr("nip_evaluate.report.page.latency.RUNS_PER_ROUND", 2)
         first, second = (
             run_demo(out, seed=SEED, example=small, plan=plan, config=config, progress=progress)
