@@ -32,7 +32,8 @@ class Group:
         title: what they are.
         kinds: which networks.
         targets: mean DSR asked for and aimed at, by the accuracy that may be given up.
-        developed_with: networks on which the gate's form was chosen; all others were looked at once.
+        developed_with: networks on which the gate's form was chosen.
+        seen_before: networks that were looked at with an earlier form; all others were looked at once.
         sizes: ε of the adaptive attacks.
     """
 
@@ -41,6 +42,7 @@ class Group:
     targets: Targets
     developed_with: tuple[str, ...]
     sizes: tuple[float, float]
+    seen_before: tuple[str, ...] = ()
 
 
 FASHION_SIZES, CIFAR_SIZES = (8 / 255, 25 / 255), (2 / 255, 8 / 255)
@@ -51,12 +53,13 @@ GROUPS = (
         {0.005: (0.50, 0.65), 0.015: (0.58, 0.75), 0.035: (0.64, 0.82)},
         ("cifar-resnet20",),
         CIFAR_SIZES,
+        seen_before=("cifar-resnet56",),
     ),
     Group(
         "CIFAR-10, transformer",
         (Kind.CIFAR_VIT,),
         {0.005: (0.40, 0.60), 0.015: (0.50, 0.70), 0.035: (0.56, 0.76)},
-        (),
+        ("cifar-vit-1",),
         CIFAR_SIZES,
     ),
     Group(
@@ -122,6 +125,7 @@ def strength(networks: Sequence[Network]) -> list[str]:
         rows.append([f"**{group.title}**", *[""] * (2 * len(LIMITS))])
         for network in members:
             mark = ", form chosen on it" if network.name in group.developed_with else ""
+            mark += ", seen before" if network.name in group.seen_before else ""
             rows.append([network.name + mark, *_cells(network, LIMITS)])
         asked = ["asked / aimed for"]
         for limit in LIMITS:

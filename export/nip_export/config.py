@@ -74,9 +74,9 @@ class ExportConfig:
             other than onnxruntime may not run; a batch without a suspicious row then costs one more row.
         calibration_fraction: share of the images held out where no calibration set is given, in (0, 1).
         view: how the second pass looks at an input: "auto" (chosen on benign images), or steps out of
-            mirror, shift, median, blur, gain, polarity, delay, bits, joined by "+", with "rho" last if the
-            inverse perturbation is added; "rho" alone looks at the input itself. Policy ``always`` takes
-            no view.
+            mirror, shift, median, blur, gain, polarity, delay, bits, jpeg50 … jpeg90, joined by "+", with
+            "rho" last if the inverse perturbation is added; "rho" alone looks at the input itself. Policy
+            ``always`` takes no view.
         perturbation: how inverse perturbations are computed.
         ascent_steps: gradient steps of the ascent.
         batch_size: images per forward or gradient pass, at most; fewer where `memory` is short.

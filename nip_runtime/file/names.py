@@ -52,6 +52,9 @@ DISAGREEMENT: Final = "nip/disagreement"
 FREE_SCORE: Final = "nip/free_score"
 """(N, 1) float32: sum of the tests on pass 1, which the screen looks at. Since manifest 1.3."""
 
+SIGHT: Final = "nip/sight"
+"""(N, 1) float32: the free score and what grain adds: what the screen looks at in files with grain."""
+
 SCREENED: Final = "nip/screened"
 """(N, 1) bool: the row takes the second pass. Only in files with a screen."""
 

@@ -45,8 +45,10 @@ VIEWS = {
     "mirror-median": "mirror+median",
     "shift": "shift",
     "blur-gain-bits-rho": "blur+gain+bits+rho",
+    "jpeg75-mirror": "jpeg75+mirror",
 }
-"""Golden files of policy guarded whose view is named, not chosen; together they have every step."""
+"""Golden files of policy guarded whose view is named, not chosen; together they have every step, of JPEG one
+quality."""
 POLICY = {**{policy.value: policy for policy in Policy}, **dict.fromkeys(VIEWS, Policy.GUARDED)}
 """The policy of every file that the generator writes, by its name."""
 

@@ -128,7 +128,8 @@ def test_the_views_named_are_those_in_the_files_and_leave_out_no_step() -> None:
         assert parse_view(spelled) == (gate.view, gate.rho)
         assert gate.views_tried == ()
         found.update(gate.view)
-    assert found == set(ViewStep) - OF_SOUND
+    one_quality = {step for step in ViewStep if step.quality not in (None, 75)}
+    assert found == set(ViewStep) - OF_SOUND - one_quality
     chosen = read_artifact(HERE / "guarded.onnx").manifest.gate
     assert chosen is not None
     assert (chosen.view, chosen.rho) in {(tried.view, tried.rho) for tried in chosen.views_tried}

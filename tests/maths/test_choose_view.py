@@ -130,7 +130,8 @@ def test_if_no_view_keeps_enough_the_one_that_keeps_most_is_taken() -> None:
     ("with_rho", "taken"),
     [
         (Effect(repairs=0.9, strength=0.5), True),
-        (Effect(repairs=0.8, strength=0.5), True),
+        (Effect(repairs=0.87, strength=0.5), True),
+        (Effect(repairs=0.8, strength=0.5), False),
         (Effect(repairs=0.9, strength=0.2), False),
         (Effect(repairs=0.5, strength=0.5), False),
         (Effect(repairs=1.0, loses=0.4, strength=0.5), False),
@@ -138,6 +139,7 @@ def test_if_no_view_keeps_enough_the_one_that_keeps_most_is_taken() -> None:
     ids=[
         "as good and stronger",
         "nearly as good and stronger",
+        "stronger, and less than nine tenths as good",
         "as good but weaker",
         "worse",
         "loses too much",
@@ -226,6 +228,37 @@ def test_with_few_mistakes_rho_has_to_keep_nine_of_ten_and_be_stronger(
         wrong=wrong,
     )
     assert world.choose([(), MIRROR], rho=None)[0].rho is taken
+
+
+@pytest.mark.parametrize(
+    ("told", "repaired", "keeps"),
+    [
+        ((0.6, 0.55), (Rate(30, 100), Rate(30, 100)), True),
+        ((0.6, 0.6), (Rate(30, 100), Rate(26, 100)), False),
+        ((0.6, 0.50), (Rate(30, 100), Rate(33, 100)), True),
+        ((0.6, 0.55), (Rate(1, 51), Rate(0, 51)), True),
+        ((0.6, 0.53), (Rate(1, 51), Rate(9, 51)), False),
+        ((0.6, 0.1), (Rate(5, 19), Rate(0, 19)), True),
+        ((0.5, 0.5), (None, None), True),
+    ],
+    ids=[
+        "tells nearly as well",
+        "repairs less",
+        "tells worse and repairs more",
+        "hardly any repaired: tells nearly as well",
+        "hardly any repaired: tells worse",
+        "too few mistakes",
+        "no mistake",
+    ],
+)
+def test_rho_must_leave_a_view_its_worth(
+    told: tuple[float, float], repaired: tuple[Rate | None, Rate | None], keeps: bool
+) -> None:
+    """Among a thousand classes the true one seldom rises most: what is left is how mistakes respond."""
+    view, with_rho = (
+        ViewTrial(MIRROR, rho, Rate(290, 300), told[rho], repaired[rho], 0.3) for rho in (False, True)
+    )
+    assert with_rho.keeps_worth_of(view) is keeps
 
 
 def test_the_numbers_of_a_trial_are_what_their_names_say() -> None:

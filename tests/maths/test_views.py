@@ -34,7 +34,7 @@ Floats = NDArray[np.float32]
 Bounds = tuple[float, float]
 SHAPES: tuple[tuple[int, ...], ...] = ((3, 9, 11), (1, 20), (7,))
 BOUNDS: tuple[Bounds, ...] = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
-MIRROR, SHIFT, MEDIAN, BLUR, GAIN_STEP, POLARITY, DELAY_STEP, BITS = ViewStep
+MIRROR, SHIFT, MEDIAN, BLUR, GAIN_STEP, POLARITY, DELAY_STEP, BITS, *_ = ViewStep
 seeded = settings(max_examples=25, deadline=None, derandomize=True)
 
 

@@ -108,7 +108,7 @@ def on_the_edge(twin: DefendedTwin, outputs: TwinOutputs) -> NDArray[np.bool_]:
     gate = twin.spec.gate
     edge = (outputs.score - gate.flag_threshold).abs() < KNIFE_EDGE
     if gate.screen_threshold is not None:
-        edge |= (outputs.free - gate.screen_threshold).abs() < KNIFE_EDGE
+        edge |= (outputs.sight - gate.screen_threshold).abs() < KNIFE_EDGE
     for logits in (outputs.logits, outputs.raw_logits):
         first, second = logits.topk(2, 1).values.unbind(1)
         edge |= first - second < KNIFE_EDGE

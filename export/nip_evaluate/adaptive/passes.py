@@ -29,6 +29,7 @@ class Passes:
         second: logits (N, C) of pass 2, on every row.
         features: pooled features (N, D) of pass 1.
         tapped: pooled activations (N, D) of pass 1, one per read-out and the features last.
+        images: (N, *shape), as given.
     """
 
     raw: Tensor
@@ -36,13 +37,14 @@ class Passes:
     second: Tensor
     features: Tensor
     tapped: tuple[Tensor, ...]
+    images: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class GateReading:
-    """The gate's sums of tests (N,) as though every row were screened, and its shifts (N, C)."""
+    """What the screen looks at (N,), the score (N,) as if every row were screened, and the shifts (N, C)."""
 
-    free: Tensor
+    sight: Tensor
     score: Tensor
     shifts: Tensor
 
@@ -76,7 +78,7 @@ def read_passes(twin: DefendedTwin, images: Tensor, *, straight_through: bool = 
     if straight_through:
         # Adds exactly 0, so that values stay those of the graph to the last bit.
         clipped = clipped.detach() + (moved - moved.detach())
-    return Passes(raw, early, twin.network(clipped)[0], features, (*tapped, features))
+    return Passes(raw, early, twin.network(clipped)[0], features, (*tapped, features), images)
 
 
 def mask_of(classes: Tensor, count: int) -> Tensor:
@@ -108,7 +110,7 @@ def read_gate(twin: DefendedTwin, passes: Passes, predicted: Tensor) -> GateRead
     response = twin.response_tail(shifts.masked_fill(is_predicted, -torch.inf).amax(1))
     change = probability_change(passes.raw, passes.second)
     response = response + twin.change_tail(twin.change_scale(change, predicted)[:, 0])
-    return GateReading(free, free + response, shifts)
+    return GateReading(twin.sight(free, passes.images), free + response, shifts)
 
 
 def typicality(twin: DefendedTwin, passes: Passes, predicted: Tensor) -> Tensor:
@@ -130,7 +132,7 @@ def excess(twin: DefendedTwin, gate: GateReading) -> Tensor:
     """How far (N,) a row is inside the flagged region: positive if flagged, negative if let pass."""
     over = gate.score - twin.spec.gate.flag_threshold
     limit = twin.spec.gate.screen_threshold
-    return over if limit is None else torch.minimum(over, gate.free - limit)
+    return over if limit is None else torch.minimum(over, gate.sight - limit)
 
 
 def success(twin: DefendedTwin, passes: Passes, labels: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def soft_gate(twin: DefendedTwin, passes: Passes, temperature: float) -> tuple[T
     log_flag = functional.logsigmoid((score - twin.spec.gate.flag_threshold) / temperature)
     limit = twin.spec.gate.screen_threshold
     if limit is not None:
-        screened = (free - limit) / temperature
+        screened = (twin.sight(free, passes.images) - limit) / temperature
         log_flag = log_flag + functional.logsigmoid(screened)
         shifts = shifts * screened.sigmoid()[:, None]
     log_pass = (-torch.expm1(log_flag)).clamp_min(torch.finfo(log_flag.dtype).tiny).log()

@@ -14,6 +14,7 @@ from nip_evaluate.baselines.passes import Passes
 from nip_evaluate.baselines.variants import (
     BANKS,
     ONE_PASS,
+    PARTS_OF_VIEWS,
     VIEWS,
     Variant,
     VariantKind,
@@ -32,6 +33,7 @@ from nip_export.fit.bench import Bench, set_up
 from nip_export.fit.benign import Benign
 from nip_export.fit.layers import choose_readouts
 from nip_export.fit.profiles import InfluenceProfile
+from nip_export.network.grain import has_grain
 from nip_export.pipeline import chosen_view, inverse_bank, known_of, second_pass
 from nip_export.support.progress import Progress, silent
 from nip_export.verify import DefendedTwin
@@ -124,10 +126,16 @@ class Laboratory:
 
     @property
     def kinds(self) -> tuple[VariantKind, ...]:
-        """The variants that make sense: a defence that perturbs every input has no screen to take away."""
+        """The variants that make sense: a defence that perturbs every input has no screen to take away, a
+        view without a round trip has none to leave out, and grey images have no grain."""
         if self.policy is Policy.ALWAYS:
             return (VariantKind.FILE, VariantKind.RANDOM_PATTERN, VariantKind.SHUFFLED_PROFILES)
-        return tuple(VariantKind)
+        absent: set[VariantKind] = set()
+        if self._chosen is None or all(step.quality is None for step in self._chosen[0]):
+            absent.update(PARTS_OF_VIEWS)
+        if not has_grain(self._bench.shape):
+            absent.add(VariantKind.NO_GRAIN)
+        return tuple(kind for kind in VariantKind if kind not in absent)
 
     def reseeded(self, seed: int) -> Laboratory:
         """The same laboratory drawing another random pattern and shuffle; what does not depend on them is
@@ -244,7 +252,7 @@ class Laboratory:
             bank = self._parts(VariantKind.FILE).bank
             nothing = replace(bank, steps=np.zeros_like(bank.steps))
             return Ingredients(policy, (), nothing, screen_rate, self._bench.calibration_pass.logits)
-        if kind is not VariantKind.FILE and kind not in VIEWS and kind not in BANKS:
+        if kind not in (VariantKind.FILE, *VIEWS, *PARTS_OF_VIEWS, *BANKS):
             return replace(self._parts(VariantKind.FILE), screen_rate=screen_rate)
         view, bank = self._shown(kind, policy)
         bench = replace(self._bench, config=replace(self._bench.config, policy=policy))
@@ -265,6 +273,11 @@ class Laboratory:
         if kind in VIEWS:
             nothing = replace(bank, steps=np.zeros_like(bank.steps))
             return VIEWS[kind], bank if kind is VariantKind.RHO_ALONE else nothing
+        if kind in PARTS_OF_VIEWS:
+            alone = kind is VariantKind.ROUND_TRIP
+            return tuple(step for step in view if (step.quality is not None) == alone), self._parts(
+                VariantKind.FILE
+            ).bank
         match kind:
             case VariantKind.WITHOUT_RHO:
                 bank = replace(bank, steps=np.zeros_like(bank.steps))

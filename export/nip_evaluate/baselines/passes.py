@@ -37,6 +37,6 @@ class Passes:
         first = self.first(images)
         look = FirstLook.of(first, spec.readouts, spec.typicality)
         second = self.second(spec, images).logits
-        reading = judge(spec.gate, free_score(spec.gate, look), look.raw, second)
+        reading = judge(spec.gate, free_score(spec.gate, look), look.grain, look.raw, second)
         decision = decide(spec.policy, spec.gate, reading, look.early, look.raw, second)
         return GateView(reading.score, reading.screened, look.predicted, decision.candidate)

@@ -37,6 +37,9 @@ class VariantKind(StrEnum):
     MIRROR = "mirror as the view"
     MEDIAN = "median 3×3 as the view"
     BITS = "two bits as the view"
+    ROUND_TRIP = "JPEG alone as the view"
+    NO_ROUND_TRIP = "same view without JPEG"
+    NO_GRAIN = "screen without grain"
     NO_DISAGREEMENT = "without disagreement"
     NO_TYPICALITY = "without typicality"
     NO_RESPONSE = "without response: one pass"
@@ -58,6 +61,8 @@ class VariantKind(StrEnum):
 
     def change(self, gate: Gate) -> Gate:
         """A gate with the tests silenced that this variant leaves out."""
+        if self is VariantKind.NO_GRAIN:
+            return replace(gate, grain_tail=None)
         silenced: dict[str, Any] = {
             f"{test}_tail": weighted(getattr(gate, f"{test}_tail"), 0) for test in SILENCED.get(self, ())
         }
@@ -83,6 +88,11 @@ DESCRIPTIONS = {
     VariantKind.MIRROR: "a mirrored second pass under the file's own gate, refitted to it",
     VariantKind.MEDIAN: "a 3×3 median as the second pass under the file's own gate, refitted to it",
     VariantKind.BITS: "two bits per value as the second pass under the file's own gate, refitted to it",
+    VariantKind.ROUND_TRIP: "the file's round trip through JPEG as the second pass, and nothing else, under "
+    "the file's own gate, refitted to it: whatever was not stored so moves, attacked or not",
+    VariantKind.NO_ROUND_TRIP: "the file's view without the round trip through JPEG: what is left where "
+    "images were not stored as JPEG at the network's size",
+    VariantKind.NO_GRAIN: "the screen looks at disagreement and typicality alone",
     VariantKind.NO_DISAGREEMENT: "early read-outs neither screen nor flag; they still help to answer",
     VariantKind.NO_TYPICALITY: "the features' distance neither screens nor flags",
     VariantKind.NO_RESPONSE: "no second pass: the free tests flag, the early read-outs answer",
@@ -113,6 +123,8 @@ VIEWS: dict[VariantKind, View] = {
     VariantKind.BITS: (ViewStep.BITS,),
 }
 """Views in place of the file's."""
+PARTS_OF_VIEWS = (VariantKind.ROUND_TRIP, VariantKind.NO_ROUND_TRIP)
+"""Variants whose view is a part of the file's."""
 BANKS = (
     VariantKind.WITH_RHO,
     VariantKind.WITHOUT_RHO,

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from nip_evaluate.terms.answers import GateView
 from nip_evaluate.terms.threats import Images
 from nip_export.defence.decision import decide, judge
 from nip_export.defence.spec import DefenceSpec
+from nip_export.network.grain import grain
 from nip_export.verify.oracle import look_again
 from nip_runtime.file.manifest import Policy
 from nip_runtime.file.names import EARLY, FREE_SCORE, RAW_LOGITS
@@ -53,9 +55,13 @@ class FileGate:
         second, _, _ = self._pass(
             look_again(images, spec.view, spec.bank, spec.bounds, hypothesis=hypothesis)
         )
-        reading = judge(spec.gate, free[:, 0].astype(np.float64), raw, second)
+        reading = judge(spec.gate, free[:, 0].astype(np.float64), self._grain(images), raw, second)
         decision = decide(spec.policy, spec.gate, reading, early.astype(np.float64), raw, second)
         return GateView(reading.score, reading.screened, raw.argmax(1).astype(np.int64), decision.candidate)
+
+    def _grain(self, images: Images) -> NDArray[np.float64] | None:
+        """The grain of images, if the gate minds it."""
+        return None if self._spec.gate.grain_tail is None else grain(images)[:, 0].astype(np.float64)
 
     def _pass(self, images: Images) -> tuple[Images, Images, Images]:
         raw, early, free = self._look.run(self._outputs, {self._input: np.ascontiguousarray(images)})

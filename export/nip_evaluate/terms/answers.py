@@ -93,8 +93,8 @@ def twin_view(twin: DefendedTwin, images: Images, *, batch_size: int = 250) -> G
     with evaluation_mode(twin), torch.no_grad():
         for start in range(0, len(images), batch_size):
             out = twin(torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])))
-            free = out.free.numpy()
-            screened = np.ones(len(free), bool) if limit is None else ~(free <= limit)
+            sight = out.sight.numpy()
+            screened = np.ones(len(sight), bool) if limit is None else ~(sight <= limit)
             raw = out.raw_logits.argmax(1).numpy()
             parts.append((out.score.numpy().astype(np.float64), screened, raw, out.candidate.numpy()))
     score, flaggable, raw_labels, corrected = (np.concatenate(part) for part in zip(*parts, strict=True))

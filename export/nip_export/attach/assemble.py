@@ -53,7 +53,11 @@ def attach_defence(
     output_name = backbone.logits
     backbone.value(output_name).name = RAW_LOGITS
     for step in (
-        ReadOutPass(spec, {name: (value, taps[name].shape) for name, value in values.items()}),
+        ReadOutPass(
+            spec,
+            {name: (value, taps[name].shape) for name, value in values.items()},
+            input_name=backbone.input,
+        ),
         ResponsePass(spec, input_name=backbone.input, padding_row=padding_row),
         GatePass(spec, padding_row=padding_row),
         AnswerPass(spec, output_name=output_name, padding_row=padding_row),

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from nip_export.attach.editor import GraphEditor
 from nip_export.attach.pooling import pool
 from nip_export.defence.spec import DefenceSpec, ReadOut
+from nip_export.network.grain import SIDE, kernels
 from nip_runtime.file import names
 from nip_runtime.file.manifest import Policy
 from nip_runtime.file.names import BATCH_AXIS
@@ -40,12 +41,16 @@ class ReadOutPass(ir.passes.InPlacePass):
     Args:
         spec: the defence.
         taps: per layer the name of its value and its per-sample shape.
+        input_name: the graph's input.
     """
 
-    def __init__(self, spec: DefenceSpec, taps: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    def __init__(
+        self, spec: DefenceSpec, taps: Mapping[str, tuple[str, tuple[int, ...]]], *, input_name: str
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.taps = taps
+        self.input_name = input_name
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Append the operators."""
@@ -124,12 +129,28 @@ class ReadOutPass(ir.passes.InPlacePass):
         square = editor.op("Max", [editor.op("Add", [own, nearest]), editor.constant("zero", 0.0)])
         return editor.op("Sqrt", [square])
 
+    def _sight(self, editor: GraphEditor, free: ir.Value) -> ir.Value:
+        """What the screen looks at (N, 1)."""
+        tail = self.spec.gate.grain_tail
+        if tail is None:
+            return free
+        bent = editor.op("Conv", [editor.value(self.input_name), editor.constant("grain_kernels", kernels())])
+        # Squares of roots, not a plain mean: see GatePass.
+        root = editor.op("Sqrt", [editor.op("Abs", [bent])])
+        added = editor.op("ReduceSumSquare", [root], {"axes": [1, 2, 3], "keepdims": 0})
+        _, height, width = self.spec.bank.shape
+        entries = 2 * (height - SIDE + 1) * (width - SIDE + 1)
+        mean = editor.op("Mul", [added, editor.constant("grain_share", 1 / entries)])
+        column = editor.op("Unsqueeze", [mean, editor.constant("class_axis", [1], np.int64)])
+        curve = editor.curve(column, tail, label="grain_tail")
+        return editor.op("Add", [free, curve], name=names.SIGHT, shape=[BATCH_AXIS, 1])
+
     def _screen(self, editor: GraphEditor, threshold: float, others: ir.Value) -> None:
         """Who takes the second pass, and the answers of those who do not."""
         cut = editor.constant("screen_threshold", threshold)
         # Negated, so that NaN takes the second pass, as in the oracle.
         free = editor.value(names.FREE_SCORE)
-        calm = editor.op("LessOrEqual", [free, cut], dtype=BOOL)
+        calm = editor.op("LessOrEqual", [self._sight(editor, free), cut], dtype=BOOL)
         editor.op("Not", [calm], name=names.SCREENED, shape=[BATCH_AXIS, 1])
         # Their score is the free tests' alone.
         rank = editor.curve(free, self.spec.gate.suspicion, label="suspicion", flat=True)

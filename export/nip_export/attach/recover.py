@@ -74,6 +74,7 @@ def _spec(
         screen_threshold=_number(found, "screen_threshold") if "screen_threshold" in found else None,
         flag_threshold=_number(found, "flag_threshold"),
         suspicion=_curve(found, "suspicion"),
+        grain_tail=_curve(found, "grain_tail") if "grain_tail_knots" in found else None,
     )
     readouts = tuple(_readout(tap, kinds[tap.name], found) for tap in manifest.defence.taps)
     typicality = Typicality(

@@ -6,7 +6,9 @@ import numpy as np
 import onnx_ir as ir
 
 from nip_export.attach.editor import GraphEditor
+from nip_export.attach.jpeg import add_round_trip
 from nip_export.defence.views import GAIN, LEVELS, View, delay_of
+from nip_runtime.file.jpeg import QUALITIES
 from nip_runtime.file.manifest import ViewStep
 
 
@@ -45,6 +47,8 @@ def add_view(
                 counted = editor.op("Div", [editor.op("Sub", [inputs, low]), size])
                 inputs = editor.op("Mul", [editor.op("Round", [counted]), size])
                 inputs = editor.op("Add", [inputs, low])
+            case _:  # the steps that a quality belongs to
+                inputs = add_round_trip(editor, inputs, shape, QUALITIES[step], bounds)
     return inputs
 
 

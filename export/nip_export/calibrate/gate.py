@@ -2,7 +2,8 @@
 
 Free, on pass 1: **disagreement**, how much more the early read-outs believe in another class than in the
 predicted one, and **typicality**, how far the features lie from every benign class centre. Their sum is the
-free score; the screen is a cut on it, so that most benign inputs never take the second pass. On pass 2, the
+free score; the screen is a cut on it, to which it adds the grain of colour images, so that most benign inputs
+never take the second pass. On pass 2, the
 **response** to the second view: how far another class's logit rises towards the predicted one's, and how far
 the class probabilities move. Each is standardised per predicted class and turned into a benign −log₁₀ p; the
 weighted sum (Fisher's method, up to factors) is cut so that, with 90 % confidence, at most the stated share
@@ -22,7 +23,7 @@ from nip_export.calibrate.absent import absent_typicality
 from nip_export.calibrate.curves import fit_suspicion, fit_tail, weighted
 from nip_export.calibrate.scales import fit_scale, silent, with_rows
 from nip_export.defence import statistics
-from nip_export.defence.decision import FirstLook, Reading, decide, free_score, read_gate
+from nip_export.defence.decision import FirstLook, Reading, decide, free_score, read_gate, sight
 from nip_export.defence.spec import ClassScale, Curve, Gate, ReadOut, Typicality
 from nip_export.network.run import Passed
 from nip_runtime.errors import ExportError
@@ -37,6 +38,8 @@ LEAST_CORRECT = 50
 DISAGREEMENT_WEIGHT, TYPICALITY_WEIGHT, RESPONSE_WEIGHT, CHANGE_WEIGHT = 0.5, 0.5, 1.0, 0.5
 """What each test counts. The largest shift sees most on every network tried; the others depend on each other
 and on it, so at full weight they would drown it. Chosen on three networks, see the research log."""
+GRAIN_WEIGHT = 0.5
+"""What grain counts in the screen, beside the two free tests."""
 EARLY_WEIGHT = 0.4
 """What early evidence that knows everything would count beside the shifts; see :func:`early_weight`."""
 
@@ -189,6 +192,7 @@ def fit_tests(
         screen_threshold=None,
         flag_threshold=np.inf,
         suspicion=fit_suspicion(np.zeros(1)),
+        grain_tail=None if look.grain is None else tail(look.grain, GRAIN_WEIGHT),
     )
 
 
@@ -202,8 +206,9 @@ def set_screen(gate: Gate, look: FirstLook, *, screen_rate: float | None) -> Gat
             the budget is, see :func:`allowed_flags`. None or 1: all do.
     """
     if screen_rate is None or screen_rate >= 1:
-        return gate
-    threshold = cut(free_score(gate, look), allowed_flags(len(look.raw), screen_rate))
+        return replace(gate, grain_tail=None)
+    seen = sight(gate, free_score(gate, look), look.grain)
+    threshold = cut(seen, allowed_flags(len(look.raw), screen_rate))
     return replace(gate, screen_threshold=threshold)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_export.calibrate.gate import EARLY_WEIGHT, Known, allowed_flags, early_weight
-from nip_export.defence.decision import FirstLook, free_score, judge
+from nip_export.defence.decision import FirstLook, read_gate
 from nip_export.defence.spec import Gate
 from nip_export.support.classes import named_classes
 from nip_runtime.file.manifest import CoverageInfo, VerdictInfo
@@ -102,6 +102,7 @@ def judge_gate(
         misses.append(
             "inputs whose features look benign while "
             + ("the network is sure" if known.own else "early layers agree")
+            + (", and whose colours are as smooth as a photograph's" if gate.grain_tail is not None else "")
             + ": the screen does not pick them"
         )
     misses.append("many attacks that stop just beyond the boundary, whose second look differs little")
@@ -153,9 +154,9 @@ def swapped_looks(
     rows = np.flatnonzero(predicted[partner] != predicted)
     if not len(rows):
         return Rate(0, len(predicted)), Rate(0, len(predicted))
-    free, raw, other = free_score(gate, look)[rows], look.raw[rows], second[partner[rows]]
-    alone = judge(replace(gate, screen_threshold=None), free, raw, other).flagged
-    through = judge(gate, free, raw, other).flagged
+    seen, other = look.take(rows), second[partner[rows]]
+    alone = read_gate(replace(gate, screen_threshold=None), seen, other).flagged
+    through = read_gate(gate, seen, other).flagged
     return Rate(int(alone.sum()), len(rows)), Rate(int(through.sum()), len(rows))
 
 

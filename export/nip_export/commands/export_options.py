@@ -225,9 +225,9 @@ def _defence(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="auto|STEPS",
         help="how the second pass looks at an input: auto (default; chosen on benign images), or steps out "
-        "of mirror, shift, median, blur, gain, polarity, delay, bits joined by +, with rho last to add the "
-        "inverse perturbation (mirror+rho); a mirror is wrong where left and right matter, and auto refuses "
-        "it there",
+        "of mirror, shift, median, blur, gain, polarity, delay, bits, jpegQ (Q: 50, 60, 70, 75, 80, 85, 90) "
+        "joined by +, with rho last to add the inverse perturbation (mirror+rho); a mirror is wrong where "
+        "left and right matter, and auto refuses it; auto begins with jpegQ where images were stored so",
     )
     defence.add_argument(
         "--eps",

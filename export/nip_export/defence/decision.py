@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from nip_export.defence import statistics
 from nip_export.defence.spec import Gate, ReadOut, Typicality
+from nip_export.network.grain import GRAIN
 from nip_export.network.run import Passed
+from nip_runtime.errors import ExportError
 from nip_runtime.file.manifest import Policy
 
 Logits = NDArray[np.floating]
@@ -27,19 +29,23 @@ class FirstLook:
         raw: logits (N, C).
         early: early evidence (N, C).
         apart: (N, K) whitened distances of the features to every benign centre.
+        grain: (N,) of the inputs; None where they are no colour images.
     """
 
     raw: Logits
     early: NDArray[np.float64]
     apart: NDArray[np.float64]
+    grain: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, passed: Passed, readouts: Sequence[ReadOut], typicality: Typicality) -> FirstLook:
         """What a forward pass leaves, read by read-outs and typicality."""
+        grain = passed.pooled.get(GRAIN)
         return cls(
             passed.logits,
             statistics.evidence(readouts, passed.pooled),
             statistics.distances(typicality, passed.pooled[typicality.tap]),
+            None if grain is None else grain[:, 0].astype(np.float64),
         )
 
     @property
@@ -56,7 +62,8 @@ class FirstLook:
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> FirstLook:
         """The same for some of the inputs."""
-        return FirstLook(self.raw[rows], self.early[rows], self.apart[rows])
+        grain = None if self.grain is None else self.grain[rows]
+        return FirstLook(self.raw[rows], self.early[rows], self.apart[rows], grain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +71,8 @@ class Reading:
     """The gate's view of N inputs.
 
     Attributes:
-        free: (N,) sum of the free tests, which the screen looks at.
+        free: (N,) sum of the free tests.
+        sight: (N,) what the screen looks at: that, and of colour images their grain.
         screened: (N,) bool: takes the second pass.
         score: (N,) combined −log₁₀ p.
         flagged: (N,) bool.
@@ -73,6 +81,7 @@ class Reading:
     """
 
     free: NDArray[np.float64]
+    sight: NDArray[np.float64]
     screened: NDArray[np.bool_]
     score: NDArray[np.float64]
     flagged: NDArray[np.bool_]
@@ -111,6 +120,20 @@ def free_score(gate: Gate, look: FirstLook) -> NDArray[np.float64]:
     return score + statistics.apply_curve(gate.typicality_tail, distance)
 
 
+def sight(gate: Gate, free: NDArray[np.float64], grain: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """What the screen looks at (N,): the free score (N,), and the grain (N,) where the gate minds it.
+
+    Raises:
+        ExportError: it does, and no grain was given.
+    """
+    if gate.grain_tail is None:
+        return free
+    if grain is None:
+        raise ExportError("the gate's screen minds the grain of colour images: expected it, got none")
+    seen: NDArray[np.float64] = free + statistics.apply_curve(gate.grain_tail, grain)
+    return seen
+
+
 def read_gate(gate: Gate, look: FirstLook, second: Logits) -> Reading:
     """Apply a gate.
 
@@ -119,15 +142,22 @@ def read_gate(gate: Gate, look: FirstLook, second: Logits) -> Reading:
         look: what pass 1 tells.
         second: logits (N, C) of pass 2; rows that are not screened are not looked at.
     """
-    return judge(gate, free_score(gate, look), look.raw, second)
+    return judge(gate, free_score(gate, look), look.grain, look.raw, second)
 
 
-def judge(gate: Gate, free: NDArray[np.float64], raw: Logits, second: Logits) -> Reading:
+def judge(
+    gate: Gate,
+    free: NDArray[np.float64],
+    grain: NDArray[np.float64] | None,
+    raw: Logits,
+    second: Logits,
+) -> Reading:
     """Apply a gate whose free score (N,) is known already; else as :func:`read_gate`."""
     predicted = raw.argmax(1)
+    seen = sight(gate, free, grain)
     # Negated comparisons, here and below, let NaN through to the second pass and then to the flag.
     threshold = gate.screen_threshold
-    screened = np.ones(len(raw), bool) if threshold is None else ~(free <= threshold)
+    screened = np.ones(len(raw), bool) if threshold is None else ~(seen <= threshold)
     shifts = statistics.standardise(statistics.shift(raw, second, predicted), gate.response_scale, predicted)
     largest = statistics.without(shifts, predicted).max(1)
     change = statistics.standardise(statistics.change(raw, second), gate.change_scale, predicted)[:, 0]
@@ -136,6 +166,7 @@ def judge(gate: Gate, free: NDArray[np.float64], raw: Logits, second: Logits) ->
     score = free + np.where(screened, response, 0)
     return Reading(
         free=free,
+        sight=seen,
         screened=screened,
         score=score,
         flagged=screened & ~(score <= gate.flag_threshold),

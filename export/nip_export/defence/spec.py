@@ -198,20 +198,22 @@ class Bank:
 class Gate:
     """Calibrated tests, each a benign −log₁₀ p with the test's weight in it, and the cuts on their sums.
 
-    Two are free, on pass 1: disagreement and typicality. Their sum is the *free score*, by which the screen
-    picks who takes pass 2. There the response adds two: the largest shift, and the change of the answer.
+    Two are free, on pass 1: disagreement and typicality. Their sum is the *free score*. By it, and by the
+    grain of colour images, the screen picks who takes pass 2. There the response adds two: the largest shift,
+    and the change of the answer. Grain counts in no flag.
 
     Attributes:
         disagreement_scale: standardises the disagreement, K = 1.
         disagreement_tail: of the standardised disagreement.
         typicality_scale: standardises the distance of the features, K = 1.
         typicality_tail: of the standardised distance.
+        grain_tail: of the grain; None where inputs have none, or the screen does not mind it.
         response_scale: standardises the shift of every class's margin, K = C.
         response_tail: of the largest standardised shift.
         change_scale: standardises how far class probabilities move between the passes, K = 1.
         change_tail: of the standardised change.
         early_weight: what early evidence counts beside the shifts when a flagged row is answered.
-        screen_threshold: rows with a larger free score take the second pass; None: all rows.
+        screen_threshold: rows of which the screen sees more take the second pass; None: all rows.
         flag_threshold: rows with a larger combined score are flagged.
         suspicion: maps the combined score to the share of benign images that score lower.
     """
@@ -228,6 +230,7 @@ class Gate:
     screen_threshold: float | None
     flag_threshold: float
     suspicion: Curve
+    grain_tail: Curve | None = None
 
 
 @dataclass(frozen=True, eq=False)

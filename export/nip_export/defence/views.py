@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nip_export.defence.jpeg import round_trip, round_trip_torch
 from nip_runtime.errors import ExportError
+from nip_runtime.file.jpeg import QUALITIES
 from nip_runtime.file.manifest import ViewStep
 
 View = tuple[ViewStep, ...]
@@ -56,13 +58,19 @@ def parse_view(text: str) -> tuple[View, bool]:
     return tuple(ViewStep(name) for name in names), rho
 
 
-def menu(shape: tuple[int, ...], bounds: tuple[float, float]) -> tuple[View, ...]:
+def menu(
+    shape: tuple[int, ...], bounds: tuple[float, float], stored: ViewStep | None = None
+) -> tuple[View, ...]:
     """The views that make sense for inputs of a per-sample shape.
 
     Args:
         shape: (C, H, W) images and spectra, (C, T) sequences, (D,) vectors.
         bounds: lowest and highest value; scaling keeps within them if 0 is one of theirs or between them,
             and another sign if they lie evenly around 0.
+        stored: the round trip that benign images have been through, see
+            :func:`nip_export.calibrate.stored.stored_as`: every view then begins with it, and none smooths
+            further. By itself it is none: it hardly moves what was stored so, and everything else would seem
+            attacked.
     """
     mirror, shift, median, blur, gain = (
         ViewStep.MIRROR,
@@ -73,6 +81,8 @@ def menu(shape: tuple[int, ...], bounds: tuple[float, float]) -> tuple[View, ...
     )
     if len(shape) == 3 and min(shape[1:]) >= 3:
         turned: tuple[View, ...] = ((), (mirror,), (shift,), (mirror, shift))
+        if stored is not None:
+            return tuple((stored, *view) if view else () for view in turned)
         return tuple((*first, *then) for then in ((), (median,), (blur,)) for first in turned)
     found: list[View] = [()]
     if len(shape) == 2 and shape[1] >= 3:
@@ -94,6 +104,11 @@ SPATIAL_AXES = {
 """Axes behind the channels that a step needs."""
 
 
+def can_be_stored(shape: tuple[int, ...]) -> bool:
+    """Whether inputs of a per-sample shape are images that JPEG takes."""
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
 def check_view(view: View, shape: tuple[int, ...], bounds: tuple[float, float]) -> None:
     """Refuse a view that an input cannot be looked at by.
 
@@ -101,6 +116,9 @@ def check_view(view: View, shape: tuple[int, ...], bounds: tuple[float, float]) 
         ExportError: naming the step.
     """
     spatial = len(shape) - 1
+    lossy = next((step for step in view if step in QUALITIES), None)
+    if lossy is not None and not can_be_stored(shape):
+        raise ExportError(f"view: {lossy} needs images of 1 or 3 channels, got shape {shape}; leave it out")
     for step, axes in SPATIAL_AXES.items():
         if step in view and (spatial < axes or min(shape[-axes:]) < 3):
             needed = "rows and columns" if axes == 2 else "an axis after the channels"
@@ -140,7 +158,8 @@ def see(
     the first entry staying in place behind it. ``median`` takes the median of 3×3 pixels, ``blur`` weighs
     neighbours 1:2:1 along every spatial axis; both repeat the edge outside. ``gain`` multiplies by 0.9,
     ``polarity`` by −1. ``delay`` moves everything by a sixteenth of the last axis, its first entry repeated.
-    ``bits`` rounds to four values between the bounds.
+    ``bits`` rounds to four values between the bounds. ``jpeg75`` stores as JPEG of quality 75 and reads
+    again, see :func:`nip_export.defence.jpeg.round_trip`; so do its like.
     """
     for step in view:
         match step:
@@ -171,6 +190,8 @@ def see(
             case ViewStep.BITS:
                 low, size = np.float32(bounds[0]), np.float32((bounds[1] - bounds[0]) / LEVELS)
                 inputs = np.rint((inputs - low) / size) * size + low
+            case _:  # the steps that a quality belongs to
+                inputs = round_trip(inputs, QUALITIES[step], bounds)
     return np.ascontiguousarray(inputs)
 
 
@@ -206,6 +227,8 @@ def see_torch(inputs: Tensor, view: View, bounds: tuple[float, float] = (0.0, 1.
                 rounded = _rounded(inputs, bounds)
                 # Exactly the rounded values, with the gradient of the given ones.
                 inputs = rounded.detach() + (inputs - inputs.detach())
+            case _:
+                inputs = round_trip_torch(inputs, QUALITIES[step], bounds)
     return inputs
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nip_export.attach.backbone import Backbone, with_taps
 from nip_export.calibrate import Known, ViewTrial, choose_view
+from nip_export.calibrate.stored import stored_as
 from nip_export.config import ExportConfig
 from nip_export.data.gathering import Given, Labels
 from nip_export.data.inputs import Inputs, LazyInputs, changed
@@ -269,7 +270,7 @@ def chosen_view(bench: Bench, known: Known, bank: Bank) -> tuple[View, Bank, tup
         view, rho = parse_view(config.view)
         check_view(view, bench.shape, bench.bounds)
         return view, bank if rho else nothing, ()
-    views = menu(bench.shape, bench.bounds)
+    views = menu(bench.shape, bench.bounds, stored_as(bench.calibration.feed, bench.bounds))
     stage = bench.progress(stages.VIEW, len(views) + 1)
 
     def second(view: View, rho: bool, rows: NDArray[np.int64]) -> Passed:

@@ -12,6 +12,7 @@ from torch import nn
 
 from nip_export.data.inputs import Inputs
 from nip_export.network import Tap, evaluation_mode, pool_activation_numpy
+from nip_export.network.grain import pooled_grain
 from nip_export.network.tapped import TappedNetwork, channel_constant
 from nip_export.support.batches import Batches
 from nip_export.support.progress import Advance
@@ -33,7 +34,7 @@ class Passed:
 
     Attributes:
         logits: (N, C) float32.
-        pooled: per tapped layer (N, D) float32.
+        pooled: per tapped layer (N, D) float32; of colour images their grain (N, 1) as well.
     """
 
     logits: Floats
@@ -76,20 +77,20 @@ def run_network(
     At most `batch_size` of them at once, fewer where `memory` (bytes, as for :class:`Batches`) is short.
     """
     logits: list[Floats] = []
-    pooled: dict[str, list[Floats]] = {grid.tap.name: [] for grid in grids}
+    pooled: dict[str, list[Floats]] = {}
 
     def work(rows: slice) -> None:
-        batch = torch.from_numpy(np.ascontiguousarray(inputs[rows])).to(device)
-        scores, *activations = network(batch)
+        batch = np.ascontiguousarray(inputs[rows])
+        scores, *activations = network(torch.from_numpy(batch).to(device))
         by_name = dict(zip(network.taps, activations, strict=True))
-        vectors = {}
+        vectors = dict(pooled_grain(batch))
         for grid in grids:
             activation = by_name[grid.tap.name].cpu().numpy()
             found = pool_activation_numpy(activation, kind=grid.tap.kind, cells=grid.cells)
             vectors[grid.tap.name] = found.astype(np.float32)
         logits.append(scores.cpu().numpy())
         for name, rows_of in vectors.items():
-            pooled[name].append(rows_of)
+            pooled.setdefault(name, []).append(rows_of)
 
     with evaluation_mode(network), torch.no_grad():
         Batches(batch_size, memory=memory, device=device).run(len(inputs), work, advance)

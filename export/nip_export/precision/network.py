@@ -11,6 +11,7 @@ from nip_export.attach.backbone import Backbone
 from nip_export.attach.writing import serialise
 from nip_export.data.inputs import Inputs
 from nip_export.network import pool_activation_numpy
+from nip_export.network.grain import pooled_grain
 from nip_export.network.run import Floats, Passed, TapCells
 from nip_export.support.batches import Batches
 from nip_export.support.progress import Advance
@@ -46,15 +47,18 @@ class OnnxBackbone:
     ) -> Passed:
         """One pass over (N, *shape) float32 inputs, N ≥ 1, in batches as for `run_network`."""
         logits: list[Floats] = []
-        pooled: dict[str, list[Floats]] = {grid.tap.name: [] for grid in self._grids}
+        pooled: dict[str, list[Floats]] = {}
 
         def work(rows: slice) -> None:
             batch = np.ascontiguousarray(inputs[rows])
             scores, *activations = self._session.run(self._outputs, {self._input: batch})
             logits.append(scores)
+            vectors = dict(pooled_grain(batch))
             for grid, activation in zip(self._grids, activations, strict=True):
-                vectors = pool_activation_numpy(activation, kind=grid.tap.kind, cells=grid.cells)
-                pooled[grid.tap.name].append(vectors.astype(np.float32))
+                found = pool_activation_numpy(activation, kind=grid.tap.kind, cells=grid.cells)
+                vectors[grid.tap.name] = found.astype(np.float32)
+            for name, rows_of in vectors.items():
+                pooled.setdefault(name, []).append(rows_of)
 
         Batches(batch_size, memory=memory).run(len(inputs), work, advance)
         return Passed(np.concatenate(logits), {name: np.concatenate(parts) for name, parts in pooled.items()})

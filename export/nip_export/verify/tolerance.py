@@ -43,7 +43,7 @@ def on_the_edge(spec: DefenceSpec, expected: Expected, tolerance: Tolerance = EX
     gate, reading = spec.gate, expected.reading
     edge = np.abs(reading.score - gate.flag_threshold) < tolerance.knife_edge
     if gate.screen_threshold is not None:
-        edge |= np.abs(reading.free - gate.screen_threshold) < tolerance.knife_edge
+        edge |= np.abs(reading.sight - gate.screen_threshold) < tolerance.knife_edge
     for logits in (expected.raw.astype(np.float64), expected.decision.logits):
         best = np.sort(logits, axis=1)[:, -2:]
         scale = size_of(logits)

@@ -13,6 +13,7 @@ from nip_export.defence.spec import ClassScale, Curve, DefenceSpec
 from nip_export.defence.statistics import LEAST_CHANGE
 from nip_export.defence.views import see_torch
 from nip_export.network import pool_activation
+from nip_export.network.grain import grain_torch
 from nip_export.network.tapped import TappedNetwork
 from nip_runtime.file.manifest import Policy
 
@@ -21,7 +22,7 @@ LEAST_SQUARE = 1e-12
 
 
 class TwinOutputs(NamedTuple):
-    """Outputs for N rows, named and shaped as the graph's, and two sums of the gate's tests."""
+    """Outputs for N rows, named and shaped as the graph's, the score, and what the screen looks at."""
 
     logits: Tensor
     raw_logits: Tensor
@@ -29,7 +30,7 @@ class TwinOutputs(NamedTuple):
     flagged: Tensor
     candidate: Tensor
     score: Tensor
-    free: Tensor
+    sight: Tensor
 
 
 def probability_change(raw: Tensor, second: Tensor) -> Tensor:
@@ -94,6 +95,7 @@ class DefendedTwin(nn.Module):
         self.disagreement_tail = TorchCurve(gate.disagreement_tail)
         self.typicality_scale = TorchScale(gate.typicality_scale)
         self.typicality_tail = TorchCurve(gate.typicality_tail)
+        self.grain_tail = None if gate.grain_tail is None else TorchCurve(gate.grain_tail)
         self.response_scale = TorchScale(gate.response_scale)
         self.response_tail = TorchCurve(gate.response_tail)
         self.change_scale = TorchScale(gate.change_scale)
@@ -134,6 +136,10 @@ class DefendedTwin(nn.Module):
         squares = whitened.square().sum(1, keepdim=True) + apart.amin(1, keepdim=True)
         return squares.clamp_min(LEAST_SQUARE).sqrt()
 
+    def sight(self, free: Tensor, inputs: Tensor) -> Tensor:
+        """What the screen looks at (N,): the free score (N,), and the grain where the gate minds it."""
+        return free if self.grain_tail is None else free + self.grain_tail(grain_torch(inputs)[:, 0])
+
     def look_again(self, inputs: Tensor, added: Tensor | None = None) -> Tensor:
         """Inputs as the second pass sees them, before they are kept within the bounds.
 
@@ -159,10 +165,10 @@ class DefendedTwin(nn.Module):
         distance = relative(early).masked_fill(is_predicted, -torch.inf).amax(1, keepdim=True)
         free = self.disagreement_tail(self.disagreement_scale(distance, predicted)[:, 0])
         free = free + self.typicality_tail(self.typicality_scale(self.distance(features), predicted)[:, 0])
-        threshold = gate.screen_threshold
+        threshold, sight = gate.screen_threshold, self.sight(free, inputs)
         screened = torch.ones_like(free, dtype=torch.bool)
         if threshold is not None:
-            screened = ~(free <= threshold)
+            screened = ~(sight <= threshold)
         hypothesis = early.argmax(1)
         added = self.bank[hypothesis] if policy is Policy.ALWAYS else None
         second = self.network(self.look_again(inputs, added).clamp(*self.spec.bounds))[0]
@@ -191,5 +197,5 @@ class DefendedTwin(nn.Module):
             flagged,
             candidate,
             score=score,
-            free=free,
+            sight=sight,
         )

@@ -239,6 +239,13 @@ class ExportReport:
         name = view_name(gate.view, rho=gate.rho)
         if not gate.views_tried:
             return [("second view", f"{name}, as asked for")]
+        quality = next((step.quality for step in gate.view if step.quality is not None), None)
+        stored = []
+        if quality is not None:
+            stored = [
+                ("", f"begins with JPEG, for the benign images were stored at quality {quality};"),
+                ("", "images stored otherwise are flagged more often: see docs/settings.md, second view"),
+            ]
         tried = next(one for one in gate.views_tried if (one.view, one.rho) == (gate.view, gate.rho))
         told = "there was no mistake to judge by"
         if tried.repaired is not None:
@@ -248,6 +255,7 @@ class ExportReport:
         return [
             ("second view", f"{name}, chosen among {len(gate.views_tried)}: keeps {tried.kept}"),
             ("", f"of right answers, and {told}"),
+            *stored,
         ]
 
     def _screen(self) -> list[tuple[str, str]]:

@@ -55,13 +55,13 @@ def check_view(
         ArtifactError: at the first operator or number that is not what a step of the view means, or where
             the steps end at something else than the input's rows.
     """
-    back, value = _WayBack(producers, stored, content, manifest), shown
+    back, value = WayBack(producers, stored, content, manifest), shown
     for step in reversed(back.view):
         value = back.behind(step, value)
     back.check_rows(value)
 
 
-class _WayBack:
+class WayBack:
     """From what a step makes to what it is made of. Axes are counted from the batch axis 0."""
 
     def __init__(
@@ -88,7 +88,7 @@ class _WayBack:
         match step:
             case ViewStep.MIRROR:
                 last, length = self._axes[-1], self._shape[-1]
-                return self._sliced(value, last, start=-1, stop=-length - 1, step=-1)
+                return self.sliced(value, last, start=-1, stop=-length - 1, step=-1)
             case ViewStep.SHIFT:
                 for axis in reversed(self._axes):
                     value = self._picked(value, axis, first=-1, last=self._length(axis) - 2)
@@ -97,24 +97,31 @@ class _WayBack:
                 return self._sorted(value)
             case ViewStep.BLUR:
                 for axis in reversed(self._axes):
-                    left, value, again, right = self._inputs(value, "Mean", 4)
-                    self._require_same((value,), (again,))
+                    left, value, again, right = self.inputs(value, "Mean", 4)
+                    self.require_same((value,), (again,))
                     self._require_neighbours(left, value, right, axis)
                 return value
             case ViewStep.GAIN:
-                return self._computed(value, "Mul", _GAIN)
+                return self.computed(value, "Mul", _GAIN)
             case ViewStep.POLARITY:
-                (whole,) = self._inputs(value, "Neg", 1)
+                (whole,) = self.inputs(value, "Neg", 1)
                 return whole
             case ViewStep.DELAY:
                 last, length = self._axes[-1], self._shape[-1]
                 delay = max(1, length // _DELAY)
                 return self._picked(value, last, first=-delay, last=length - 1 - delay)
             case ViewStep.BITS:
-                (counted,) = self._inputs(
-                    self._computed(self._computed(value, "Add", low), "Mul", size), "Round", 1
+                (counted,) = self.inputs(
+                    self.computed(self.computed(value, "Add", low), "Mul", size), "Round", 1
                 )
-                return self._computed(self._computed(counted, "Div", size), "Sub", low)
+                return self.computed(self.computed(counted, "Div", size), "Sub", low)
+            case _:  # the steps that a quality belongs to
+                if len(self._shape) != 3 or self._shape[0] not in (1, 3):
+                    raise self._other(f"inputs of shape {self._shape}, which JPEG does not take")
+                # Not above: numpy, which it counts with, is not needed to show other files.
+                from nip_runtime.file.artifact.round_trip import behind_round_trip
+
+                return behind_round_trip(self, value, self._shape, step.quality or 0, (low, high))
 
     def check_rows(self, value: str) -> None:
         """Refuse what is neither the input nor, under a screen, the rows of it that the screen picks."""
@@ -134,7 +141,7 @@ class _WayBack:
         """Behind a median of 3×3: columns sorted, then of largest low, middle and smallest high."""
         rows, columns = self._axes
         one, two, three = self._middle(value)
-        lows, middles, highs = self._inputs(one, "Max", 3), self._middle(two), self._inputs(three, "Min", 3)
+        lows, middles, highs = self.inputs(one, "Max", 3), self._middle(two), self.inputs(three, "Min", 3)
         for left, here, right in (lows, middles, highs):
             self._require_neighbours(left, here, right, columns)
         small, rest = self._pair(lows[1], middles[1])
@@ -145,47 +152,48 @@ class _WayBack:
 
     def _middle(self, value: str) -> tuple[str, ...]:
         """The three values of which one is the middle one."""
-        low, high = self._inputs(value, "Max", 2)
-        larger, three = self._inputs(high, "Min", 2)
+        low, high = self.inputs(value, "Max", 2)
+        larger, three = self.inputs(high, "Min", 2)
         return (*self._pair(low, larger), three)
 
     def _pair(self, smaller: str, larger: str) -> tuple[str, ...]:
         """The two values of which these are the smaller and the larger one."""
-        pair = self._inputs(smaller, "Min", 2)
-        self._require_same(pair, self._inputs(larger, "Max", 2))
+        pair = self.inputs(smaller, "Min", 2)
+        self.require_same(pair, self.inputs(larger, "Max", 2))
         return pair
 
     def _require_neighbours(self, left: str, here: str, right: str, axis: int) -> None:
         """Entries before and after ``here`` along an axis, the edge repeated."""
         length = self._length(axis)
         for value, start in ((left, 0), (right, 2)):
-            wide = self._sliced(value, axis, start=start, stop=start + length)
-            self._require_same((here,), (self._picked(wide, axis, first=-1, last=length),))
+            wide = self.sliced(value, axis, start=start, stop=start + length)
+            self.require_same((here,), (self._picked(wide, axis, first=-1, last=length),))
 
     def _picked(self, value: str, axis: int, *, first: int, last: int) -> str:
         """Behind entries ``first`` to ``last`` along an axis; outside of it, the nearest one."""
-        whole, rows = self._inputs(value, "Gather", 2, axis=axis)
+        whole, rows = self.inputs(value, "Gather", 2, axis=axis)
         most = self._length(axis) - 1
         wanted = (min(max(place, 0), most) for place in range(first, last + 1))
-        self._require_stored(rows, "int64", wanted, count=last + 1 - first)
+        self.require_stored(rows, "int64", wanted, count=last + 1 - first)
         return whole
 
-    def _sliced(self, value: str, axis: int, *, start: int, stop: int, step: int = 1) -> str:
-        whole, *names = self._inputs(value, "Slice", 5)
+    def sliced(self, value: str, axis: int, *, start: int, stop: int, step: int = 1) -> str:
+        """The value behind some entries along an axis."""
+        whole, *names = self.inputs(value, "Slice", 5)
         for name, number in zip(names, (start, stop, axis, step), strict=True):
-            self._require_stored(name, "int64", [number])
+            self.require_stored(name, "int64", [number])
         return whole
 
-    def _computed(self, value: str, operator: str, number: float) -> str:
-        """Behind one operation with a stored number."""
-        whole, name = self._inputs(value, operator, 2)
-        self._require_stored(name, "float32", [to_float32(number)])
+    def computed(self, value: str, operator: str, number: float) -> str:
+        """The value behind one operation with a stored number."""
+        whole, name = self.inputs(value, operator, 2)
+        self.require_stored(name, "float32", [to_float32(number)])
         return whole
 
     def _length(self, axis: int) -> int:
         return self._shape[axis - 1]
 
-    def _inputs(self, value: str, operator: str, count: int, **attributes: int) -> tuple[str, ...]:
+    def inputs(self, value: str, operator: str, count: int, **attributes: Attribute) -> tuple[str, ...]:
         """The inputs of the node behind a value, which must be of this kind."""
         node = self._producers.get(value)
         fits = node is not None and (node.operator, len(node.inputs)) == (operator, count)
@@ -194,12 +202,14 @@ class _WayBack:
         wanted = f"{operator}{_stated(attributes)} of {count} value{'s' if count > 1 else ''}"
         raise self._other(f"{self._shown(value)} where {self._step} has {wanted}")
 
-    def _require_same(self, these: tuple[str, ...], those: tuple[str, ...]) -> None:
+    def require_same(self, these: tuple[str, ...], those: tuple[str, ...]) -> None:
+        """Refuse values that are not the same ones."""
         if these != those:
             shown = " and ".join(printable(", ".join(names)) for names in (these, those))
             raise self._other(f"{shown} in {self._step}, where one value should be")
 
-    def _require_stored(self, name: str, dtype: str, wanted: Iterable[float], *, count: int = 1) -> None:
+    def require_stored(self, name: str, dtype: str, wanted: Iterable[float], *, count: int = 1) -> None:
+        """Refuse what is not stored, or as other numbers than these."""
         tensor = self._stored.get(name)
         if tensor is None or tensor.dtype != dtype:
             raise self._other(f"one whose {self._step} depends on {printable(name)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Policy(StrEnum):
@@ -90,6 +91,9 @@ class Labels(StrEnum):
     """The network's own predictions stood in: its mistakes count as right."""
 
 
+_JPEG: Final = "jpeg"
+
+
 class ViewStep(StrEnum):
     """A step of the view under which the second pass looks at an input."""
 
@@ -109,3 +113,16 @@ class ViewStep(StrEnum):
     """Moved by a sixteenth of the last axis, the first entry repeated before it."""
     BITS = "bits"
     """Rounded to the nearest of four values, evenly spaced between the bounds."""
+    JPEG_50 = "jpeg50"
+    """Through JPEG of quality 50 and back; the others likewise."""
+    JPEG_60 = "jpeg60"
+    JPEG_70 = "jpeg70"
+    JPEG_75 = "jpeg75"
+    JPEG_80 = "jpeg80"
+    JPEG_85 = "jpeg85"
+    JPEG_90 = "jpeg90"
+
+    @property
+    def quality(self) -> int | None:
+        """Of a round trip through JPEG; None for any other step."""
+        return int(self.value[len(_JPEG) :]) if self.value.startswith(_JPEG) else None

@@ -44,6 +44,11 @@ def has_screen(model: Sliceable) -> bool:
 
 def screen_statistic(model: Sliceable) -> str:
     """Name of the value that a file's screen looks at."""
+    return names.SIGHT if names.SIGHT in model.computed else _free_statistic(model)
+
+
+def _free_statistic(model: Sliceable) -> str:
+    """Name of what pass 1 adds to the score of a row."""
     return names.FREE_SCORE if names.FREE_SCORE in model.computed else names.DISAGREEMENT
 
 
@@ -89,7 +94,7 @@ def _part(model: Sliceable, inputs: Sequence[str], outputs: Sequence[str]) -> Pa
 
 def _seen(model: Sliceable) -> list[str]:
     """What the first pass leaves for the rest."""
-    seen = [names.RAW_LOGITS, names.PREDICTED, names.EARLY, screen_statistic(model)]
+    seen = [names.RAW_LOGITS, names.PREDICTED, names.EARLY, _free_statistic(model)]
     if has_screen(model):
         return [*seen, names.SCREENED, names.CALM_SUSPICION, names.CALM_CANDIDATE]
     return [*seen, names.HYPOTHESIS] if names.HYPOTHESIS in model.computed else seen

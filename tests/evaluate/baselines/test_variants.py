@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nip_evaluate.baselines import Laboratory, VariantKind, variant_view
-from nip_evaluate.baselines.variants import BANKS, ONE_PASS, SILENCED, VIEWS, shuffled
+from nip_evaluate.baselines.variants import BANKS, ONE_PASS, PARTS_OF_VIEWS, SILENCED, VIEWS, shuffled
 from nip_evaluate.terms.answers import twin_view
 from nip_evaluate.terms.threats import Images
 from nip_export.defence.spec import DefenceSpec, Gate
@@ -17,11 +17,15 @@ from nip_export.fit.layers import choose_readouts
 from nip_export.fit.profiles import InfluenceProfile
 from nip_export.pipeline import calibrate_gate, chosen_view, inverse_bank, known_of, second_pass
 from nip_runtime.errors import ExportError
-from nip_runtime.file.manifest import Policy
+from nip_runtime.file.manifest import Policy, ViewStep
 from tests.evaluate.baselines.conftest import Stand
 
 BUDGET = 0.02
-GUARDED = tuple(kind for kind in VariantKind if kind is not VariantKind.ALWAYS)
+OF_COLOURS_AND_JPEG = (*PARTS_OF_VIEWS, VariantKind.NO_GRAIN)
+GUARDED = tuple(
+    kind for kind in VariantKind if kind is not VariantKind.ALWAYS and kind not in OF_COLOURS_AND_JPEG
+)
+"""Variants of a file for grey images that were not stored as JPEG."""
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +204,31 @@ def test_a_variant_differs_from_the_file_where_it_says(laboratory: Laboratory, k
         assert shown == (own.view, own.bank.steps.tobytes())
     screened = other.gate.screen_threshold is not None
     assert screened != (kind in (*ONE_PASS, VariantKind.EVERY_ROW, VariantKind.RESPONSE_ALONE))
+
+
+def test_a_round_trip_is_left_out_or_left_alone_where_the_view_begins_with_one(stand: Stand) -> None:
+    made = Laboratory(
+        stand.example.model, stand.profile, stand.calibration, replace(stand.config, view="jpeg75+mirror")
+    )
+    own = made.variant(VariantKind.FILE, BUDGET).spec
+    assert own.view == (ViewStep.JPEG_75, ViewStep.MIRROR)
+    assert set(PARTS_OF_VIEWS) < set(made.kinds) and VariantKind.NO_GRAIN not in made.kinds
+    alone, without = (made.variant(kind, BUDGET).spec for kind in PARTS_OF_VIEWS)
+    assert (alone.view, without.view) == ((ViewStep.JPEG_75,), (ViewStep.MIRROR,))
+    for spec in (alone, without):
+        assert spec.gate.screen_threshold is not None and spec.bank.adds == own.bank.adds
+        assert spec.gate.flag_threshold != own.gate.flag_threshold, "refitted"
+
+
+def test_a_file_without_colours_or_jpeg_has_no_such_variants(laboratory: Laboratory) -> None:
+    assert not set(OF_COLOURS_AND_JPEG) & set(laboratory.kinds)
+
+
+def test_without_grain_the_screen_sees_the_free_tests_alone(exported: DefenceSpec) -> None:
+    minding = replace(exported.gate, grain_tail=exported.gate.typicality_tail)
+    changed = VariantKind.NO_GRAIN.change(minding)
+    assert changed.grain_tail is None and changed.typicality_tail is minding.typicality_tail
+    assert VariantKind.NO_CHANGE.change(minding).grain_tail is minding.grain_tail
 
 
 def test_passes_made_once_answer_as_the_twin_does(laboratory: Laboratory, stand: Stand) -> None:

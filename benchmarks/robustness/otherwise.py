@@ -1,0 +1,139 @@
+"""What a file that begins its view with JPEG makes of benign images of another origin.
+
+    python -m benchmarks.robustness.otherwise --work WORK --cifar DATA [--networks cifar-resnet20 …]
+
+The file of 1.5 points, which `benchmarks.robustness.run` left in WORK, answers the 1,000 images that tell the
+benign cost: as they were stored, moved, cropped and resized, stored again, under noise. Nobody attacked any.
+Writes benchmarks/results/robustness-otherwise.json and the table in benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.robustness.cifar_splits import load_cifar_splits
+from benchmarks.robustness.run import MAIN
+from nip_export.data import to_model_input
+from nip_runtime.file.rates import Rate
+from nip_runtime.session import DefendedSession
+from nip_runtime.support.writing import write_whole
+
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "robustness-otherwise.json"
+README = Path(__file__).resolve().parent.parent / "README.md"
+START, END = (
+    "<!-- table of images stored otherwise -->",
+    "<!-- end of the table of images stored otherwise -->",
+)
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+def stored_again(images: Pixels, quality: int) -> Pixels:
+    """Images uint8 (N, H, W, 3) after OpenCV's JPEG encoder and decoder."""
+    found = []
+    for image in images:
+        done, stream = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        decoded = cv2.imdecode(stream, cv2.IMREAD_COLOR) if done else None
+        if decoded is None:
+            raise RuntimeError(f"OpenCV could not store an image at quality {quality}")
+        found.append(decoded[:, :, ::-1])
+    return np.stack(found).astype(np.uint8)
+
+
+def cropped(images: Pixels) -> Pixels:
+    """The inner 28 × 28 of 32 × 32 pixels, resized."""
+    found = [cv2.resize(image[2:30, 2:30], (32, 32), interpolation=cv2.INTER_LINEAR) for image in images]
+    return np.stack(found).astype(np.uint8)
+
+
+def noisy(images: Floats, size: float) -> Floats:
+    """Gaussian noise of a standard deviation, the same for every file."""
+    noise = np.random.default_rng(0).normal(0, size, images.shape)
+    return (images + noise).clip(0, 1).astype(np.float32)
+
+
+ORIGINS: dict[str, Callable[[Pixels], Floats]] = {
+    "as it was stored, JPEG 75": lambda images: to_model_input(images, 3),
+    "moved by 1 and 3 pixels": lambda images: to_model_input(np.roll(images, (1, 3), (1, 2)), 3),
+    "cropped and resized": lambda images: to_model_input(cropped(images), 3),
+    "stored again at 90": lambda images: to_model_input(stored_again(images, 90), 3),
+    "stored again at 60": lambda images: to_model_input(stored_again(images, 60), 3),
+    "noise of 1/255": lambda images: noisy(to_model_input(images, 3), 1 / 255),
+    "noise of 4/255": lambda images: noisy(to_model_input(images, 3), 4 / 255),
+}
+
+
+def measured(path: Path, images: Pixels, labels: NDArray[np.int64]) -> dict[str, dict[str, object]]:
+    """Per origin: accuracy before and after, and right answers flagged."""
+    session = DefendedSession(path, device="cpu")
+    found: dict[str, dict[str, object]] = {}
+    for origin, made in ORIGINS.items():
+        answers = session.predict(made(images))
+        right = answers.raw_labels == labels
+        found[origin] = {
+            name: {"count": int(which.sum()), "n": len(which)}
+            for name, which in (
+                ("before", right),
+                ("after", answers.labels == labels),
+                ("flagged", answers.flagged[right]),
+            )
+        }
+    return found
+
+
+def table(results: dict[str, dict[str, dict[str, dict[str, int]]]]) -> str:
+    """All files as one table."""
+    lines = [
+        "| network | benign images | accuracy before, % | after, % | right answers flagged, % |",
+        "|---|---|---|---|---|",
+    ]
+    for network, origins in results.items():
+        for origin, rates in origins.items():
+            shown = []
+            for name in ("before", "after", "flagged"):
+                rate = Rate(rates[name]["count"], rates[name]["n"])
+                low, high = rate.interval
+                shown.append(f"{100 * rate.value:.1f} ({100 * low:.1f}–{100 * high:.1f})")
+            lines.append(f"| {network} | {origin} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def write_table() -> None:
+    """Put the table between its marks."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(START, 1)
+    _, after = rest.split(END, 1)
+    made = table(json.loads(RESULTS.read_text(encoding="utf-8")))
+    write_whole(README, f"{before}{START}\n\n{made}\n{END}{after}".encode())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="folder of the exported files")
+    parser.add_argument("--cifar", type=Path, required=True, help="folder of cifar10-test.npz")
+    parser.add_argument("--networks", nargs="+", default=["cifar-resnet20"])
+    options = parser.parse_args(arguments)
+    further = load_cifar_splits(options.cifar).further
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    for network in options.networks:
+        path = options.work / f"{network}-{MAIN}.nip.onnx"
+        if not path.is_file():
+            parser.error(f"{path} is absent; run benchmarks.robustness.run --networks {network} first")
+        results[network] = measured(path, further.images, further.labels)
+    write_whole(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
+    write_table()
+    print(table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
