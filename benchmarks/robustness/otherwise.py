@@ -1,6 +1,7 @@
 """What a file that begins its view with JPEG makes of benign images of another origin.
 
     python -m benchmarks.robustness.otherwise --work WORK --cifar DATA [--networks cifar-resnet20 …]
+    python -m benchmarks.robustness.otherwise [--check]    # only the table in benchmarks/README.md
 
 The file of 1.5 points, which `benchmarks.robustness.run` left in WORK, answers the 1,000 images that tell the
 benign cost: as they were stored, moved, cropped and resized, stored again, under noise. Nobody attacked any.
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.markdown import Block, add_check, table, update
 from benchmarks.robustness.cifar_splits import load_cifar_splits
 from benchmarks.robustness.run import MAIN
 from nip_export.data import to_model_input
@@ -27,12 +29,13 @@ from nip_runtime.support.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "robustness-otherwise.json"
 README = Path(__file__).resolve().parent.parent / "README.md"
-START, END = (
-    "<!-- table of images stored otherwise -->",
-    "<!-- end of the table of images stored otherwise -->",
+BLOCK = Block(
+    "<!-- images stored otherwise: written by benchmarks/robustness/otherwise.py -->\n",
+    "<!-- end of images stored otherwise -->\n",
 )
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Results = dict[str, dict[str, dict[str, dict[str, int]]]]
 
 
 def stored_again(images: Pixels, quality: int) -> Pixels:
@@ -70,10 +73,10 @@ ORIGINS: dict[str, Callable[[Pixels], Floats]] = {
 }
 
 
-def measured(path: Path, images: Pixels, labels: NDArray[np.int64]) -> dict[str, dict[str, object]]:
+def measured(path: Path, images: Pixels, labels: NDArray[np.int64]) -> dict[str, dict[str, dict[str, int]]]:
     """Per origin: accuracy before and after, and right answers flagged."""
     session = DefendedSession(path, device="cpu")
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, dict[str, int]]] = {}
     for origin, made in ORIGINS.items():
         answers = session.predict(made(images))
         right = answers.raw_labels == labels
@@ -88,12 +91,9 @@ def measured(path: Path, images: Pixels, labels: NDArray[np.int64]) -> dict[str,
     return found
 
 
-def table(results: dict[str, dict[str, dict[str, dict[str, int]]]]) -> str:
+def lines(results: Results) -> list[str]:
     """All files as one table."""
-    lines = [
-        "| network | benign images | accuracy before, % | after, % | right answers flagged, % |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for network, origins in results.items():
         for origin, rates in origins.items():
             shown = []
@@ -101,38 +101,40 @@ def table(results: dict[str, dict[str, dict[str, dict[str, int]]]]) -> str:
                 rate = Rate(rates[name]["count"], rates[name]["n"])
                 low, high = rate.interval
                 shown.append(f"{100 * rate.value:.1f} ({100 * low:.1f}–{100 * high:.1f})")
-            lines.append(f"| {network} | {origin} | {' | '.join(shown)} |")
-    return "\n".join(lines)
+            rows.append([network, origin, *shown])
+    head = ["network", "benign images", "accuracy before, %", "after, %", "right answers flagged, %"]
+    return table(head, rows)
 
 
-def write_table() -> None:
-    """Put the table between its marks."""
-    text = README.read_text(encoding="utf-8")
-    before, rest = text.split(START, 1)
-    _, after = rest.split(END, 1)
-    made = table(json.loads(RESULTS.read_text(encoding="utf-8")))
-    write_whole(README, f"{before}{START}\n\n{made}\n{END}{after}".encode())
+def read_results() -> Results:
+    """What was measured."""
+    found: Results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, required=True, help="folder of the exported files")
-    parser.add_argument("--cifar", type=Path, required=True, help="folder of cifar10-test.npz")
+    parser.add_argument(
+        "--work", type=Path, help="folder of the exported files; else only the table is written"
+    )
+    parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz")
     parser.add_argument("--networks", nargs="+", default=["cifar-resnet20"])
+    add_check(parser)
     options = parser.parse_args(arguments)
-    further = load_cifar_splits(options.cifar).further
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for network in options.networks:
-        path = options.work / f"{network}-{MAIN}.nip.onnx"
-        if not path.is_file():
-            parser.error(f"{path} is absent; run benchmarks.robustness.run --networks {network} first")
-        results[network] = measured(path, further.images, further.labels)
-    write_whole(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
-    write_table()
-    print(table(results))
-    return 0
+    if (options.work is None) != (options.cifar is None):
+        parser.error("expected --work and --cifar together, got one of them")
+    if options.work is not None:
+        further = load_cifar_splits(options.cifar).further
+        results = read_results() if RESULTS.exists() else {}
+        for network in options.networks:
+            path = options.work / f"{network}-{MAIN}.nip.onnx"
+            if not path.is_file():
+                parser.error(f"{path} is absent; run benchmarks.robustness.run --networks {network} first")
+            results[network] = measured(path, further.images, further.labels)
+        write_whole(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
+    return update(BLOCK, {README: lines(read_results())}, check=options.check, source=str(RESULTS))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ FIRST_RELEASE = RESULTS.parent / "first-release"
 """What the gate of the first release was measured at: the tables of precisions still rest on its budgets."""
 MAIN = 0.015
 """The row that faces all threat models."""
+REENCODED = "JPEG quality 75"
+"""The baseline without which a network is not compared with image transformations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,7 @@ class Network:
     commit: str
     full: bool
     brief: bool
+    few: bool
     rows: tuple[Row, ...]
 
     @property
@@ -65,7 +68,12 @@ def read_networks(folder: Path = RESULTS) -> tuple[Network, ...]:
             )
             found.append(
                 Network(
-                    content["network"], content["commit"], content["full"], content.get("brief", False), rows
+                    content["network"],
+                    content["commit"],
+                    content["full"],
+                    content.get("brief", False),
+                    content.get("few", False),
+                    rows,
                 )
             )
     order = sorted(Kind, key=lambda kind: not kind.is_cifar)  # natural images first

@@ -9,8 +9,9 @@ accuracy are given up with 90 % confidence; a file is exported for each; the one
 T1, T2 and T4, the others the gray-box attacks that count; baselines and ablations get the same budget.
 Attacks are kept in WORK and not made twice. --full adds the queries, and variants whose perturbations have to
 be found anew, to the file of 1.5 points; --lean takes fewer images; --brief makes gray-box and a few adaptive
-attacks, and leaves out the baseline that needs many passes an image (odds under noise). --attacks-only makes
-the gray-box attacks and stops.
+attacks, and leaves out the baseline that needs many passes an image (odds under noise); --few compares with
+what matters most alone: re-encoding, a mirrored pass, and the file without one of its parts. --attacks-only
+makes the gray-box attacks and stops.
 DATA holds the CIFAR-10 files and the third-party weights (see cifar_splits.py); names of the networks trained
 here end in their seed. Writes benchmarks/results/robustness/NETWORK.json.
 """
@@ -36,10 +37,19 @@ from benchmarks.robustness.cifar_networks import STD as CIFAR_STD
 from benchmarks.robustness.cifar_splits import CLASS_NAMES as CIFAR_NAMES
 from benchmarks.robustness.cifar_splits import load_cifar_splits
 from benchmarks.robustness.networks import FACTORIES, Kind, kind_of
+from benchmarks.robustness.results import REENCODED
 from benchmarks.robustness.splits import Splits, load_splits
 from benchmarks.robustness.train import weights_path
-from nip_evaluate.baselines import Laboratory, VariantKind, odds_name
+from nip_evaluate.baselines import (
+    LABEL_AGREEMENT,
+    Laboratory,
+    VariantKind,
+    detector_fits,
+    logits_of,
+    odds_name,
+)
 from nip_evaluate.baselines.memory import Memory
+from nip_evaluate.baselines.transforms import transformations
 from nip_evaluate.given.material import Material
 from nip_evaluate.given.plan import EvaluationPlan
 from nip_evaluate.given.store import AttackStore
@@ -83,6 +93,21 @@ SURROGATES = {
 }
 REMADE = (VariantKind.ALWAYS, VariantKind.SHUFFLED_PROFILES)
 """Variants whose perturbations are found anew: only a full run has them."""
+FEW = (
+    VariantKind.FILE,
+    VariantKind.EVERY_ROW,
+    VariantKind.WITH_RHO,
+    VariantKind.WITHOUT_RHO,
+    VariantKind.ROUND_TRIP,
+    VariantKind.NO_ROUND_TRIP,
+    VariantKind.NO_GRAIN,
+    VariantKind.RESPONSE_ALONE,
+    VariantKind.NO_RESPONSE,
+    VariantKind.EARLY_ALONE,
+    VariantKind.TYPICALITY_ALONE,
+)
+FEW_OTHERS = (REENCODED, LABEL_AGREEMENT)
+"""With what --few compares."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +248,17 @@ def commit() -> str:
     return described.stdout.strip()
 
 
-def evaluate(folders: Folders, name: str, *, full: bool, lean: bool, brief: bool, progress: Progress) -> None:
+def left_out(laboratory: Laboratory) -> tuple[str, ...]:
+    """Names of all baselines that a run with --few does without."""
+    bench = laboratory.bench
+    detectors = detector_fits(logits_of(Undefended(bench.network)), bench)
+    every = (*VariantKind, *(each.name for each in transformations()), LABEL_AGREEMENT, *detectors)
+    return tuple(str(each) for each in every if each not in (*FEW, *FEW_OTHERS))
+
+
+def evaluate(
+    folders: Folders, name: str, *, full: bool, lean: bool, brief: bool, few: bool, progress: Progress
+) -> None:
     """Export and evaluate one network at all limits."""
     kind, work = kind_of(name), folders.work
     material = material_of(folders, name)
@@ -242,15 +277,17 @@ def evaluate(folders: Folders, name: str, *, full: bool, lean: bool, brief: bool
         progress=progress,
     )
     rows, memory = [], Memory()
+    without = left_out(laboratory) if few else ()
     for limit in LIMITS:
         budget = laboratory.budget_for_cost(VariantKind.FILE, limit)
         path = work / f"{name}-{limit:g}.nip.onnx"
         write_defended(prepared, path, benign_budget=budget)
+        plan = plan_of(limit, kind, full=full, lean=lean, brief=brief)
         evaluation = run_evaluation(
             path,
             material,
             work / f"{name}-{limit:g}",
-            plan=plan_of(limit, kind, full=full, lean=lean, brief=brief),
+            plan=replace(plan, without=(*plan.without, *without)),
             laboratory=laboratory,
             store=AttackStore(work / "attacks"),
             memory=memory,
@@ -259,7 +296,8 @@ def evaluate(folders: Folders, name: str, *, full: bool, lean: bool, brief: bool
         print(f"{name} at {limit:g}: mean DSR {evaluation.mean_dsr}", flush=True)
         rows.append(row_of(limit, budget, evaluation))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    content = {"network": name, "commit": commit(), "full": full, "lean": lean, "brief": brief, "rows": rows}
+    content = {"network": name, "commit": commit(), "full": full, "lean": lean, "brief": brief, "few": few}
+    content["rows"] = rows
     write_whole(
         RESULTS / f"{name}.json",
         (json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n").encode(),
@@ -301,6 +339,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--full", action="store_true", help="T3, and variants found anew")
     parser.add_argument("--lean", action="store_true", help="fewer images")
     parser.add_argument("--brief", action="store_true", help="few adaptive attacks, no odds under noise")
+    parser.add_argument("--few", action="store_true", help="compare with few others")
     parser.add_argument("--attacks-only", action="store_true", help="make gray-box attacks and stop")
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")
@@ -320,6 +359,7 @@ def main(arguments: list[str] | None = None) -> int:
                 full=options.full,
                 lean=options.lean,
                 brief=options.brief,
+                few=options.few,
                 progress=progress,
             )
         print(f"{name}: {RESULTS / name}.json", flush=True)

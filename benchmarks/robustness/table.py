@@ -14,7 +14,7 @@ from benchmarks.markdown import Block, only_checks, update
 from benchmarks.robustness import plots, tables
 from benchmarks.robustness.front import front
 from benchmarks.robustness.networks import kind_of
-from benchmarks.robustness.results import MAIN, Network, baseline, read_networks
+from benchmarks.robustness.results import MAIN, REENCODED, Network, baseline, read_networks
 from nip_evaluate.terms.threats import Threat
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -22,7 +22,6 @@ BEGIN = "<!-- robustness tables: written by benchmarks/robustness/table.py -->\n
 END = "<!-- end of robustness tables -->\n"
 PLOT = ROOT / "docs" / "pictures" / "accuracy.svg"
 BEST = 4
-REENCODED = "JPEG quality 75"
 THREATS = {
     Threat.GRAY_BOX: "T1 gray-box",
     Threat.TRANSFER: "T2 transfer (crafted on a network of another kind)",
@@ -54,6 +53,9 @@ def counted(networks: Sequence[Network]) -> str:
     brief = [network.name for network in networks if network.brief]
     if brief:
         text += f" **In part: {', '.join(brief)} faced no transfer or query attacks and few adaptive ones.**"
+    few = [network.name for network in networks if network.few]
+    if few:
+        text += f" **Compared with few others: {', '.join(few)}.**"
     lone = [network.name for network in networks if baseline(network.main, REENCODED) is None]
     if lone:
         text += f" **Not compared with image transformations: {', '.join(lone)}.**"
@@ -71,7 +73,7 @@ def short(networks: Sequence[Network]) -> list[str]:
         "**Adaptive (T4): attackers know and differentiate the whole defence.** Accuracy in %, per-image worst case over all attacks within that ε, file of the middle column",
         "",
         *tables.adaptive(networks),
-        f"**The same gate with one part exchanged, gray-box only**: the best {BEST} of each group (the rest is in benchmarks/README.md); means over networks, and on how many of them the file is better / not to be told apart / worse by the paired 95 % interval. Not all cost the same",
+        f"**The same gate with one part exchanged, gray-box only**: the best {BEST} of each group (the rest is in benchmarks/README.md); means over the networks that it was measured on, and on how many of them the file is better / not to be told apart / worse by the paired 95 % interval. Not all cost the same",
         "",
         *baselines(networks, MAIN, variants=True, most=BEST),
         f"**Other defences without training**, gray-box only: the best {BEST} of each group, whatever they cost in benign accuracy (the rest, and the other budgets, are in benchmarks/README.md)",
