@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from nip_export.calibrate import fit_tests
 from nip_export.calibrate.curves import fit_tail
 from nip_export.defence.decision import read_gate, sight
 from nip_export.network.grain import GRAIN, grain, grain_torch, has_grain, pooled_grain
@@ -72,6 +74,22 @@ def test_a_stored_photograph_has_little_and_the_same_with_small_noise_has_more()
 def test_colour_images_alone_have_it(shape: tuple[int, ...], wanted: bool) -> None:
     assert has_grain(shape) == wanted
     assert (GRAIN in pooled_grain(np.zeros((2, *shape), np.float32))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("benign", "minded"),
+    [
+        (np.random.default_rng(5).gamma(4, 0.01, 500), True),
+        (np.zeros(500), False),
+        (np.where(np.arange(500) < 20, 0.03, 0.0), False),
+        (np.full(500, 0.02), False),
+    ],
+    ids=["photographs", "grey in three channels", "grey but for a few", "all alike"],
+)
+def test_where_benign_images_have_none_the_screen_does_not_mind_it(benign: Any, minded: bool) -> None:
+    rows = statistics_of(2, rows=500)
+    gate = fit_tests(replace(rows.look, grain=benign), rows.second, rows.known, early_weight=0.3)
+    assert (gate.grain_tail is not None) is minded
 
 
 def test_grain_sends_on_and_flags_nothing() -> None:

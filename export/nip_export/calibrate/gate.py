@@ -40,6 +40,8 @@ DISAGREEMENT_WEIGHT, TYPICALITY_WEIGHT, RESPONSE_WEIGHT, CHANGE_WEIGHT = 0.5, 0.
 and on it, so at full weight they would drown it. Chosen on three networks, see the research log."""
 GRAIN_WEIGHT = 0.5
 """What grain counts in the screen, beside the two free tests."""
+LEAST_VARIED = 1e-3
+"""Spread that benign grain must have, as a share of its median."""
 EARLY_WEIGHT = 0.4
 """What early evidence that knows everything would count beside the shifts; see :func:`early_weight`."""
 
@@ -192,8 +194,15 @@ def fit_tests(
         screen_threshold=None,
         flag_threshold=np.inf,
         suspicion=fit_suspicion(np.zeros(1)),
-        grain_tail=None if look.grain is None else tail(look.grain, GRAIN_WEIGHT),
+        grain_tail=tail(look.grain, GRAIN_WEIGHT) if look.grain is not None and _varies(look.grain) else None,
     )
+
+
+def _varies(grain: NDArray[np.float64]) -> bool:
+    """Whether benign grain (N,) can tell anything: grey images in three channels have none, and next to none
+    everything but rounding would stand out, rounding included."""
+    low, middle, high = np.quantile(grain, [0.25, 0.5, 0.75])
+    return bool(high - low > LEAST_VARIED * middle > 0)
 
 
 def set_screen(gate: Gate, look: FirstLook, *, screen_rate: float | None) -> Gate:
