@@ -3,9 +3,9 @@
 python -m benchmarks.imagenet.picture --photograph coffee.png --right espresso --work WORK
 
 WORK holds the file that ``benchmarks.imagenet.export`` wrote. The photograph is Rachel Michetti's "Coffee" (CC0), which
-scikit-image carries as ``skimage/data/coffee.png``; it took no part in export or calibration. It is the second of
-two that were tried: Stéfan van der Walt's "Chelsea" (CC0, a cat) went from tiger cat to Egyptian cat, was flagged,
-and the file's correction was wrong (Tibetan terrier).
+scikit-image carries as ``skimage/data/coffee.png``; it took no part in export or calibration. It is one of two
+that were tried: Stéfan van der Walt's "Chelsea" (CC0, a cat) goes from tiger cat to Egyptian cat, and the file says
+tiger cat. An earlier form of the gate flagged it and corrected it wrongly (Tibetan terrier).
 """
 
 # ruff: noqa: E501 (the text above is shown by --help)
