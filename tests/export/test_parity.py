@@ -48,7 +48,7 @@ def clear_rows(made: Made) -> NDArray[np.bool_]:
     gate, reading = made.report.spec.gate, made.expected.reading
     clear = np.abs(reading.score - gate.flag_threshold) > CLOSE_CALL
     if gate.screen_threshold is not None:
-        clear &= np.abs(reading.free - gate.screen_threshold) > CLOSE_CALL
+        clear &= np.abs(reading.sight - gate.screen_threshold) > CLOSE_CALL
     assert clear.mean() > 0.9
     return np.asarray(clear)
 

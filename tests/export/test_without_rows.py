@@ -87,9 +87,9 @@ def assert_answers_rows(written: Written) -> None:
         return run_network(report.network, inputs, grids, batch_size=64, device=torch.device("cpu"))
 
     passes = both_passes(spec, forward, images)
-    free = np.sort(judged(spec, passes).reading.free)
+    seen = np.sort(judged(spec, passes).reading.sight)
     for sent_on in (0, 1, 3, ROWS):
-        between = np.concatenate([[free[0] - 1], (free[1:] + free[:-1]) / 2, [free[-1] + 1]])
+        between = np.concatenate([[seen[0] - 1], (seen[1:] + seen[:-1]) / 2, [seen[-1] + 1]])
         cut = np.float32(between[ROWS - sent_on])
         # Rows that take the second pass are flagged: what is put back is another answer.
         gate = replace(spec.gate, screen_threshold=float(cut), flag_threshold=-1e9)
