@@ -80,7 +80,8 @@ def test_a_budget_above_the_screen_rate_is_refused_with_both_numbers() -> None:
     ],
 )
 def test_a_view_that_there_is_not_is_refused_with_all_that_there_are(view: str) -> None:
-    steps = r"mirror, shift, median, blur, gain, polarity, delay, bits, each at most once, and 'rho' last"
+    steps = "mirror, shift, median, blur, gain, polarity, delay, bits, "
+    steps += "jpeg50, jpeg60, jpeg70, jpeg75, jpeg80, jpeg85, jpeg90, each at most once, and 'rho' last"
     with pytest.raises(
         ExportError, match=rf"^view: expected 'auto', or {steps}.* got {re.escape(repr(view))}$"
     ):
