@@ -90,7 +90,6 @@ def test_what_is_rounded_is_exact_in_float32(shape: tuple[int, ...], quality: in
         assert first < 2**24
         between = np.ceil(first * part.between)
         assert between * np.abs(part.rows).sum(0).max() < 2**24
-        assert between <= 2**11, "whole numbers that TensorFloat-32 holds, too"
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -6,19 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from nip_export.attach.editor import NOTHING, GraphEditor
-from nip_runtime.file.jpeg import (
-    BLUE,
-    BLUE_BACK,
-    COLOUR_BITS,
-    GREEN_BACK,
-    LUMA,
-    MIDDLE,
-    RED,
-    RED_BACK,
-    WHOLE,
-    Plane,
-    planes,
-)
+from nip_runtime.file import jpeg
+from nip_runtime.file.jpeg import Plane
 
 
 def add_round_trip(
@@ -34,25 +23,27 @@ def add_round_trip(
         bounds: lowest and highest input value.
     """
     trip, low, size = _Trip(editor, quality), bounds[0], bounds[1] - bounds[0]
-    parts = planes(*shape[1:], quality, colours=shape[0] == 3)
-    levels = trip.rounded(trip.times(trip.plus(inputs, -low), WHOLE / size))
+    parts = jpeg.planes(*shape[1:], quality, colours=shape[0] == 3)
+    levels = trip.rounded(trip.times(trip.plus(inputs, -low), jpeg.WHOLE / size))
     if len(parts) == 1:
-        levels = trip.plus(trip.lossy(trip.plus(levels, -MIDDLE), parts[0], "luma"), MIDDLE)
+        levels = trip.plus(trip.lossy(trip.plus(levels, -jpeg.MIDDLE), parts[0], "luma"), jpeg.MIDDLE)
     else:
         channels = [trip.channel(levels, i) for i in range(3)]
-        luma = trip.lossy(trip.plus(trip.mixed(channels, LUMA), -MIDDLE), parts[0], "luma")
-        luma = trip.plus(luma, MIDDLE)
-        mixed = [trip.mixed(channels, BLUE), trip.mixed(channels, RED)]
+        luma = trip.lossy(trip.plus(trip.mixed(channels, jpeg.LUMA), -jpeg.MIDDLE), parts[0], "luma")
+        luma = trip.plus(luma, jpeg.MIDDLE)
+        mixed = [trip.mixed(channels, jpeg.BLUE), trip.mixed(channels, jpeg.RED)]
         colours = trip.lossy(editor.op("Concat", mixed, {"axis": 1}), parts[1], "colour")
         blue, red = trip.channel(colours, 0), trip.channel(colours, 1)
         back = [
-            trip.added(luma, trip.times(red, RED_BACK)),
-            trip.added(trip.added(luma, trip.times(blue, GREEN_BACK[0])), trip.times(red, GREEN_BACK[1])),
-            trip.added(luma, trip.times(blue, BLUE_BACK)),
+            trip.added(luma, trip.times(red, jpeg.RED_BACK)),
+            trip.added(
+                trip.added(luma, trip.times(blue, jpeg.GREEN_BACK[0])), trip.times(red, jpeg.GREEN_BACK[1])
+            ),
+            trip.added(luma, trip.times(blue, jpeg.BLUE_BACK)),
         ]
         levels = editor.op("Concat", back, {"axis": 1})
-    levels = editor.op("Min", [editor.op("Max", [levels, trip.number(0)]), trip.number(WHOLE)])
-    return trip.plus(trip.times(levels, size / WHOLE), low)
+    levels = editor.op("Min", [editor.op("Max", [levels, trip.number(0)]), trip.number(jpeg.WHOLE)])
+    return trip.plus(trip.times(levels, size / jpeg.WHOLE), low)
 
 
 class _Trip:
@@ -96,7 +87,7 @@ class _Trip:
         red, green, blue = (
             self.times(channel, weight) for channel, weight in zip(channels, weights, strict=True)
         )
-        return self.rounded(self.times(self.added(self.added(red, green), blue), 2.0**-COLOUR_BITS))
+        return self.rounded(self.times(self.added(self.added(red, green), blue), 2.0**-jpeg.COLOUR_BITS))
 
     def lossy(self, values: ir.Value, part: Plane, name: str) -> ir.Value:
         """Planes (rows, K, H, W) to rounded coefficients and back."""

@@ -11,19 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nip_runtime.file.jpeg import (
-    BLUE,
-    BLUE_BACK,
-    COLOUR_BITS,
-    GREEN_BACK,
-    LUMA,
-    MIDDLE,
-    RED,
-    RED_BACK,
-    WHOLE,
-    Plane,
-    planes,
-)
+from nip_runtime.file import jpeg
+from nip_runtime.file.jpeg import Plane
 
 Floats = NDArray[np.float32]
 
@@ -33,7 +22,7 @@ def round_trip(inputs: Floats, quality: int, bounds: tuple[float, float]) -> Flo
 
     They are rounded to 256 levels on the way, as every encoder's input is; the way back is not rounded again.
     """
-    parts = planes(*inputs.shape[2:], quality, colours=inputs.shape[1] == 3)
+    parts = jpeg.planes(*inputs.shape[2:], quality, colours=inputs.shape[1] == 3)
     seen = _through(inputs, parts, bounds, np.rint, lambda found: np.concatenate(found, axis=1))
     return np.ascontiguousarray(seen, dtype=np.float32)
 
@@ -41,7 +30,7 @@ def round_trip(inputs: Floats, quality: int, bounds: tuple[float, float]) -> Flo
 def round_trip_torch(inputs: Tensor, quality: int, bounds: tuple[float, float]) -> Tensor:
     """:func:`round_trip` on tensors, differentiably: rounding passes gradients on as they are."""
     height, width = inputs.shape[2:]
-    parts = planes(height, width, quality, colours=inputs.shape[1] == 3)
+    parts = jpeg.planes(height, width, quality, colours=inputs.shape[1] == 3)
 
     def rounded(values: Tensor) -> Tensor:
         return values.round().detach() + (values - values.detach())
@@ -83,16 +72,16 @@ def _through(
 
     def mixed(channels: Any, weights: tuple[int, int, int]) -> Any:
         red, green, blue = (channel * weight for channel, weight in zip(channels, weights, strict=True))
-        return rounded((red + green + blue) * 2.0**-COLOUR_BITS)
+        return rounded((red + green + blue) * 2.0**-jpeg.COLOUR_BITS)
 
-    levels = rounded((values - low) * (WHOLE / (high - low)))
+    levels = rounded((values - low) * (jpeg.WHOLE / (high - low)))
     if len(parts) == 1:
-        levels = lossy(levels - MIDDLE, parts[0]) + MIDDLE
+        levels = lossy(levels - jpeg.MIDDLE, parts[0]) + jpeg.MIDDLE
     else:
         channels = [levels[:, i : i + 1] for i in range(3)]
-        luma = lossy(mixed(channels, LUMA) - MIDDLE, parts[0]) + MIDDLE
-        colours = lossy(joined([mixed(channels, BLUE), mixed(channels, RED)]), parts[1])
+        luma = lossy(mixed(channels, jpeg.LUMA) - jpeg.MIDDLE, parts[0]) + jpeg.MIDDLE
+        colours = lossy(joined([mixed(channels, jpeg.BLUE), mixed(channels, jpeg.RED)]), parts[1])
         blue, red = colours[:, :1], colours[:, 1:]
-        green = luma + blue * GREEN_BACK[0] + red * GREEN_BACK[1]
-        levels = joined([luma + red * RED_BACK, green, luma + blue * BLUE_BACK])
-    return levels.clip(0, WHOLE) * ((high - low) / WHOLE) + low
+        green = luma + blue * jpeg.GREEN_BACK[0] + red * jpeg.GREEN_BACK[1]
+        levels = joined([luma + red * jpeg.RED_BACK, green, luma + blue * jpeg.BLUE_BACK])
+    return levels.clip(0, jpeg.WHOLE) * ((high - low) / jpeg.WHOLE) + low

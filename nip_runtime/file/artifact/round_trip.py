@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from nip_runtime.file import jpeg
 from nip_runtime.file.artifact.view import WayBack
-from nip_runtime.file.jpeg import (
-    BLUE,
-    BLUE_BACK,
-    COLOUR_BITS,
-    GREEN_BACK,
-    LUMA,
-    MIDDLE,
-    RED,
-    RED_BACK,
-    WHOLE,
-    Floats,
-    Plane,
-    planes,
-)
+from nip_runtime.file.jpeg import Floats, Plane
+from nip_runtime.file.manifest import ViewStep
 
 _NOTHING: Final = -1e30
 """A bound that nothing reaches, between a turn and a product."""
@@ -26,15 +15,15 @@ _TURN: Final = (0, 1, 3, 2)
 
 
 def behind_round_trip(
-    back: WayBack, value: str, shape: tuple[int, ...], quality: int, bounds: tuple[float, float]
+    back: WayBack, value: str, step: ViewStep, shape: tuple[int, ...], bounds: tuple[float, float]
 ) -> str:
     """The value that went through JPEG, where `value` is what came out.
 
     Args:
         back: the way back from the second pass.
         value: name of what the step shows.
+        step: which round trip.
         shape: of an input.
-        quality: of the step.
         bounds: lowest and highest input value.
 
     Raises:
@@ -42,14 +31,16 @@ def behind_round_trip(
     """
     low, size = bounds[0], bounds[1] - bounds[0]
     value = _plus(back, value, low)
-    value = back.computed(back.computed(back.computed(value, "Mul", size / WHOLE), "Min", WHOLE), "Max", 0)
-    parts = planes(*shape[1:], quality, colours=shape[0] == 3)
+    value = back.computed(
+        back.computed(back.computed(value, "Mul", size / jpeg.WHOLE), "Min", jpeg.WHOLE), "Max", 0
+    )
+    parts = jpeg.planes(*shape[1:], jpeg.QUALITIES[step], colours=shape[0] == 3)
     if len(parts) == 1:
-        value = _plus(back, _lossy(back, _plus(back, value, MIDDLE), parts[0]), -MIDDLE)
+        value = _plus(back, _lossy(back, _plus(back, value, jpeg.MIDDLE), parts[0]), -jpeg.MIDDLE)
     else:
         value = _levels_of_colours(back, value, *parts)
     (value,) = back.inputs(value, "Round", 1)
-    return _plus(back, back.computed(value, "Mul", WHOLE / size), -low)
+    return _plus(back, back.computed(value, "Mul", jpeg.WHOLE / size), -low)
 
 
 def _levels_of_colours(back: WayBack, value: str, first: Plane, second: Plane) -> str:
@@ -61,17 +52,20 @@ def _levels_of_colours(back: WayBack, value: str, first: Plane, second: Plane) -
     luma_too, blue_again = back.inputs(blue_of, "Add", 2)
     back.require_same((luma, luma), (luma_again, luma_too))
     back.require_same(
-        (back.computed(red, "Mul", RED_BACK), back.computed(blue, "Mul", GREEN_BACK[0])),
-        (back.computed(red_again, "Mul", GREEN_BACK[1]), back.computed(blue_again, "Mul", BLUE_BACK)),
+        (back.computed(red, "Mul", jpeg.RED_BACK), back.computed(blue, "Mul", jpeg.GREEN_BACK[0])),
+        (
+            back.computed(red_again, "Mul", jpeg.GREEN_BACK[1]),
+            back.computed(blue_again, "Mul", jpeg.BLUE_BACK),
+        ),
     )
-    colours = back.sliced(back.computed(blue_again, "Mul", BLUE_BACK), 1, start=0, stop=1)
-    also = back.sliced(back.computed(red, "Mul", RED_BACK), 1, start=1, stop=2)
+    colours = back.sliced(back.computed(blue_again, "Mul", jpeg.BLUE_BACK), 1, start=0, stop=1)
+    also = back.sliced(back.computed(red, "Mul", jpeg.RED_BACK), 1, start=1, stop=2)
     back.require_same((colours,), (also,))
     mixed = back.inputs(_lossy(back, colours, second), "Concat", 2, axis=1)
-    brightness = _plus(back, _lossy(back, _plus(back, luma, MIDDLE), first), -MIDDLE)
+    brightness = _plus(back, _lossy(back, _plus(back, luma, jpeg.MIDDLE), first), -jpeg.MIDDLE)
     levels = [
         _mixed(back, one, weights)
-        for one, weights in zip((brightness, *mixed), (LUMA, BLUE, RED), strict=True)
+        for one, weights in zip((brightness, *mixed), (jpeg.LUMA, jpeg.BLUE, jpeg.RED), strict=True)
     ]
     back.require_same((levels[0], levels[0]), (levels[1], levels[2]))
     return levels[0]
@@ -80,7 +74,7 @@ def _levels_of_colours(back: WayBack, value: str, first: Plane, second: Plane) -
 def _mixed(back: WayBack, value: str, weights: tuple[int, int, int]) -> str:
     """Behind a weighted sum of red, green and blue: all three."""
     (value,) = back.inputs(value, "Round", 1)
-    two, third = back.inputs(back.computed(value, "Mul", 2.0**-COLOUR_BITS), "Add", 2)
+    two, third = back.inputs(back.computed(value, "Mul", 2.0**-jpeg.COLOUR_BITS), "Add", 2)
     first, second = back.inputs(two, "Add", 2)
     wholes = [
         back.sliced(back.computed(one, "Mul", weight), 1, start=i, stop=i + 1)

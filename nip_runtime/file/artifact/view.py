@@ -121,7 +121,7 @@ class WayBack:
                 # Not above: numpy, which it counts with, is not needed to show other files.
                 from nip_runtime.file.artifact.round_trip import behind_round_trip
 
-                return behind_round_trip(self, value, self._shape, step.quality or 0, (low, high))
+                return behind_round_trip(self, value, step, self._shape, (low, high))
 
     def check_rows(self, value: str) -> None:
         """Refuse what is neither the input nor, under a screen, the rows of it that the screen picks."""
