@@ -36,12 +36,33 @@ def test_the_quality_of_a_real_encoder_is_found(step: ViewStep, quality: int) ->
     assert stored_as(images * 2 - 1, (-1.0, 1.0)) is step
 
 
+@pytest.mark.parametrize("size", [16, 24, 28, 40, 45])
+def test_sizes_that_no_tile_divides_are_told_as_well(size: int) -> None:
+    assert stored_as(scenes(75, size=size, count=64), UNIT) is ViewStep.JPEG_75
+    assert stored_as(scenes(None, size=size, count=64), UNIT) is None
+
+
 def test_grey_images_are_told_as_well() -> None:
     grey = scenes(None)[:, :1]
     stored = round_trip(grey, 75, UNIT)
     stored = np.rint(stored * 255).astype(np.float32) / np.float32(255)
     assert stored_as(stored, UNIT) is ViewStep.JPEG_75
     assert stored_as(grey, UNIT) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("tile", [8, 16])
+def test_even_tiles_have_been_through_no_jpeg(channels: int, tile: int) -> None:
+    """They lie well on every quality's lattice, and on none better than on the others."""
+    tiles = np.random.default_rng(2).random((40, channels, 32 // tile, 32 // tile), np.float32)
+    assert stored_as(np.kron(tiles, np.ones((1, 1, tile, tile), np.float32)), UNIT) is None
+
+
+def test_images_from_first_to_last_are_looked_at() -> None:
+    """Folders come class by class: what the first images are says little of the others."""
+    stored, others = scenes(75, count=70), scenes(None, count=200)
+    assert stored_as(stored, UNIT) is ViewStep.JPEG_75
+    assert stored_as(np.concatenate([stored, others]), UNIT) is None
 
 
 @pytest.mark.parametrize("what", ["never", "resized", "cropped", "best quality", "noise"])

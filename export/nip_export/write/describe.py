@@ -41,8 +41,14 @@ KNOWN_LIMITS = (
     "Made against attacks on the undefended model. An attacker who knows the defence and optimises against "
     "it is expected to get through about as often as without it; this file claims nothing about that case.",
     "Attacks that query the deployed file are expected to succeed about as often as without the defence.",
-    "Attacks whose features stay typical while the early layers agree pass the screen unseen; on natural "
-    "images most single-step and minimum-norm attacks that succeed are of this kind.",
+    "Attacks whose features stay typical while the early layers agree pass the screen unseen; of colour "
+    "images, those whose colours stay as smooth as well. Single-step attacks on natural images are noticed "
+    "least.",
+)
+
+STORED = (
+    "The benign images were stored as JPEG of quality {}, and the second look begins with a round trip "
+    "through it. Benign images that were stored otherwise are flagged more often."
 )
 
 UNLABELLED = (
@@ -184,6 +190,7 @@ def describe(
         known_limits=(
             *KNOWN_LIMITS,
             *(() if bench.calibration.is_labelled else (UNLABELLED,)),
+            *(STORED.format(step.quality) for step in spec.view if step.quality is not None),
             *CONVERTED_LIMITS[precision],
             *(f"{note}." for note in measured.notes),
         ),

@@ -1,0 +1,105 @@
+"""From images that were stored as JPEG to a file whose second look begins with JPEG, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nip_export import ExportConfig, ExportReport, export_defended
+from nip_runtime.file.manifest import Manifest, ViewStep
+from nip_runtime.session import DefendedSession
+from tests.maths.test_jpeg import encoded, photograph
+
+QUALITY, COUNT, SIDE, CLASSES = 75, 420, 24, 3
+Pixels = NDArray[np.uint8]
+
+
+def pictures() -> tuple[Pixels, NDArray[np.int64]]:
+    """Cuttings of a scene with a tint for each class, never stored as anything."""
+    scene, random = photograph(120, 160).astype(np.float32), np.random.default_rng(0)
+    labels = np.arange(COUNT) % CLASSES
+    tints = 18 * np.eye(CLASSES)[labels] + random.normal(0, 8, (COUNT, CLASSES))
+    places = random.integers(0, (120 - SIDE, 160 - SIDE), (COUNT, 2))
+    images = [
+        0.6 * scene[top : top + SIDE, left : left + SIDE] + 40 + tint
+        for (top, left), tint in zip(places, tints, strict=True)
+    ]
+    return np.stack(images).clip(0, 255).astype(np.uint8), labels.astype(np.int64)
+
+
+def trained(images: Pixels, labels: NDArray[np.int64]) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, CLASSES),
+    )  # fmt: skip
+    inputs = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+    optimiser = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(120):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(inputs), torch.from_numpy(labels)).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return model.eval()
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was made of images."""
+
+    report: ExportReport
+    images: Pixels
+
+    @property
+    def manifest(self) -> Manifest:
+        with DefendedSession(self.report.path, device="cpu", threads=1) as session:
+            return session.manifest
+
+
+def exported(folder: Path, images: Pixels, labels: NDArray[np.int64]) -> Exported:
+    config = ExportConfig(benign_budget=0.05, ascent_steps=2)
+    model = trained(images, labels)
+    return Exported(export_defended(model, images, labels, folder / "f.onnx", config=config), images)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    images, labels = pictures()
+    kept = np.stack([encoded(image, QUALITY) for image in images])
+    return exported(tmp_path_factory.mktemp("stored"), kept, labels)
+
+
+@pytest.fixture(scope="module")
+def never_stored(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return exported(tmp_path_factory.mktemp("plain"), *pictures())
+
+
+def test_the_view_begins_with_their_round_trip(stored: Exported, never_stored: Exported) -> None:
+    gate, other = stored.manifest.gate, never_stored.manifest.gate
+    assert gate is not None and other is not None
+    assert gate.view[0] is ViewStep.JPEG_75 and len(gate.view) > 1
+    assert all(one.view[0] is ViewStep.JPEG_75 for one in gate.views_tried if one.view)
+    assert not any(step.quality for one in other.views_tried for step in one.view)
+
+
+def test_summary_and_manifest_say_so_and_what_it_costs(stored: Exported, never_stored: Exported) -> None:
+    said, other = stored.report.summary(), never_stored.report.summary()
+    assert f"begins with JPEG, for the benign images were stored at quality {QUALITY};" in said
+    assert "begins with JPEG" not in other
+    (limit,) = [text for text in stored.manifest.known_limits if "JPEG" in text]
+    assert f"quality {QUALITY}" in limit and "flagged more often" in limit
+    assert not any("JPEG" in text for text in never_stored.manifest.known_limits)
+
+
+def test_the_verdict_names_smooth_colours_where_the_screen_minds_them(stored: Exported) -> None:
+    assert stored.report.spec.gate.grain_tail is not None and stored.report.spec.gate.screen_threshold
+    verdict = stored.manifest.verdict
+    assert verdict is not None
+    (miss,) = [text for text in verdict.misses if "the screen does not pick them" in text]
+    assert miss.startswith("inputs whose features look benign while ")
+    assert ", and whose colours are as smooth as a photograph's: " in miss
