@@ -1,10 +1,11 @@
 """What a file that begins its view with JPEG makes of benign images of another origin.
 
-    python -m benchmarks.robustness.otherwise --work WORK --cifar DATA [--networks cifar-resnet20 …]
+    python -m benchmarks.robustness.otherwise --work WORK --cifar DATA [--networks cifar-resnet20 …] [--alone]
     python -m benchmarks.robustness.otherwise [--check]    # only the table in benchmarks/README.md
 
 The file of 1.5 points, which `benchmarks.robustness.run` left in WORK, answers the 1,000 images that tell the
 benign cost: as they were stored, moved, cropped and resized, stored again, under noise. Nobody attacked any.
+With --alone, so does a file of the same network and budget whose view is the round trip and nothing else.
 Writes benchmarks/results/robustness-otherwise.json and the table in benchmarks/README.md.
 """
 
@@ -21,8 +22,13 @@ from numpy.typing import NDArray
 
 from benchmarks.markdown import Block, add_check, table, update
 from benchmarks.robustness.cifar_splits import load_cifar_splits
-from benchmarks.robustness.run import MAIN
+from benchmarks.robustness.networks import kind_of
+from benchmarks.robustness.run import MAIN, Folders, material_of, prepare
 from nip_export.data import to_model_input
+from nip_export.demo.build_assets import DATA_DIR
+from nip_export.pipeline import write_defended
+from nip_export.support.progress import progress_bars
+from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.rates import Rate
 from nip_runtime.session import DefendedSession
 from nip_runtime.support.writing import write_whole
@@ -91,6 +97,18 @@ def measured(path: Path, images: Pixels, labels: NDArray[np.int64]) -> dict[str,
     return found
 
 
+def alone(folders: Folders, name: str, path: Path, file: Path) -> Path:
+    """Export a network to `path`, the round trip of the view of `file` being all of it; same budget."""
+    manifest = read_artifact(file).manifest
+    steps = [step for step in manifest.gate.view if step.quality] if manifest.gate is not None else []
+    if len(steps) != 1:
+        raise ValueError(f"{file}: expected a view with one round trip through JPEG, got {steps}")
+    with progress_bars() as progress:
+        made = prepare(material_of(folders, name), kind_of(name), progress, view=steps[0].value)
+        write_defended(made, path, benign_budget=manifest.calibration.benign_budget)
+    return path
+
+
 def lines(results: Results) -> list[str]:
     """All files as one table."""
     rows = []
@@ -121,6 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz")
     parser.add_argument("--networks", nargs="+", default=["cifar-resnet20"])
+    parser.add_argument("--alone", action="store_true", help="the round trip alone as the view, too")
     add_check(parser)
     options = parser.parse_args(arguments)
     if (options.work is None) != (options.cifar is None):
@@ -133,6 +152,11 @@ def main(arguments: list[str] | None = None) -> int:
             if not path.is_file():
                 parser.error(f"{path} is absent; run benchmarks.robustness.run --networks {network} first")
             results[network] = measured(path, further.images, further.labels)
+            if options.alone:
+                folders = Folders(options.work, DATA_DIR, options.cifar)
+                made = alone(folders, network, options.work / f"{network}-alone.nip.onnx", path)
+                name = f"{network}, JPEG alone as the view"
+                results[name] = measured(made, further.images, further.labels)
         write_whole(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
     return update(BLOCK, {README: lines(read_results())}, check=options.check, source=str(RESULTS))
 

@@ -183,7 +183,13 @@ def material_of(folders: Folders, name: str) -> Material:
 
 
 def plan_of(
-    limit: float, kind: Kind, *, full: bool, lean: bool = False, brief: bool = False
+    limit: float,
+    kind: Kind,
+    *,
+    full: bool,
+    lean: bool = False,
+    brief: bool = False,
+    queries: bool = False,
 ) -> EvaluationPlan:
     """Which attacks a file faces."""
     without = () if full and limit == MAIN else tuple(map(str, REMADE))
@@ -197,7 +203,7 @@ def plan_of(
         caps = caps | {"T4": BRIEF_T4}
         threats = (Threat.GRAY_BOX, Threat.ADAPTIVE) if limit == MAIN else threats
     elif limit == MAIN:
-        threats = tuple(Threat) if full else (Threat.GRAY_BOX, Threat.TRANSFER, Threat.ADAPTIVE)
+        threats = tuple(Threat) if full or queries else (Threat.GRAY_BOX, Threat.TRANSFER, Threat.ADAPTIVE)
     return EvaluationPlan(
         threats=threats,
         attacks=counted,
@@ -212,8 +218,8 @@ CURVE = ("PGD 2/255", "PGD 4/255", "PGD 16/255")
 """What the curve over ε needs besides the attacks that count on Fashion-MNIST."""
 
 
-def prepare(material: Material, kind: Kind, progress: Progress) -> Prepared:
-    """All of the defence but its thresholds, with default settings."""
+def prepare(material: Material, kind: Kind, progress: Progress, *, view: str = "auto") -> Prepared:
+    """All of the defence but its thresholds, with default settings but for the view."""
     mean, std = normalisation(kind)
     assert material.profile is not None and material.calibration is not None
     return prepare_defence(
@@ -221,7 +227,7 @@ def prepare(material: Material, kind: Kind, progress: Progress) -> Prepared:
         material.profile.images,
         material.profile.labels,
         calibration=(material.calibration.images, material.calibration.labels),
-        config=ExportConfig(mean=mean, std=std, class_names=material.profile.class_names),
+        config=ExportConfig(mean=mean, std=std, class_names=material.profile.class_names, view=view),
         progress=progress,
     )
 
@@ -257,7 +263,15 @@ def left_out(laboratory: Laboratory) -> tuple[str, ...]:
 
 
 def evaluate(
-    folders: Folders, name: str, *, full: bool, lean: bool, brief: bool, few: bool, progress: Progress
+    folders: Folders,
+    name: str,
+    *,
+    full: bool,
+    lean: bool,
+    brief: bool,
+    few: bool,
+    queries: bool,
+    progress: Progress,
 ) -> None:
     """Export and evaluate one network at all limits."""
     kind, work = kind_of(name), folders.work
@@ -282,7 +296,7 @@ def evaluate(
         budget = laboratory.budget_for_cost(VariantKind.FILE, limit)
         path = work / f"{name}-{limit:g}.nip.onnx"
         write_defended(prepared, path, benign_budget=budget)
-        plan = plan_of(limit, kind, full=full, lean=lean, brief=brief)
+        plan = plan_of(limit, kind, full=full, lean=lean, brief=brief, queries=queries)
         evaluation = run_evaluation(
             path,
             material,
@@ -340,11 +354,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lean", action="store_true", help="fewer images")
     parser.add_argument("--brief", action="store_true", help="few adaptive attacks, no odds under noise")
     parser.add_argument("--few", action="store_true", help="compare with few others")
+    parser.add_argument("--queries", action="store_true", help="T3 without what else --full adds")
     parser.add_argument("--attacks-only", action="store_true", help="make gray-box attacks and stop")
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")
     options = parser.parse_args(arguments)
     check_names(parser, options.networks)
+    if options.brief and options.queries:
+        parser.error("expected --brief or --queries, got both: a brief run makes no query attacks")
     torch.set_num_threads(1)
     folders = Folders(options.work, options.data, options.cifar)
     for name in options.networks:
@@ -360,6 +377,7 @@ def main(arguments: list[str] | None = None) -> int:
                 lean=options.lean,
                 brief=options.brief,
                 few=options.few,
+                queries=options.queries,
                 progress=progress,
             )
         print(f"{name}: {RESULTS / name}.json", flush=True)
