@@ -95,8 +95,8 @@ class Made:
         return run_network(self.report.network, inputs, grids, batch_size=64, device=torch.device("cpu"))
 
 
-def open_file(path: Path) -> ort.InferenceSession:
-    """A single-threaded CPU session."""
+def open_file(path: Path | bytes) -> ort.InferenceSession:
+    """A single-threaded CPU session of a file, or of its content."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4

@@ -11,8 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nip_export.calibrate import fit_tests
+from nip_export.calibrate import fit_tests, set_screen
 from nip_export.calibrate.curves import fit_tail
+from nip_export.calibrate.gate import allowed_flags
 from nip_export.defence.decision import read_gate, sight
 from nip_export.network.grain import GRAIN, grain, grain_torch, has_grain, pooled_grain
 from nip_runtime.errors import ExportError
@@ -90,6 +91,27 @@ def test_where_benign_images_have_none_the_screen_does_not_mind_it(benign: Any, 
     rows = statistics_of(2, rows=500)
     gate = fit_tests(replace(rows.look, grain=benign), rows.second, rows.known, early_weight=0.3)
     assert (gate.grain_tail is not None) is minded
+
+
+@pytest.mark.parametrize("screen_rate", [0.2, 0.4])
+def test_the_screen_rate_is_kept_and_used_up_with_grain(screen_rate: float) -> None:
+    rows = statistics_of(2, rows=1000)
+    look = replace(rows.look, grain=np.random.default_rng(6).gamma(4, 0.01, 1000))
+    gate = set_screen(
+        fit_tests(look, rows.second, rows.known, early_weight=0.3), look, screen_rate=screen_rate
+    )
+    screened = read_gate(gate, look, rows.second).screened
+    assert screened.sum() == allowed_flags(1000, screen_rate)
+    assert look.grain is not None and look.grain[screened].mean() > look.grain[~screened].mean()
+
+
+def test_without_a_screen_there_is_nothing_to_mind_grain() -> None:
+    """A file without a screen has no grain in its graph, and what is read back from it must be the same."""
+    rows = statistics_of(2, rows=500)
+    look = replace(rows.look, grain=np.random.default_rng(7).gamma(4, 0.01, 500))
+    gate = fit_tests(look, rows.second, rows.known, early_weight=0.3)
+    assert gate.grain_tail is not None
+    assert set_screen(gate, look, screen_rate=None).grain_tail is None
 
 
 def test_grain_sends_on_and_flags_nothing() -> None:
