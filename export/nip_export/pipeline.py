@@ -284,7 +284,7 @@ def defended(bench: Bench, backbone: Backbone, spec: DefenceSpec) -> tuple[bytes
 def forward_of(bench: Bench, backbone: Backbone, readouts: Sequence[ReadOut]) -> Forward:
     """The backbone's pass that the oracle builds on: in torch, or converted in onnxruntime."""
     if bench.converted is None:
-        return bench.run
+        return bench.run_in_torch
     grids = [TapCells(bench.plan.tap(readout.tap), readout.cells) for readout in readouts]
     read = {grid.tap.name for grid in grids}
     grids += [

@@ -17,6 +17,8 @@ from nip_runtime.errors import ExportError
 from nip_runtime.run.memory import resident_bytes
 
 MIB = 2**20
+SMALL = (3, 32, 32)
+"""An input of which 256 are few."""
 
 
 def sizes(batches: Batches, count: int, *, bytes_per_row: int = 0) -> list[int]:
@@ -33,17 +35,23 @@ def sizes(batches: Batches, count: int, *, bytes_per_row: int = 0) -> list[int]:
 
 
 def test_work_that_takes_nothing_soon_runs_in_the_largest_batches() -> None:
-    assert sizes(Batches(256), 600)[-2] == 256
+    assert sizes(Batches(256, SMALL), 600)[-2] == 256
+
+
+def test_photographs_are_not_taken_more_at_once_than_a_cpu_is_quick_with() -> None:
+    assert max(sizes(Batches(256, (3, 224, 224)), 100)) == 6
+    assert max(sizes(Batches(256, (3, 1000, 1000)), 100)) == 4
+    assert max(sizes(Batches(2, (3, 224, 224)), 100)) == 2
 
 
 def test_a_size_that_was_found_is_kept_from_run_to_run() -> None:
-    batches = Batches(64)
+    batches = Batches(64, SMALL)
     sizes(batches, 200)
     assert sizes(batches, 128) == [64, 64]
 
 
 def test_batches_stay_within_the_budget() -> None:
-    batches = Batches(256, memory=resident_bytes() + 100 * MIB)
+    batches = Batches(256, SMALL, memory=resident_bytes() + 100 * MIB)
     found = sizes(batches, 200, bytes_per_row=4 * MIB)
     # 100 MiB hold 25 such rows; the largest power of two below is 16.
     assert max(found) in (8, 16)
@@ -57,7 +65,7 @@ def test_memory_that_runs_out_halves_the_batch_and_repeats_it() -> None:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         done.extend(range(rows.start, rows.stop))
 
-    Batches(64).run(50, work)
+    Batches(64, SMALL).run(50, work)
     assert done == list(range(50))
 
 
@@ -66,7 +74,7 @@ def test_one_image_that_does_not_fit_is_said_in_a_sentence() -> None:
         raise MemoryError("Unable to allocate 9.0 TiB")
 
     with pytest.raises(ExportError, match=r"not even one image fits into memory.*9\.0 TiB; free memory"):
-        Batches(64).run(50, work)
+        Batches(64, SMALL).run(50, work)
 
 
 def test_other_errors_pass_as_they_are() -> None:
@@ -74,7 +82,7 @@ def test_other_errors_pass_as_they_are() -> None:
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match=r"^shapes differ$"):
-        Batches(64).run(50, work)
+        Batches(64, SMALL).run(50, work)
 
 
 @pytest.mark.parametrize(

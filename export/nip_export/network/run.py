@@ -93,5 +93,5 @@ def run_network(
             pooled.setdefault(name, []).append(rows_of)
 
     with evaluation_mode(network), torch.no_grad():
-        Batches(batch_size, memory=memory, device=device).run(len(inputs), work, advance)
+        Batches(batch_size, inputs.shape[1:], memory=memory, device=device).run(len(inputs), work, advance)
     return Passed(np.concatenate(logits), {name: np.concatenate(parts) for name, parts in pooled.items()})

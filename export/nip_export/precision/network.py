@@ -1,4 +1,4 @@
-"""The converted backbone at work on arrays: what profiles were to torch, calibration is to this."""
+"""A backbone in onnxruntime at work on arrays: passes that need no gradients, as the file will do them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from nip_export.support.progress import Advance
 
 
 class OnnxBackbone:
-    """A backbone in onnxruntime, on one CPU thread: the passes of :func:`nip_export.network.run.run_network`.
+    """A backbone in onnxruntime, on the CPU: the passes of :func:`nip_export.network.run.run_network`.
 
     Args:
         backbone: with a tap for every grid.
         grids: which taps to pool, and how.
+        threads: that share the work.
     """
 
-    def __init__(self, backbone: Backbone, grids: Sequence[TapCells]) -> None:
+    def __init__(self, backbone: Backbone, grids: Sequence[TapCells], *, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = threads
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             serialise(backbone.model), options, providers=["CPUExecutionProvider"]
@@ -60,5 +61,5 @@ class OnnxBackbone:
             for name, rows_of in vectors.items():
                 pooled.setdefault(name, []).append(rows_of)
 
-        Batches(batch_size, memory=memory).run(len(inputs), work, advance)
+        Batches(batch_size, inputs.shape[1:], memory=memory).run(len(inputs), work, advance)
         return Passed(np.concatenate(logits), {name: np.concatenate(parts) for name, parts in pooled.items()})

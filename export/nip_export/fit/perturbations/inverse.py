@@ -156,7 +156,7 @@ def ascend(
     coarse = start(objective, per_class=per_class)
     velocity = torch.zeros_like(coarse)
     axes = tuple(range(1, coarse.ndim))
-    batches = Batches(batch_size, memory=memory, device=objective.device)
+    batches = Batches(batch_size, objective.shape, memory=memory, device=objective.device)
     values: list[float] = []
     step = 0
     with evaluation_mode(objective.network), torch.enable_grad():
@@ -214,7 +214,7 @@ def one_step(
         (C, *coarse) or (1, *coarse) float32, cut at ±`eps`.
     """
     coarse = start(objective, per_class=per_class)
-    batches = Batches(batch_size, memory=memory, device=objective.device)
+    batches = Batches(batch_size, objective.shape, memory=memory, device=objective.device)
     rows = np.arange(len(objective.inputs))
     with evaluation_mode(objective.network), torch.enable_grad():
         _, total = _over(objective, coarse, rows, batches, per_class=per_class, advance=advance)

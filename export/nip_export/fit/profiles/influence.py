@@ -125,7 +125,7 @@ def influence_profiles(
             np.add.at(sums[name], labels[rows], values)
 
     with evaluation_mode(network), torch.enable_grad():
-        Batches(batch_size, memory=memory, device=device).run(len(inputs), work, advance)
+        Batches(batch_size, inputs.shape[1:], memory=memory, device=device).run(len(inputs), work, advance)
     divisor = np.maximum(counts, 1)[:, None]
     return {
         name: InfluenceProfile(name, (total / divisor).astype(np.float32), counts, top_k)
