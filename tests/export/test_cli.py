@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,12 @@ from nip_runtime.operate.ui.examples import examples_beside, read_examples
 from nip_runtime.session import DefendedSession
 from tests.export.made import Workshop
 from tests.export.networks import example, net
+from tests.goldens.generate import GoldenNet
 
 FACTORY = "tests.goldens.generate:GoldenNet"
 NORMALISE = ["--mean", "0.286", "--std", "0.353"]
 Capture = pytest.CaptureFixture[str]
+EVALUATION = ("art", "foolbox", "eagerpy", "matplotlib", "scipy")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +71,36 @@ def test_npz_and_safetensors(inputs: Path, tmp_path: Path, capsys: Capture) -> N
     assert manifest.calibration.images == 500
     assert (manifest.input.mean, manifest.input.std) == ((0.286,), (0.353,))
     assert manifest.output.class_names is None
+
+
+def test_an_export_runs_where_nothing_of_the_evaluations_extra_is_installed(
+    inputs: Path, tmp_path: Path
+) -> None:
+    """Its examples for the page, too: their attacks are the evaluation's own."""
+    out, data = tmp_path / "model.nip.onnx", str(inputs / "profile.npz")
+    source = inspect.getsource(GoldenNet)  # its own module imports foolbox
+    (tmp_path / "alone.py").write_text(f"import torch\nfrom torch import Tensor, nn\n\n{source}")
+    arguments = ["export", "--model", "alone:GoldenNet", "--weights", str(inputs / "weights.pt")]
+    arguments += [
+        "--data",
+        data,
+        "--out",
+        str(out),
+        *NORMALISE,
+        "--benign-budget",
+        "0.05",
+        "--ui-examples",
+        data,
+    ]
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({EVALUATION!r}))\n"  # None: an import of it raises
+        f"from nip_runtime.cli.main import main\nsys.exit(main({arguments!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path
+    )
+    assert (done.returncode, out.exists(), examples_beside(out).exists()) == (0, True, True), done.stderr
 
 
 def export_folder(inputs: Path, out: Path, *more: str) -> int:

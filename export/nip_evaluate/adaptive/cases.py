@@ -15,8 +15,7 @@ from nip_evaluate.adaptive.objectives import (
     under_the_gate,
 )
 from nip_evaluate.adaptive.relaxed import softly
-from nip_evaluate.attacks.catalogue import epsilon_name
-from nip_evaluate.terms.threats import AttackCase, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Norm, Threat, epsilon_name
 
 STEPS, QUICK_STEPS = 100, 25
 IMAGES, QUICK_IMAGES = 200, 30

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from nip_evaluate.attacks import art_attacks, gradient, minimum_norm, noise
-from nip_evaluate.terms.threats import AttackCase, Craft, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Craft, Norm, Threat, epsilon_name
 from nip_runtime.errors import InputError
 
 CORE = (
@@ -120,12 +120,6 @@ def named_or_family(names: Collection[str], cases: Sequence[AttackCase]) -> set[
     kept = {case.family for case in cases if case.name in found}
     lost = {name.rpartition(" ")[0] for name in names if name not in found} - kept
     return found | {case.name for case in cases if case.family in lost}
-
-
-def epsilon_name(epsilon: float) -> str:
-    """ε as names of cases spell it: "8/255", or "0.05" where it is no whole number of 255ths."""
-    parts = epsilon * 255
-    return f"{round(parts)}/255" if abs(parts - round(parts)) < 1e-6 else f"{epsilon:g}"
 
 
 def _sweep(sweep: Sweep, eps: Sequence[float] | None) -> list[AttackCase]:

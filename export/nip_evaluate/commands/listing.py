@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-from nip_evaluate.attacks.catalogue import epsilon_name
 from nip_evaluate.given.plan import EvaluationPlan
 from nip_evaluate.report.summary import TITLES
 from nip_evaluate.stages.attackers import planned_cases
-from nip_evaluate.terms.threats import AttackCase, Threat
+from nip_evaluate.terms.threats import AttackCase, Threat, epsilon_name
 
 WIDTH = 200
 

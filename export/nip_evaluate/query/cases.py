@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from nip_evaluate.attacks.catalogue import epsilon_name
 from nip_evaluate.query.decisions import boundary, hop_skip_jump
 from nip_evaluate.query.scores import square
-from nip_evaluate.terms.threats import AttackCase, Norm, Threat
+from nip_evaluate.terms.threats import AttackCase, Norm, Threat, epsilon_name
 
 EPSILON_L2 = 1.5
 """As "PGD L2 1.5", to compare with."""

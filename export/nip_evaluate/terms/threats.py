@@ -96,3 +96,9 @@ class Attacked:
     images: Images
     seconds: float
     queries: float | None = None
+
+
+def epsilon_name(epsilon: float) -> str:
+    """ε as names of cases spell it: "8/255", or "0.05" where it is no whole number of 255ths."""
+    parts = epsilon * 255
+    return f"{round(parts)}/255" if abs(parts - round(parts)) < 1e-6 else f"{epsilon:g}"

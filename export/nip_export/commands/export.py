@@ -38,7 +38,6 @@ def run(args: argparse.Namespace) -> int:
     passive_waiting()
     keep_freed_memory()
     # torch takes seconds to import, and `nip --help` imports this module.
-    from nip_evaluate.report.ui_examples import write_ui_examples
     from nip_export.config import ExportConfig
     from nip_export.fit.kept import check_folder
     from nip_export.network.loading import image_channels
@@ -107,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
         )
         beside = None
         if shown is not None:
+            from nip_evaluate.report.ui_examples import write_ui_examples
+
             beside = write_ui_examples(report, shown, data, seed=args.seed, progress=progress)
     print(report.summary())
     card = args.out.with_name(args.out.name.removesuffix(".onnx") + ".card.md")
@@ -128,7 +129,6 @@ def _read(
     progress: Overall,
 ) -> tuple[ImageSet, ImageSet | None, ImageSet | None]:
     """Images of --data, --calibration and --ui-examples; what is to come is known once they are counted."""
-    from nip_evaluate.report.ui_examples import check_ui_examples
     from nip_export.fit.stages import EXAMPLES, export_stages
     from nip_export.support.overall import Stage
 
@@ -167,6 +167,8 @@ def _read(
         )
     shown = None
     if args.ui_examples is not None:
+        from nip_evaluate.report.ui_examples import check_ui_examples
+
         shown = read_images(
             args.ui_examples,
             args.size,
