@@ -66,6 +66,7 @@ from nip_export.data import ImageSet, to_model_input
 from nip_export.demo.build_assets import CLASS_NAMES, DATA_DIR, Labelled
 from nip_export.demo.model import MEAN, STD
 from nip_export.fit.benign import at_the_door
+from nip_export.fit.prepared import inverse_bank
 from nip_export.network.run import tapped_network
 from nip_export.pipeline import Prepared, prepare_defence, write_defended
 from nip_export.support.progress import Progress, progress_bars
@@ -281,13 +282,16 @@ def evaluate(
     probe = write_defended(prepared, work / f"{name}.nip.onnx")
     print(f"{name}:\n{probe.summary()}", flush=True)
     assert material.profile is not None
+    rho = prepared.rho
+    if not rho.adds:  # the export had no use for it, but variants add it
+        rho = inverse_bank(bench, prepared.profiles[bench.plan.features])
     laboratory = Laboratory(
         material.model,
         at_the_door(material.profile),
         bench.calibration,
         bench.config,
         given=probe.spec,
-        rho=prepared.rho,
+        rho=rho,
         progress=progress,
     )
     rows, memory = [], Memory()

@@ -87,6 +87,14 @@ def test_the_view_begins_with_their_round_trip(stored: Exported, never_stored: E
     assert not any(step.quality for one in other.views_tried for step in one.view)
 
 
+def test_behind_a_round_trip_no_perturbation_is_tried(stored: Exported, never_stored: Exported) -> None:
+    gate, other = stored.manifest.gate, never_stored.manifest.gate
+    assert gate is not None and other is not None
+    assert not gate.rho and not any(one.rho for one in gate.views_tried)
+    assert not stored.report.spec.bank.adds
+    assert any(one.rho for one in other.views_tried)
+
+
 def test_summary_and_manifest_say_so_and_what_it_costs(stored: Exported, never_stored: Exported) -> None:
     said, other = stored.report.summary(), never_stored.report.summary()
     assert f"begins with JPEG, for the benign images were stored at quality {QUALITY};" in said
