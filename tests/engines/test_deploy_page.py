@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import queue
 import re
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +26,8 @@ from benchmarks.engines.browser import GRAPHICS
 from benchmarks.engines.engines import ENGINES, Engine, Host, install
 from benchmarks.engines.material import GOLDENS
 from nip_runtime import DefendedSession
+from nip_runtime.file.manifest import InputSpec, Interpolation, Layout, PreprocessSpec
+from nip_runtime.inputs.images import read_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
@@ -100,6 +104,49 @@ def test_the_python_examples(module: str, marker: str, folder: Path) -> None:
     assert same(said, folder), said
 
 
+def nip_input(folder: Path) -> Any:
+    """The page's own module."""
+    spec = importlib.util.spec_from_file_location("nip_input", folder / "nip_input.py")
+    assert spec is not None and spec.loader is not None
+    ours = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ours)
+    return ours
+
+
+@pytest.mark.parametrize("interpolation", Interpolation)
+@pytest.mark.parametrize("size", [(40, 61), (61, 40), (12, 16), (13, 200), (9, 11)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_pages_preprocessing_is_the_packages(
+    channels: int, size: tuple[int, int], interpolation: Interpolation, folder: Path
+) -> None:
+    """Pixel for pixel: shorter side, then the middle, as files say that were exported with --preprocess."""
+    pytest.importorskip("PIL.Image")
+    how = PreprocessSpec(resize=20, crop=(12, 16), interpolation=interpolation)
+    shape = (channels, 12, 16)
+    spec = InputSpec(
+        name="input",
+        shape=shape,
+        layout=Layout.NCHW,
+        bounds=(0.0, 1.0),
+        mean=None,
+        std=None,
+        resize=None,
+        preprocess=how,
+    )
+    pixels = np.random.default_rng(2).integers(0, 256, (*size, *((3,) if channels == 3 else ())), np.uint8)
+    assert cv2.imwrite(str(folder / "image.png"), pixels)
+    found = nip_input(folder).read_input(
+        str(folder / "image.png"), shape, None, json.loads(json.dumps(asdict(how)))
+    )
+    wanted = read_file(folder / "image.png", spec).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_pages_input_refuses_another_size_where_the_file_names_no_way(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"image\.png is 56x56, expected 28x28: resize it as in training"):
+        nip_input(folder).read_input(str(folder / "image.png"), (1, 28, 28), None)
+
+
 def test_nothing_on_the_page_is_left_out() -> None:
     """Nine examples, all of which some test here takes by its marker."""
     kinds = [kind for kind, _ in BLOCKS]
@@ -123,14 +170,7 @@ def test_input_in_javascript_is_that_in_python(
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node is not installed")
-    sys.path.insert(0, str(folder))
-    try:
-        spec = importlib.util.spec_from_file_location("nip_input", folder / "nip_input.py")
-        assert spec is not None and spec.loader is not None
-        ours = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(ours)
-    finally:
-        sys.path.remove(str(folder))
+    ours = nip_input(folder)
     height, width = size
     rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
     if not coloured:
