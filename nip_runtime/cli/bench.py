@@ -25,6 +25,8 @@ from nip_runtime.support.options import add_device
 NAME: Final = "bench"
 HELP: Final = "time a defended file beside its own backbone without the defence"
 _STDOUT: Final = "-"
+_OPTIONS: Final = {"batches": "--batch", "shares": "--second-pass"}
+"""How users name the fields of a plan, where not by its name."""
 
 T = TypeVar("T", int, float)
 
@@ -168,7 +170,9 @@ def _plan(args: argparse.Namespace) -> BenchPlan:
             openings=args.openings,
         )
     except ValueError as error:
-        raise InputError(f"{error} (see nip bench --help)") from error
+        field, _, problem = str(error).partition(": ")
+        option = _OPTIONS.get(field, f"--{field}")
+        raise InputError(f"{option}: {problem} (see nip bench --help)") from error
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:

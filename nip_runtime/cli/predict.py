@@ -17,6 +17,7 @@ from nip_runtime.file.manifest import InputSpec
 from nip_runtime.inputs.arrays import Images, OnBadRow
 from nip_runtime.inputs.images import ARRAY_SUFFIXES, find_files, quieten_opencv, read_unjudged, suffixes_of
 from nip_runtime.session import DefendedSession
+from nip_runtime.support.arguments import check_whole
 from nip_runtime.support.options import add_device
 
 NAME: Final = "predict"
@@ -69,6 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict every input; one that has no answer is reported in its place and the rest goes on."""
+    check_whole("--batch", args.batch)
     quieten_opencv()
     with DefendedSession(
         args.model, device=args.device, max_batch=args.batch, require_signature=args.require_signature

@@ -11,6 +11,7 @@ from nip_runtime.errors import InputError
 from nip_runtime.file.container.wholefile import Wanted, read_whole
 from nip_runtime.file.manifest import Manifest
 from nip_runtime.file.rates import Rate
+from nip_runtime.support.kinds import kind_of
 
 ADAPTIVE: Final = "T4"
 _MOST_BYTES: Final = 1 << 28
@@ -49,7 +50,9 @@ def read_evaluated(path: Path, manifest: Manifest) -> tuple[WorstCase, ...]:
         found = tuple(_worst_case(case) for case in report["worst_case"] if len(case["threats"]) == 1)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError.mismatch(
-            expected=f"a report of nip evaluate at {path}", got=f"something else ({error})", fix=_FIX
+            expected=f"a report of nip evaluate at {path}",
+            got=f"something else ({kind_of(text) or error})",
+            fix=_FIX,
         ) from error
     if digest != manifest.digests.graph:
         raise InputError.mismatch(

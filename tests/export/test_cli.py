@@ -175,7 +175,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_not_run(
         ({"--model": "tests.models:no_such_factory"}, "has no 'no_such_factory'"),
         ({"--model": "tests.models:case"}, "it must work without arguments"),
         ({"--model": "tests.models:CLASSES"}, "to be a function or a torch module, got int"),
-        ({"--model": "tests.models:SmallResNet"}, "do not fit the model"),
+        ({"--model": "tests.models:SmallResNet"}, "as it was trained, with as many classes"),
         ({"--weights": "none.safetensors"}, "expected weights at none.safetensors, got nothing there"),
         ({"--weights": "{in}/profile.npz"}, "{in}/profile.npz"),
         ({"--data": "none.npz"}, "expected a folder or an .npz file at none.npz"),

@@ -127,7 +127,7 @@ def test_predict_reports_an_unreadable_input_and_goes_on(
             lambda toy, tmp: ["predict", toy, toy, "--device", "gpu"],
             "expected device auto, cpu, cuda or cuda:N",
         ),
-        (lambda toy, tmp: ["predict", toy, toy, "--batch", "0"], "expected max_batch of at least 1"),
+        (lambda toy, tmp: ["predict", toy, toy, "--batch", "0"], "expected --batch of at least 1, got 0"),
         (lambda toy, tmp: ["predict", toy, toy, "--batch", "many"], "argument --batch: invalid int value"),
         (lambda toy, tmp: ["predict", toy], "the following arguments are required: INPUT"),
         (lambda toy, tmp: ["predict", toy, toy, "--jsn"], "unrecognized arguments: --jsn"),

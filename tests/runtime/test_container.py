@@ -206,7 +206,7 @@ def _deep(depth: int) -> bytes:
     ("data", "message"),
     [
         (b"", "got an empty file; export or copy the file again"),
-        (b"GIF89a, surely not a model", "got something else .*; check which file this is"),
+        (b"GIF89a, surely not a model", r"got something else \(a GIF image\); check which file this is"),
         (MODEL[: len(MODEL) // 2], "got a file cut off after .*; copy or download it again"),
         (encode_int(1, 8), "no graph in it"),
         (MODEL + encode_bytes(7, b""), "two graphs in one file"),

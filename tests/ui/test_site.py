@@ -183,8 +183,9 @@ def test_wrong_examples_are_refused(
 def test_examples_that_are_none_are_refused(golden: Path, some_engine: Path, tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no archive", encoding="utf-8")
     for path in (tmp_path / "text.npz", tmp_path / "absent.npz", tmp_path):
-        with pytest.raises(InputError, match="prepared examples at"):
+        with pytest.raises(InputError, match="prepared examples at") as caught:
             build_site(golden, examples=path, engine=some_engine)
+        assert "pickle" not in str(caught.value), "no advice to load it unsafely"
 
 
 def report(digest: str, threats: list[str]) -> dict[str, Any]:

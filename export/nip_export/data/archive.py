@@ -18,6 +18,7 @@ from nip_export.data.images import ImageSet
 from nip_export.data.stored import IN_MEMORY, StoredImages, store
 from nip_export.support.progress import Progress
 from nip_runtime.errors import InputError
+from nip_runtime.support.kinds import no_archive
 
 
 def read_archive(
@@ -48,7 +49,9 @@ def read_archive(
                 fix="if the items differ in shape, bring them to one size, then numpy.stack them",
             ) from error
         raise InputError.mismatch(
-            expected=f"a plain .npz file at {path}", got=str(error), fix="store it with numpy.savez"
+            expected=f"a plain .npz file at {path}",
+            got=no_archive(path) or str(error),
+            fix="store it with numpy.savez",
         ) from error
     needed = {"images", "labels"} if is_labelled else {"images"}
     present = arrays.keys() | ({"images"} if large is not None else set())

@@ -36,6 +36,10 @@ WRAPPED = (
 COUNTERS = ("n_averaged",)
 """What averaging keeps beside the weights."""
 LISTED = 8
+_AS_TRAINED = (
+    "expected exactly its state_dict; name a function that builds the network as it was trained, with as "
+    "many classes, such as def network(): return resnet18(num_classes=10)"
+)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -60,7 +64,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 for what, names in (("the model's missing", missing), ("unknown to the model", unknown))
                 if names
             )
-            + "; expected exactly its state_dict"
+            + f"; {_AS_TRAINED}"
         )
     other = [
         f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
@@ -70,7 +74,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if other:
         raise ExportError(
             f"the weights in {path} do not fit the model, {len(other)} have other shapes: {listed(other)}; "
-            "expected exactly its state_dict"
+            f"{_AS_TRAINED}"
         )
     try:
         model.load_state_dict(dict(state))

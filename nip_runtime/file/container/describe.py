@@ -22,6 +22,7 @@ from nip_runtime.file.container.reader import LimitError, Reader, printable
 from nip_runtime.file.container.wholefile import read_whole
 from nip_runtime.file.container.wire import Buffer, Field, WireError
 from nip_runtime.file.names import MANIFEST_KEY
+from nip_runtime.support.kinds import kind_of
 
 _METADATA_FIELD: Final = 14
 _LARGE: Final = 4 << 20
@@ -113,7 +114,7 @@ def parse_container(buffer: Buffer, *, origin: str = "these bytes", limits: Limi
             ) from error
         raise ArtifactError.mismatch(
             expected=f"an ONNX model in {origin}",
-            got=f"something else ({error})",
+            got=f"something else ({kind_of(buffer) or error})",
             fix="check which file this is",
         ) from error
 

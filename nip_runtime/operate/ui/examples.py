@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import Manifest
 from nip_runtime.inputs.images import find_files, read_file
+from nip_runtime.support.kinds import no_archive
 
 MOST_PICTURES: Final = 48
 _MOST_BYTES: Final = 1 << 28
@@ -74,7 +75,7 @@ def read_examples(path: Path, manifest: Manifest) -> Examples:
         with np.load(path, allow_pickle=False) as packed:
             found: dict[str, NDArray[Any]] = {name: packed[name] for name in _FIELDS}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or no_archive(path) or str(error)
         raise InputError.mismatch(expected=f"prepared examples at {path}", got=reason, fix=_FIX) from error
     if str(found["graph_digest"]) != manifest.digests.graph:
         raise InputError.mismatch(

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from nip_runtime.errors import InputError
 from nip_runtime.operate.ui.site import INDEX, POLICY, Site
+from nip_runtime.support.arguments import check_whole
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+_LAST_PORT: Final = 65535
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -117,12 +119,13 @@ def open_server(site: Site, *, host: str = "127.0.0.1", port: int = 0) -> Thread
     Raises:
         InputError: the address can't be listened on.
     """
+    check_whole("--port", port, least=0, most=_LAST_PORT)
     try:
         return _Server((host, port), site)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise InputError.mismatch(
             expected=f"a free port {port} on {host}",
-            got=getattr(error, "strerror", None) or str(error),
+            got=error.strerror or str(error),
             fix="choose another with --port or --host",
         ) from error
 

@@ -20,9 +20,13 @@ def damaged_files() -> Iterator[BadFile]:
     yield of_bytes("one-byte", _NO_MODEL, lambda: b"\x08")
     yield of_bytes("zeros", _NO_MODEL, lambda: bytes(4096))
     yield of_bytes("ones", _NO_MODEL, lambda: b"\xff" * 4096)
-    yield of_bytes("zip", _NO_MODEL, lambda: b"PK\x03\x04" + bytes(200))
+    yield of_bytes("zip", r"got something else \(a zip archive", lambda: b"PK\x03\x04" + bytes(200))
     yield of_bytes("gif", _NO_MODEL, lambda: b"GIF89a, surely not a model")
-    yield of_bytes("text", _NO_MODEL, lambda: b"<!doctype html><title>404 Not Found</title>\n" * 9)
+    yield of_bytes(
+        "text",
+        r"got something else \(a web page\)",
+        lambda: b"<!doctype html><title>404 Not Found</title>\n" * 9,
+    )
     yield of_bytes("no-graph", "no graph in it", lambda: encode_int(1, 8))
     yield of_bytes(
         "no-opset", "no IR or operator-set version", lambda: encode_int(1, 8) + encode_bytes(7, b"")
