@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nip_runtime.errors import ArtifactError
 from nip_runtime.file.container import parse_container
@@ -23,12 +24,12 @@ def picture(suffix: str) -> bytes:
     return bytes(packed)
 
 
-def stored(array: object, *, packed: bool) -> bytes:
+def stored(array: NDArray[np.float64], *, packed: bool) -> bytes:
     file = io.BytesIO()
     if packed:
         np.savez(file, images=array)
     else:
-        np.save(file, np.asarray(array))
+        np.save(file, array)
     return file.getvalue()
 
 
