@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
+UNKNOWN: Final = "something else"
 _STARTS: Final = (
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
@@ -41,4 +42,4 @@ def no_archive(path: Path) -> str | None:
     if zipfile.is_zipfile(path):
         return None
     with path.open("rb") as file:
-        return kind_of(file.read(32)) or "something else"
+        return kind_of(file.read(32)) or UNKNOWN

@@ -37,6 +37,7 @@ def inputs(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path
     torch.save(state, folder / "weights.pt")
     data = example().calibration
     np.savez(folder / "profile.npz", images=data.images[:500], labels=data.labels[:500])
+    assert cv2.imwrite(str(folder / "photo.jpg"), data.images[0])
     np.savez(folder / "held_out.npz", images=data.images[500:1000], labels=data.labels[500:1000])
     names = example().class_names
     (folder / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
@@ -178,6 +179,10 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_not_run(
         ({"--model": "tests.models:SmallResNet"}, "as it was trained, with as many classes"),
         ({"--weights": "none.safetensors"}, "expected weights at none.safetensors, got nothing there"),
         ({"--weights": "{in}/profile.npz"}, "{in}/profile.npz"),
+        (
+            {"--weights": "{in}/photo.jpg"},
+            "expected weights in {in}/photo.jpg, got a JPEG image; name a state_dict",
+        ),
         ({"--data": "none.npz"}, "expected a folder or an .npz file at none.npz"),
         ({"--data": "{in}/weights.pt"}, "expected a folder with one subfolder per class, an .npz"),
         ({"--calibration": "none"}, "at none"),

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nip_runtime.errors import ExportError
+from nip_runtime.support.kinds import UNKNOWN, no_archive
 
 _log = logging.getLogger(__name__)
 
@@ -129,6 +130,11 @@ def read_state(path: Path) -> State:
             warnings.simplefilter("ignore")  # of scripted models, which are refused below
             loaded: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        other = no_archive(path)
+        if other not in (None, UNKNOWN):
+            raise ExportError.mismatch(
+                expected=f"weights in {path}", got=other, fix="name a state_dict of torch.save or safetensors"
+            ) from error
         raise ExportError(
             f"{path} holds more than tensors (it may run code when loaded) or is no torch checkpoint; save "
             "the state_dict alone: torch.save(model.state_dict(), path)"
