@@ -54,7 +54,8 @@ class Prediction:
         raw_logits: (N, C) float32, what the undefended model says.
         suspicion: (N,) float32 in [0, 1], share of benign calibration images that are less suspicious.
         flagged: (N,) bool, the gate takes the row for attacked.
-        candidate: (N,) int64, class hypothesis of the early read-outs.
+        candidate: (N,) int64, the likeliest class besides the predicted one, which a correction answers;
+            under policy ``always`` that of the early read-outs.
         reason: N reasons.
         refused: rows without an answer, ascending; empty unless ``on_bad_row="skip"`` was asked for.
     """

@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "  raw        what the undefended model says\n"
         "  suspicion  share of benign images that look less suspicious\n"
         "  flagged    whether the gate takes the input for attacked\n"
-        "  candidate  the class that the early layers suggest\n"
+        "  candidate  the likeliest other class, which a correction answers\n"
         "  reason     passed (not flagged), corrected (label changed), confirmed\n"
         "             (flagged, label kept) or detected (flagged, policy detect)"
     )

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "  nip_raw_logits  what the undefended model says\n"
         "  nip_suspicion   share of benign images that look less suspicious\n"
         "  nip_flagged     whether the gate takes the row for attacked\n"
-        "  nip_candidate   the class that the early layers suggest\n\n"
+        "  nip_candidate   the likeliest other class, which a correction answers\n\n"
         "The server checks shapes and types but not values: clients keep NaN and values out\n"
         "of bounds away. Rows of one batch do not influence each other."
     )

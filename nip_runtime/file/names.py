@@ -20,7 +20,7 @@ FLAGGED: Final = "nip_flagged"
 """(N,) bool: the gate takes the row for attacked."""
 
 CANDIDATE: Final = "nip_candidate"
-"""(N,) int64: class hypothesis of the early read-outs."""
+"""(N,) int64: the likeliest class but the predicted one; under `always` that of the early read-outs."""
 
 ADDED_OUTPUTS: Final = (RAW_LOGITS, SUSPICION, FLAGGED, CANDIDATE)
 """Outputs that follow the model's own output, in this order."""

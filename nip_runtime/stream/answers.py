@@ -79,7 +79,7 @@ class Answer(Generic[Item]):
 
     @property
     def candidate(self) -> int:
-        """Class hypothesis of the early read-outs."""
+        """The likeliest class besides the predicted one; under ``always`` that of the early read-outs."""
         return int(self._answered.candidate[self._row])
 
     @property

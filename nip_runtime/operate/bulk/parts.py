@@ -10,7 +10,7 @@ label_name string, null   its name, where the model has names
 raw_label int64, null     what the undefended model says
 suspicion float32, null   share of benign calibration images that look less suspicious
 flagged  bool             whether the gate takes the row for attacked; true for a row with an error
-candidate int64, null     class that the early layers suggest
+candidate int64, null     likeliest class besides raw_label, which a correction answers
 reason   string           passed, corrected, confirmed, detected, or refused (see ``error``)
 error    string, null     why the row has no answer; then all that may be null is null
 logits   float32[C], null defended logits, with ``--logits`` alone
