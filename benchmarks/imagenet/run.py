@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.imagenet.attacks import cases
 from benchmarks.imagenet.craft import SEED, crafter_of, undefended
-from benchmarks.imagenet.export import FILE, MADE, PLAIN
+from benchmarks.imagenet.export import BUDGETS, FILE, MADE, PLAIN, file_of
 from benchmarks.imagenet.networks import SIZE, Network, load_network
 from benchmarks.imagenet.photographs import load_photographs
 from nip_evaluate.adaptive import adaptive_cases
@@ -104,6 +104,39 @@ def adaptive(work: Path, test: Benign, images: int) -> list[Attacked]:
     return [made for case in chosen for made in crafter.craft([case], target.twin, victim_digest=digest)]
 
 
+def detected_of(rows: Sequence[dict[str, Any]]) -> float:
+    """Mean share of what fools the network that the file flags, over the attacks that count."""
+    found = [row["detected"]["value"] for row in rows if row["core"] and row["detected"] is not None]
+    return float(np.mean(found))
+
+
+def with_budget(
+    work: Path, budget: float, attacked: Sequence[Attacked], test: Benign, threads: int
+) -> dict[str, Any]:
+    """What the file of another benign budget makes of the same photographs and attacks."""
+    labels = plain_labels(work / PLAIN, threads)
+    with DefendedSession(work / file_of(budget), device="cpu", threads=threads, max_batch=AT_ONCE) as session:
+        benign = file_answers(session, test.inputs)
+        outcomes = [
+            Outcome.of(
+                made.case, truth=test.labels, benign=benign, answers=file_answers(session, made.images)
+            )
+            for made in attacked
+            if made.case.threat is Threat.GRAY_BOX
+        ]
+    made_on = [made for made in attacked if made.case.threat is Threat.GRAY_BOX]
+    rows = [row_of(outcome, made, test, labels) for outcome, made in zip(outcomes, made_on, strict=True)]
+    result = score_benign(benign, test.labels, second_pass=None)
+    return {
+        "benign_budget": budget,
+        "cost": as_json(result.cost),
+        "flagged_correct": as_json(result.flagged_correct),
+        "mean_dsr": as_json(mean_dsr(outcomes)),
+        "mean_detected": detected_of(rows),
+        "attacks": [{what: row[what] for what in ("name", "detected", "dsr")} for row in rows],
+    }
+
+
 def row_of(outcome: Outcome, made: Attacked, test: Benign, labels: Callable[[Images], Labels]) -> Any:
     """What became of one attack."""
     fooled = labels(made.images) != test.labels[: len(made.images)]
@@ -181,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
             }
         )
     result = score_benign(benign, test.labels, second_pass=None)
-    detected = [row["detected"]["value"] for row in rows if row["core"] and row["detected"] is not None]
+    detected = detected_of(rows)
     content = {
         "network": str(Network.LITE0),
         "classes": manifest.output.classes,
@@ -195,14 +228,15 @@ def main(arguments: list[str] | None = None) -> int:
             "flagged_correct": as_json(result.flagged_correct),
         },
         "mean_dsr": as_json(mean_dsr(gray)),
-        "mean_detected": float(np.mean(detected)),
+        "mean_detected": detected,
+        "budgets": [with_budget(work, budget, attacked, test, options.threads) for budget in BUDGETS[1:]],
         "attacks": rows,
         "baselines": others,
         "not_measured": missing,
     }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     write_whole(RESULTS, (json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
-    print(f"mean detected {np.mean(detected):.3f}, mean DSR {mean_dsr(gray)}, {result}")
+    print(f"mean detected {detected:.3f}, mean DSR {mean_dsr(gray)}, {result}")
     return 0
 
 
