@@ -11,6 +11,7 @@ import pytest
 from torch import Tensor, nn
 
 from nip_export import ExportConfig, export_defended
+from nip_export.fit.stages import CALIBRATION, INFLUENCE
 from nip_runtime.errors import ExportError, InputError, NipError
 from tests.export.made import Made
 from tests.export.networks import net
@@ -221,3 +222,29 @@ def test_mean_of_another_number_of_channels(tmp_path: Path) -> None:
             tmp_path / "m.onnx",
             config=ExportConfig(mean=(0.1, 0.2, 0.3), std=(1, 1, 1)),
         )
+
+
+def test_too_few_right_ones_are_told_before_the_first_gradient(mlp: Made, tmp_path: Path) -> None:
+    """There are enough calibration images for the budget, but most of them have another label."""
+    stages: list[str] = []
+
+    def progress(stage: str, total: int) -> Callable[[int], None]:
+        stages.append(stage)
+        return lambda done: None
+
+    images, labels = mlp.net.split("calibration", 500)
+    wrong = labels[200:].copy()
+    wrong[:220] = (wrong[:220] + 1) % 10
+    path = tmp_path / "defended.onnx"
+    with pytest.raises(ExportError, match=r"benign_budget: \d+ correctly classified .* at most 2\.00%"):
+        export_defended(
+            mlp.model,
+            images[:200],
+            labels[:200],
+            path,
+            calibration=(images[200:], wrong),
+            config=mlp.net.config(ascent_steps=1, benign_budget=0.02),
+            progress=progress,
+        )
+    assert CALIBRATION in stages and INFLUENCE not in stages
+    assert not path.exists()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nip_export.attach.backbone import Backbone, with_taps
 from nip_export.calibrate import Known, ViewTrial, choose_view
+from nip_export.calibrate.gate import check_enough
 from nip_export.calibrate.stored import stored_as
 from nip_export.config import ExportConfig
 from nip_export.data.gathering import Given, Labels
@@ -99,7 +100,8 @@ def prepare_defence(
     """The costly part; arguments and errors as for :func:`nip_export.pipeline.export_defended`.
 
     `is_last_budget` says that no other benign budget than that of the settings will be asked for: too few
-    images for it are then refused here, before anything is computed.
+    images for it are then refused here, before anything is computed, and too few that the model gets right
+    before the first gradient.
     """
     began = time.perf_counter()
     config = config if config is not None else ExportConfig()
@@ -109,6 +111,10 @@ def prepare_defence(
         check_counts(len(profile.labels), len(held_out.labels), config)
     kept = keep_in(resume, classifier.model, profile, held_out, config)
     bench = set_up(classifier.model, profile, held_out, config, progress, kept)
+    if is_last_budget:
+        check_enough(
+            bench.calibration_pass.logits.argmax(1) == bench.calibration.labels, config.benign_budget
+        )
     if not bench.early_grids:
         alone(bench)
     profiles = bench.influence_profiles()
