@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nip_export.commands.images import read_images
-from nip_export.commands.numbers import as_shares, interval
+from nip_export.commands.numbers import as_shares, interval, part
 from nip_runtime.cli.main import main
 from nip_runtime.errors import InputError
 from nip_runtime.session import DefendedSession
@@ -111,3 +111,10 @@ def test_whole_numbers_are_refused_as_such(tmp_path: Path) -> None:
     np.savez(tmp_path / "ids.npz", images=np.zeros((4, 9), np.int64), labels=np.zeros(4, np.int64))
     with pytest.raises(InputError, match="token ids, are not supported"):
         read_images(tmp_path / "ids.npz", None, None)
+
+
+@pytest.mark.parametrize("text", ["2", "1", "0", "-0.1", "nan", "2/1"])
+def test_a_budget_typed_in_per_cent_is_told_how_to_spell_it(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"above 0 and below 1, such as 0\.02 for 2 %, got"):
+        part(text)
+    assert part("0.02") == 0.02

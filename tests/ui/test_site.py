@@ -279,6 +279,18 @@ def test_the_page_is_written_for_other_servers(golden: Path, some_engine: Path, 
             write_site(site, place)
 
 
+def test_a_folder_of_other_things_is_left_alone(golden: Path, some_engine: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg"):
+        (photos / name).write_bytes(b"mine")
+    with pytest.raises(
+        InputError, match=r"got .*photos with a\.jpg, b\.jpg, c\.jpg …; name another with --static"
+    ):
+        write_site(build_site(golden, engine=some_engine), photos)
+    assert sorted(entry.name for entry in photos.iterdir()) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+
+
 def test_a_model_of_something_else_than_images_is_refused(some_engine: Path, tmp_path: Path) -> None:
     from tests.runtime.toy import write_toy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nip_export.commands.numbers import amount, interval, number, numbers, preprocess, share, size
+from nip_export.commands.numbers import amount, interval, number, numbers, part, preprocess, share, size
 
 _DESCRIPTION = """\
 Traces a trained PyTorch classifier into one standard ONNX file that answers, checks and corrects by itself.
@@ -198,7 +198,7 @@ def _defence(parser: argparse.ArgumentParser) -> None:
     )
     defence.add_argument(
         "--benign-budget",
-        type=number,
+        type=part,
         default=0.02,
         metavar="SHARE",
         help="share of correctly classified benign inputs that may be flagged (default 0.02)",

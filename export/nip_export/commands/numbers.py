@@ -30,6 +30,16 @@ def share(text: str) -> float:
     return found
 
 
+def part(text: str) -> float:
+    """A share above 0 and below 1."""
+    found = number(text)
+    if not 0 < found < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a share above 0 and below 1, such as 0.02 for 2 %, got {text!r}"
+        )
+    return found
+
+
 def numbers(text: str) -> tuple[float, ...]:
     """Numbers or fractions with commas between."""
     return tuple(number(part) for part in text.split(","))

@@ -44,6 +44,7 @@ _PAGE: Final = (
     "views.js",
     "worker.js",
 )
+_FACTS: Final = "facts.json"
 _MOST_EXAMPLE_BYTES: Final = 1 << 26
 POLICY: Final = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self';"
@@ -113,7 +114,7 @@ def build_site(
     table = {name: _page_file(name) for name in _PAGE}
     table |= {f"engine/{name}": data for name, data in engine_files.items()}
     table |= {
-        "facts.json": json.dumps(facts, ensure_ascii=False, allow_nan=False).encode(),
+        _FACTS: json.dumps(facts, ensure_ascii=False, allow_nan=False).encode(),
         "model.onnx": bytes(content),
         "watch.bin": watched.patch,
         "bank.bin": bank or b"",
@@ -123,14 +124,21 @@ def build_site(
 
 
 def write_site(site: Site, folder: Path) -> None:
-    """Write the page for any web server; files of the same names are replaced.
+    """Write the page for any web server; that of an earlier call is replaced.
 
     Raises:
-        InputError: the folder is a file or can't be written to.
+        InputError: the folder is a file, holds other things than a page, or can't be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError.mismatch(
             expected="a folder to write to", got=f"the file {folder}", fix="name another with --static"
+        )
+    there = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+    if there and _FACTS not in there:
+        raise InputError.mismatch(
+            expected="an empty folder, a new one, or one with a page of an earlier call",
+            got=f"{folder} with {', '.join(there[:3])}{' …' if len(there) > 3 else ''}",
+            fix="name another with --static",
         )
     for name, content in site.files.items():
         target = folder / name
