@@ -71,12 +71,13 @@ class ViewTrial:
         return self.told * self.repaired.value if self.repaired is not None else 0.0
 
     def keeps_worth_of(self, view: ViewTrial) -> bool:
-        """Whether this view under ρ has nine tenths of what it is worth without; where too few mistakes are
-        repaired, of what it tells of them."""
-        if view.repaired is None or view.repaired.n < LEAST_MISTAKES:
-            return True  # there is nothing to tell it by
-        if view.repaired.count < LEAST_REPAIRED:
-            return self.told >= HOLDS * view.told
+        """Whether this view under ρ is seen to have nine tenths of what it is worth without.
+
+        Of too few mistakes, or of hardly any that are repaired, it can't be seen. ρ has cost far more where
+        it did harm than it gained where it helped: it is left out then.
+        """
+        if view.repaired is None or view.repaired.n < LEAST_MISTAKES or view.repaired.count < LEAST_REPAIRED:
+            return False
         return self.worth >= HOLDS * view.worth
 
     @property
@@ -104,8 +105,8 @@ def choose_view(
         labels: (N,) int64.
         known: what was fitted to the profile images.
         seed: picks the images looked at.
-        rho: None: ρ is added if it is near the best too, makes the view stronger and leaves it nine tenths of
-            its worth, or if there is no other view. True or False: decided.
+        rho: None: ρ is added if it is near the best too, makes the view stronger and is seen to leave it nine
+            tenths of its worth, or if there is no other view. True or False: decided.
 
     Returns:
         The trial of the view to take, and all trials.
