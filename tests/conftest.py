@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 with suppress(ImportError):
     from hypothesis import HealthCheck, settings
 
-    settings.register_profile("unhurried", suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("unhurried")
 
 NETWORKS = ("vgg", "resnet", "preact", "mobilenet", "vit", "vit_builtin", "audio", "mlp")
