@@ -190,7 +190,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_not_run(
         ({"--out": "{in}/no/folder/m.onnx"}, "cannot write to the folder"),
         ({"--out": "{in}"}, "expected a file to write"),
         ({"--policy": "sometimes"}, "argument --policy: invalid choice: 'sometimes'"),
-        ({"--benign-budget": "2"}, "benign_budget: expected a number between 0 and 1, got 2"),
+        ({"--benign-budget": "2"}, "expected a share above 0 and below 1, such as 0.02 for 2 %, got '2'"),
         ({"--benign-budget": "much"}, "expected a number or a fraction such as 8/255, got 'much'"),
         ({"--eps": "8/0"}, "expected a number or a fraction such as 8/255, got '8/0'"),
         ({"--eps": "3"}, "eps: expected above 0, below 1"),
