@@ -202,9 +202,11 @@ def plan_of(
     if brief:
         without = (*without, *map(odds_name, ODDS_SAMPLES))
         caps = caps | {"T4": BRIEF_T4}
-        threats = (Threat.GRAY_BOX, Threat.ADAPTIVE) if limit == MAIN else threats
-    elif limit == MAIN:
-        threats = tuple(Threat) if full or queries else (Threat.GRAY_BOX, Threat.TRANSFER, Threat.ADAPTIVE)
+    if limit == MAIN:
+        threats = (
+            (Threat.GRAY_BOX, Threat.ADAPTIVE) if brief else (*threats, Threat.TRANSFER, Threat.ADAPTIVE)
+        )
+        threats = tuple(Threat) if full or queries else threats
     return EvaluationPlan(
         threats=threats,
         attacks=counted,
@@ -358,14 +360,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lean", action="store_true", help="fewer images")
     parser.add_argument("--brief", action="store_true", help="few adaptive attacks, no odds under noise")
     parser.add_argument("--few", action="store_true", help="compare with few others")
-    parser.add_argument("--queries", action="store_true", help="T3 without what else --full adds")
+    parser.add_argument("--queries", action="store_true", help="T2 and T3, without what else --full adds")
     parser.add_argument("--attacks-only", action="store_true", help="make gray-box attacks and stop")
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
     parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")
     options = parser.parse_args(arguments)
     check_names(parser, options.networks)
-    if options.brief and options.queries:
-        parser.error("expected --brief or --queries, got both: a brief run makes no query attacks")
     torch.set_num_threads(1)
     folders = Folders(options.work, options.data, options.cifar)
     for name in options.networks:

@@ -198,8 +198,9 @@ def test_only_the_main_file_faces_more_than_gray_box_attacks(kind: Kind) -> None
                 continue
             assert {Threat.GRAY_BOX, Threat.TRANSFER, Threat.ADAPTIVE} <= set(cases)
             assert (Threat.QUERY in cases) == full
-            queried = planned_cases(run.plan_of(limit, kind, full=full, queries=True))
-            assert set(queried) == set(Threat)
+            for brief in (False, True):
+                queried = planned_cases(run.plan_of(limit, kind, full=full, brief=brief, queries=True))
+                assert set(queried) == set(Threat)
             assert {case.images for case in cases[Threat.ADAPTIVE]} == {run.CAPS["T4"]}
             assert {case.epsilon for case in cases[Threat.ADAPTIVE]} == set(run.EPS[kind.is_cifar])
             assert all(
