@@ -114,7 +114,7 @@ class DefendedSession:
             try:
                 self._opened: Opened[Any] | None = open_engine(
                     EngineKind(engine),
-                    Sliceable(content),
+                    Sliceable(content, artifact.container),
                     artifact.manifest,
                     device=resolved,
                     settings=settings,

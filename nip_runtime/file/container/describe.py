@@ -17,7 +17,7 @@ from nip_runtime.errors import ArtifactError
 from nip_runtime.file.allowed import LIMITS, Limits
 from nip_runtime.file.container import messages, wire
 from nip_runtime.file.container.graph import Graph
-from nip_runtime.file.container.infos import InitializerInfo, NodeInfo, TensorInfo
+from nip_runtime.file.container.infos import InitializerInfo, NodeInfo, Places, TensorInfo
 from nip_runtime.file.container.reader import LimitError, Reader, printable
 from nip_runtime.file.container.wholefile import read_whole
 from nip_runtime.file.container.wire import Buffer, Field, WireError
@@ -49,6 +49,7 @@ class Container:
         graph_range: byte range [start, stop) of the GraphProto.
         graph_digest: "sha256:…" of these bytes. Metadata stands outside them, so the manifest can hold it.
         foreign: the first few things in it that the artefact profile does not know, in words.
+        places: where the parts of the main graph stand.
     """
 
     size_bytes: int
@@ -66,6 +67,7 @@ class Container:
     graph_range: tuple[int, int]
     graph_digest: str
     foreign: tuple[str, ...]
+    places: Places
 
     @property
     def weights_size_bytes(self) -> int:
@@ -246,4 +248,5 @@ class _Model:
             graph_range=(field.start, field.stop),
             graph_digest=graph_digest,
             foreign=tuple(reader.foreign),
+            places=graph.places,
         )

@@ -11,7 +11,7 @@ from typing import Final
 
 from nip_runtime.file.allowed import DTYPES
 from nip_runtime.file.container import messages, wire
-from nip_runtime.file.container.infos import Attribute, InitializerInfo, NodeInfo, TensorInfo
+from nip_runtime.file.container.infos import Attribute, InitializerInfo, NodeInfo, Places, TensorInfo
 from nip_runtime.file.container.reader import LimitError, Reader, printable
 from nip_runtime.file.container.wire import Buffer, Field, WireError, WireType
 
@@ -62,20 +62,30 @@ class Graph:
         # Few kinds of values and attributes stand in a graph again and again: each is read once.
         self._types: dict[bytes, tuple[str, tuple[int | str | None, ...] | None]] = {}
         self._attributes: dict[bytes, tuple[str, Attribute]] = {}
+        nodes, initializers = list[Field](), dict[str, Field]()
+        values, outputs = dict[str, Field](), dict[str, Field]()
         for part in reader.inside(field, messages.GRAPH):
             match part.number:
                 case 1:
                     self._node(part, depth=0)
                     reader.limit("nodes", len(self.nodes), reader.limits.nodes)
+                    nodes.append(part)
                 case 5:
-                    self.initializers.append(self._tensor(part))
+                    tensor = self._tensor(part)
+                    self.initializers.append(tensor)
                     reader.limit("initializers", len(self.initializers), reader.limits.initializers)
+                    initializers[tensor.name] = part
                 case 11:
                     self.inputs.append(self._value(part))
+                    values[self.inputs[-1].name] = part
                 case 12:
                     self.outputs.append(self._value(part))
+                    outputs[self.outputs[-1].name] = part
                 case 13:
-                    self._value(part)
+                    values[self._value(part).name] = part
+        for name, part in outputs.items():
+            values.setdefault(name, part)
+        self.places = Places(nodes, initializers, values)
 
     def _node(self, field: Field, *, depth: int) -> None:
         reader = self._reader

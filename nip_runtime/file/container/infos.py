@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from nip_runtime.file.container.wire import Field
 
 Attribute = int | float | bytes | tuple[int, ...] | None
 """A number, a text, whole numbers; None for anything else: a tensor, a list of floats or texts."""
@@ -54,3 +56,18 @@ class NodeInfo(NamedTuple):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the parts of the main graph stand in the file.
+
+    Attributes:
+        nodes: in file order, as in ``Container.nodes``.
+        initializers: stored weights by name; of two with one name, the later.
+        values: inputs, inner values and outputs whose type the file states, by name.
+    """
+
+    nodes: Sequence[Field]
+    initializers: Mapping[str, Field]
+    values: Mapping[str, Field]

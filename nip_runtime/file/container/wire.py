@@ -35,6 +35,12 @@ class WireType(IntEnum):
 _WIRE_TYPES: Final = tuple(next((kind for kind in WireType if kind == code), None) for code in range(8))
 
 
+_VARINT: Final = WireType.VARINT
+_FIXED64: Final = WireType.FIXED64
+_BYTES: Final = WireType.BYTES
+"""An attribute of an enum takes longer to look up than a name."""
+
+
 class Field(NamedTuple):
     """One field as it stands in the buffer.
 
@@ -46,6 +52,10 @@ class Field(NamedTuple):
     value: int
     start: int
     stop: int
+
+
+_made: Final = tuple.__new__
+"""``Field(…)`` without the call in Python that a NamedTuple's own constructor is."""
 
 
 def read_varint(buffer: Buffer, position: int, stop: int) -> tuple[int, int]:
@@ -89,19 +99,22 @@ def fields(buffer: Buffer, start: int, stop: int) -> Iterator[Field]:
         if wire_type is None:
             raise WireError(f"wire type {tag & 7} in field {number}")
         value = 0
-        if wire_type is WireType.BYTES:
+        if wire_type is _BYTES:
             if begin < stop and buffer[begin] < 0x80:
                 length, begin = buffer[begin], begin + 1
             else:
                 length, begin = read_varint(buffer, begin, stop)
             end = begin + length
-        elif wire_type is WireType.VARINT:
-            value, end = read_varint(buffer, begin, stop)
+        elif wire_type is _VARINT:
+            if begin < stop and buffer[begin] < 0x80:
+                value, end = buffer[begin], begin + 1
+            else:
+                value, end = read_varint(buffer, begin, stop)
         else:
-            end = begin + (8 if wire_type is WireType.FIXED64 else 4)
+            end = begin + (8 if wire_type is _FIXED64 else 4)
         if end > stop:
             raise WireError(f"field {number} ends at byte {end}, its message at byte {stop}", truncated=True)
-        yield Field(number, wire_type, value, begin, end)
+        yield _made(Field, (number, wire_type, value, begin, end))
         position = end
 
 

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from types import UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
@@ -118,8 +119,8 @@ class _Decoder:
     def _object(self, kind: Any, value: object, where: str) -> Any:
         if not isinstance(value, dict):
             raise _wrong(where, "an object", value)
-        hints = get_type_hints(kind)
-        known = [field.name for field in fields(kind)]
+        hints = _hints(kind)
+        known = list(hints)
         unknown = [name for name in value if name not in known]
         if unknown and not self.ignore_unknown:
             raise ArtifactError(
@@ -168,6 +169,13 @@ class _StatedRate:
                 raise ValueError(
                     f"{name}: expected {expected:.6g} for {self.count} of {self.n}, got {stated!r}"
                 )
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """Types of a dataclass's fields, by name: most kinds stand in a manifest more than once."""
+    types = get_type_hints(kind)
+    return {field.name: types[field.name] for field in fields(kind)}
 
 
 def _scalar(kind: Any, value: object, where: str) -> Any:

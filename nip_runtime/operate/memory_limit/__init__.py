@@ -100,7 +100,7 @@ def all_rows_twice(path: Path) -> bytes:
         ArtifactError: if the file is not a defended one.
     """
     with opened(path) as (artifact, content):
-        model, manifest = Sliceable(content), artifact.manifest
+        model, manifest = Sliceable(content, artifact.container), artifact.manifest
     if not has_screen(model):
         return content
     lowest = np.finfo(np.float32).min  # not -Inf, which no file may have

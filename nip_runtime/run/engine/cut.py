@@ -6,7 +6,7 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from nip_runtime.errors import ArtifactError
 from nip_runtime.file.allowed import LIMITS
-from nip_runtime.file.container import wire
+from nip_runtime.file.container import Container, wire
 from nip_runtime.file.container.encoder import encode_tensor
-from nip_runtime.file.container.graph import inside
+from nip_runtime.file.container.graph import Graph, inside
+from nip_runtime.file.container.infos import NodeInfo, Places
+from nip_runtime.file.container.reader import Reader
 from nip_runtime.file.container.wire import Buffer, Field, WireError
 
 # Fields of a ModelProto that a part keeps: versions, producer and operator sets. Not the metadata: a part
@@ -49,8 +51,8 @@ class _Index:
 
     model: list[Field]
     nodes: list[NodeIo]
-    initializers: dict[str, Field]
-    values: dict[str, Field]
+    initializers: Mapping[str, Field]
+    values: Mapping[str, Field]
 
 
 class Sliceable:
@@ -58,18 +60,20 @@ class Sliceable:
 
     Args:
         buffer: a ModelProto.
+        container: what was read from it, if it was: then it need not be walked again.
 
     Raises:
         ArtifactError: where the model is cut, if the bytes are not one.
     """
 
-    def __init__(self, buffer: Buffer) -> None:
+    def __init__(self, buffer: Buffer, container: Container | None = None) -> None:
         self.buffer = buffer
+        self._container = container
 
     @cached_property
     def _index(self) -> _Index:
         try:
-            return _index(self.buffer)
+            return _index(self.buffer, self._container)
         except WireError as error:
             raise ArtifactError.mismatch(
                 expected="a whole ONNX model", got=str(error), fix="get the original file"
@@ -145,6 +149,12 @@ class Sliceable:
         if place is None:
             return None
         return tuple(self._length(part) for part in inside(self.buffer, place) if part.number == 1)
+
+    def stores_float32(self, name: str) -> bool:
+        """Whether a value is a stored weight of this type."""
+        stored = self._index.initializers.get(name)
+        parts = () if stored is None else inside(self.buffer, stored)
+        return any(part.number == 2 and part.value == 1 for part in parts)
 
     def _length(self, place: Field) -> int | str | None:
         for part in inside(self.buffer, place):
@@ -239,37 +249,21 @@ class _Chunks:
         return b"".join((*self._chunks, wire.encode_start(number, inner._size), *inner._chunks))
 
 
-def _index(buffer: Buffer) -> _Index:
-    index = _Index(list(wire.fields(buffer, 0, len(buffer))), [], {}, {})
-    outputs: dict[str, Field] = {}
-    for part in (p for outer in index.model if outer.number == _GRAPH for p in inside(buffer, outer)):
-        match part.number:
-            case 1:
-                index.nodes.append(_node(buffer, part))
-            case 5:
-                index.initializers[_name(buffer, part, 8)] = part
-            case 11 | 13:
-                index.values[_name(buffer, part, 1)] = part
-            case 12:
-                outputs[_name(buffer, part, 1)] = part
-    for name, part in outputs.items():
-        index.values.setdefault(name, part)
-    return index
+def _index(buffer: Buffer, container: Container | None) -> _Index:
+    model = list(wire.fields(buffer, 0, len(buffer)))
+    if container is not None:
+        return _indexed(model, container.nodes, container.places)
+    place = next((part for part in model if part.number == _GRAPH), None)
+    if place is None:
+        return _Index(model, [], {}, {})
+    graph = Graph(Reader(buffer), place)
+    return _indexed(model, graph.nodes, graph.places)
 
 
-def _name(buffer: Buffer, message: Field, number: int) -> str:
-    for part in inside(buffer, message):
-        if part.number == number:
-            return wire.text(buffer, part)
-    return ""
-
-
-def _node(buffer: Buffer, place: Field) -> NodeIo:
-    names: dict[int, list[str]] = {1: [], 2: [], 4: []}
-    for part in inside(buffer, place):
-        if part.number in names:
-            names[part.number].append(wire.text(buffer, part))
-    return NodeIo(place, "".join(names[4]), tuple(names[1]), tuple(names[2]))
+def _indexed(model: list[Field], nodes: Iterable[NodeInfo], places: Places) -> _Index:
+    standing = zip(places.nodes, nodes, strict=True)
+    ios = [NodeIo(place, node.operator, node.inputs, node.outputs) for place, node in standing]
+    return _Index(model, ios, places.initializers, places.values)
 
 
 def _cannot_cut(expected: str, got: str) -> ArtifactError:
