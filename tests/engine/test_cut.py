@@ -12,7 +12,7 @@ import pytest
 
 from nip_runtime.errors import ArtifactError
 from nip_runtime.file import names
-from nip_runtime.file.artifact import read_artifact
+from nip_runtime.file.artifact import opened, read_artifact
 from nip_runtime.run.engine.cut import Sliceable
 from nip_runtime.run.engine.parts import can_be_cut, cut_parts, has_screen, plain_part, screen_statistic
 
@@ -64,6 +64,14 @@ def test_parts_share_nothing_but_the_backbone_once(name: str) -> None:
     stored = {tensor.name for tensor in models["perturb"].graph.initializer}
     gate = read_artifact(path).manifest.gate
     assert (names.BANK in stored) == (gate is None or gate.rho)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_check_has_read_is_cut_alike(name: str) -> None:
+    content = golden(name)[0].read_bytes()
+    with opened(content) as (artifact, checked):
+        read = Sliceable(checked, artifact.container)
+    assert cut_parts(read, artifact.manifest) == cut_parts(Sliceable(content), artifact.manifest)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -140,10 +140,15 @@ def test_auto_says_why(open_auto: Callable[..., DefendedSession], monkeypatch: p
         assert quick.engine == "fused"
         assert "where further calls would cost more" in quick.engine_why
         expected = quick.predict(images)
-    monkeypatch.setattr(choose, "TINY_PASS_US", 0.0)
+    monkeypatch.setattr(choose, "TINY_PASS_US", 0.6)  # of work the file states 0.54 µs
+    with open_auto(path) as measured:
+        assert measured.engine == "gated"
+        assert "the weights are held once" in measured.engine_why
+        assert "on any CPU" not in measured.engine_why
+    monkeypatch.setattr(choose, "TINY_PASS_US", 0.5)
     with open_auto(path) as slow:
         assert slow.engine == "gated"
-        assert "the weights are held once" in slow.engine_why
+        assert "on any CPU: rows that need only one cost least" in slow.engine_why
         np.testing.assert_array_equal(slow.predict(images).logits, expected.logits)
     with open_auto(golden("always")[0]) as always:
         assert always.engine == "gated"
