@@ -47,8 +47,8 @@ KNOWN_LIMITS = (
 )
 
 STORED = (
-    "The benign images were stored as JPEG of quality {}, and the second look begins with a round trip "
-    "through it. Benign images that were stored otherwise are flagged more often."
+    "The second look begins with a round trip through JPEG of quality {}: benign images that were stored "
+    "otherwise are flagged more often."
 )
 
 UNLABELLED = (
