@@ -39,7 +39,6 @@ from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import Precision
 
 PART_BYTES = 4 << 20
-MOST_S = 120
 WITHOUT = """
 import sys
 for name in ("art", "captum", "cryptography", "dask", "foolbox", "jinja2", "jsonschema", "matplotlib",
@@ -85,10 +84,9 @@ def test_every_step_runs_on_a_cpu(
     (tmp_path / "without").mkdir()
     (tmp_path / "without" / "sitecustomize.py").write_text(WITHOUT, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "without"))
-    out, work, began = tmp_path / "out", tmp_path / "work", time.monotonic()
+    out, work = tmp_path / "out", tmp_path / "work"
     code = main(["--parts", str(stash), "--out", str(out), "--device", "cpu", "--work", str(work)])
     assert code == 0, capsys.readouterr().out + (out / "log.txt").read_text(encoding="utf-8")
-    assert time.monotonic() - began < MOST_S
     assert len(list(out.iterdir())) <= 8
     rows = read_results(out)
     assert [row.problem for row in of_kind(rows, Outcome)] == [""] * len(PLANS[PlanName.SMALL].turns())
