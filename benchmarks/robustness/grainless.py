@@ -14,28 +14,24 @@ Writes benchmarks/results/robustness-grainless.json.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.markdown import Block, add_check, table, update
+from benchmarks.markdown import Block, table
+from benchmarks.robustness.afterwards import RESULTS, Afterwards, Results
 from benchmarks.robustness.networks import kind_of
-from benchmarks.robustness.run import MAIN, Folders, load_network, normalisation
+from benchmarks.robustness.run import Folders, load_network, normalisation
 from nip_evaluate.attacks.gradient import bim
 from nip_evaluate.given.target import Undefended
 from nip_export.data import to_model_input
-from nip_export.demo.build_assets import DATA_DIR
 from nip_export.network.grain import grain
 from nip_export.network.run import tapped_network
 from nip_runtime.file.rates import Rate
 from nip_runtime.session import DefendedSession
-from nip_runtime.support.writing import write_whole
 
-RESULTS = Path(__file__).resolve().parent.parent / "results" / "robustness-grainless.json"
-README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCK = Block(
     "<!-- attacks without grain: written by benchmarks/robustness/grainless.py -->\n",
     "<!-- end of attacks without grain -->\n",
@@ -99,7 +95,7 @@ def measured(folders: Folders, name: str, path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def lines(results: dict[str, list[dict[str, Any]]]) -> list[str]:
+def lines(results: Results) -> list[str]:
     """All networks as one table."""
     rows = []
     for network, found in results.items():
@@ -116,35 +112,19 @@ def lines(results: dict[str, list[dict[str, Any]]]) -> list[str]:
     return table(head, rows)
 
 
-def read_results() -> dict[str, list[dict[str, Any]]]:
-    """What was measured."""
-    found: dict[str, list[dict[str, Any]]] = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return found
+GRAINLESS = Afterwards(
+    results=RESULTS / "robustness-grainless.json",
+    block=BLOCK,
+    lines=lines,
+    measured=lambda folders, name, path, _: {name: measured(folders, name, path)},
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--work", type=Path, help="folder of weights and files; else only the table is written"
-    )
-    parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")
-    parser.add_argument("--networks", nargs="+", default=["cifar-resnet20"])
-    add_check(parser)
-    options = parser.parse_args(arguments)
-    if (options.work is None) != (options.cifar is None):
-        parser.error("expected --work and --cifar together, got one of them")
-    torch.set_num_threads(1)
-    if options.work is not None:
-        results = read_results() if RESULTS.exists() else {}
-        for network in options.networks:
-            path = options.work / f"{network}-{MAIN}.nip.onnx"
-            if not path.is_file():
-                parser.error(f"{path} is absent; run benchmarks.robustness.run --networks {network} first")
-            results[network] = measured(Folders(options.work, DATA_DIR, options.cifar), network, path)
-        write_whole(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
-    return update(BLOCK, {README: lines(read_results())}, check=options.check, source=str(RESULTS))
+    return GRAINLESS.main(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Writes benchmarks/results/robustness-otherwise.json and the table in benchmarks/
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,28 +19,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.markdown import Block, add_check, table, update
-from benchmarks.robustness.cifar_splits import load_cifar_splits
+from benchmarks.markdown import Block, table
+from benchmarks.robustness.afterwards import RESULTS, Afterwards, Results
 from benchmarks.robustness.networks import kind_of
-from benchmarks.robustness.run import MAIN, Folders, material_of, prepare
+from benchmarks.robustness.run import Folders, material_of, prepare
 from nip_export.data import to_model_input
-from nip_export.demo.build_assets import DATA_DIR
 from nip_export.pipeline import write_defended
 from nip_export.support.progress import progress_bars
 from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.rates import Rate
 from nip_runtime.session import DefendedSession
-from nip_runtime.support.writing import write_whole
 
-RESULTS = Path(__file__).resolve().parent.parent / "results" / "robustness-otherwise.json"
-README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCK = Block(
     "<!-- images stored otherwise: written by benchmarks/robustness/otherwise.py -->\n",
     "<!-- end of images stored otherwise -->\n",
 )
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Results = dict[str, dict[str, dict[str, dict[str, int]]]]
 
 
 def stored_again(images: Pixels, quality: int) -> Pixels:
@@ -124,41 +118,29 @@ def lines(results: Results) -> list[str]:
     return table(head, rows)
 
 
-def read_results() -> Results:
-    """What was measured."""
-    found: Results = json.loads(RESULTS.read_text(encoding="utf-8"))
+def measured_with(
+    folders: Folders, network: str, path: Path, options: argparse.Namespace
+) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
+    """What a network's file makes of the images, and with --alone one whose view is the round trip."""
+    further = folders.splits(kind_of(network)).further
+    found = {network: measured(path, further.images, further.labels)}
+    if options.alone:
+        made = alone(folders, network, folders.work / f"{network}-alone.nip.onnx", path)
+        found[f"{network}, JPEG alone as the view"] = measured(made, further.images, further.labels)
     return found
+
+
+OTHERWISE = Afterwards(
+    results=RESULTS / "robustness-otherwise.json", block=BLOCK, lines=lines, measured=measured_with
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--work", type=Path, help="folder of the exported files; else only the table is written"
-    )
-    parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz")
-    parser.add_argument("--networks", nargs="+", default=["cifar-resnet20"])
     parser.add_argument("--alone", action="store_true", help="the round trip alone as the view, too")
-    add_check(parser)
-    options = parser.parse_args(arguments)
-    if (options.work is None) != (options.cifar is None):
-        parser.error("expected --work and --cifar together, got one of them")
-    if options.work is not None:
-        further = load_cifar_splits(options.cifar).further
-        results = read_results() if RESULTS.exists() else {}
-        for network in options.networks:
-            path = options.work / f"{network}-{MAIN}.nip.onnx"
-            if not path.is_file():
-                parser.error(f"{path} is absent; run benchmarks.robustness.run --networks {network} first")
-            results[network] = measured(path, further.images, further.labels)
-            if options.alone:
-                folders = Folders(options.work, DATA_DIR, options.cifar)
-                made = alone(folders, network, options.work / f"{network}-alone.nip.onnx", path)
-                name = f"{network}, JPEG alone as the view"
-                results[name] = measured(made, further.images, further.labels)
-        write_whole(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
-    return update(BLOCK, {README: lines(read_results())}, check=options.check, source=str(RESULTS))
+    return OTHERWISE.main(parser, arguments)
 
 
 if __name__ == "__main__":

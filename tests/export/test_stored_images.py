@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nip_export import ExportConfig, ExportReport, export_defended
+from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.manifest import Manifest, ViewStep
-from nip_runtime.session import DefendedSession
 from tests.maths.test_jpeg import encoded, photograph
 
 QUALITY, COUNT, SIDE, CLASSES = 75, 420, 24, 3
@@ -48,65 +47,60 @@ def trained(images: Pixels, labels: NDArray[np.int64]) -> nn.Module:
     return model.eval()
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What was made of images."""
-
-    report: ExportReport
-    images: Pixels
-
-    @property
-    def manifest(self) -> Manifest:
-        with DefendedSession(self.report.path, device="cpu", threads=1) as session:
-            return session.manifest
-
-
-def exported(folder: Path, images: Pixels, labels: NDArray[np.int64]) -> Exported:
+def exported(folder: Path, images: Pixels, labels: NDArray[np.int64]) -> ExportReport:
     config = ExportConfig(benign_budget=0.05, ascent_steps=2)
-    model = trained(images, labels)
-    return Exported(export_defended(model, images, labels, folder / "f.onnx", config=config), images)
+    return export_defended(trained(images, labels), images, labels, folder / "f.onnx", config=config)
+
+
+def manifest_of(report: ExportReport) -> Manifest:
+    """As it stands in the file."""
+    return read_artifact(report.path).manifest
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def stored(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
     images, labels = pictures()
     kept = np.stack([encoded(image, QUALITY) for image in images])
     return exported(tmp_path_factory.mktemp("stored"), kept, labels)
 
 
 @pytest.fixture(scope="module")
-def never_stored(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def never_stored(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
     return exported(tmp_path_factory.mktemp("plain"), *pictures())
 
 
-def test_the_view_begins_with_their_round_trip(stored: Exported, never_stored: Exported) -> None:
-    gate, other = stored.manifest.gate, never_stored.manifest.gate
+def test_the_view_begins_with_their_round_trip(stored: ExportReport, never_stored: ExportReport) -> None:
+    gate, other = manifest_of(stored).gate, manifest_of(never_stored).gate
     assert gate is not None and other is not None
     assert gate.view[0] is ViewStep.JPEG_75 and len(gate.view) > 1
     assert all(one.view[0] is ViewStep.JPEG_75 for one in gate.views_tried if one.view)
     assert not any(step.quality for one in other.views_tried for step in one.view)
 
 
-def test_behind_a_round_trip_no_perturbation_is_tried(stored: Exported, never_stored: Exported) -> None:
-    gate, other = stored.manifest.gate, never_stored.manifest.gate
+def test_behind_a_round_trip_no_perturbation_is_tried(
+    stored: ExportReport, never_stored: ExportReport
+) -> None:
+    gate, other = manifest_of(stored).gate, manifest_of(never_stored).gate
     assert gate is not None and other is not None
     assert not gate.rho and not any(one.rho for one in gate.views_tried)
-    assert not stored.report.spec.bank.adds
+    assert not stored.spec.bank.adds
     assert any(one.rho for one in other.views_tried)
 
 
-def test_summary_and_manifest_say_so_and_what_it_costs(stored: Exported, never_stored: Exported) -> None:
-    said, other = stored.report.summary(), never_stored.report.summary()
+def test_summary_and_manifest_say_so_and_what_it_costs(
+    stored: ExportReport, never_stored: ExportReport
+) -> None:
+    said, other = stored.summary(), never_stored.summary()
     assert f"begins with JPEG, for the benign images were stored at quality {QUALITY};" in said
     assert "begins with JPEG" not in other
-    (limit,) = [text for text in stored.manifest.known_limits if "JPEG" in text]
+    (limit,) = [text for text in manifest_of(stored).known_limits if "JPEG" in text]
     assert f"quality {QUALITY}" in limit and "flagged more often" in limit
-    assert not any("JPEG" in text for text in never_stored.manifest.known_limits)
+    assert not any("JPEG" in text for text in manifest_of(never_stored).known_limits)
 
 
-def test_the_verdict_names_smooth_colours_where_the_screen_minds_them(stored: Exported) -> None:
-    assert stored.report.spec.gate.grain_tail is not None and stored.report.spec.gate.screen_threshold
-    verdict = stored.manifest.verdict
+def test_the_verdict_names_smooth_colours_where_the_screen_minds_them(stored: ExportReport) -> None:
+    assert stored.spec.gate.grain_tail is not None and stored.spec.gate.screen_threshold
+    verdict = manifest_of(stored).verdict
     assert verdict is not None
     (miss,) = [text for text in verdict.misses if "the screen does not pick them" in text]
     assert miss.startswith("inputs whose features look benign while ")
