@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -55,8 +56,8 @@ class Bench:
         device: where the model lives.
         trial: what the trial export of the untouched network showed.
         kept: stages that are finished.
-        exported: the network in onnxruntime, which takes half of torch's time and gives all passes that need
-            no gradients; None off the CPU, where torch does.
+        exported: the network in onnxruntime, which gives all passes that need no gradients; None off the
+            CPU, where torch does.
         converted: what will stand in the file, if that is another precision: it gives all passes then.
     """
 
@@ -100,23 +101,11 @@ class Bench:
         """One pass over (N, *shape) float32 inputs."""
         advance = self.progress(stage, len(inputs)) if stage is not None else None
         network = self.converted if self.converted is not None else self.exported
-        if network is None:
-            return self.run_in_torch(inputs, advance)
-        return network.run(
-            inputs, batch_size=self.config.batch_size, memory=self.config.memory, advance=advance
-        )
+        return passes(self.network, self.grids, self.device, self.config, network)(inputs, advance)
 
-    def run_in_torch(self, inputs: Inputs, advance: Advance | None = None) -> Passed:
+    def run_in_torch(self, inputs: Inputs) -> Passed:
         """The same by the network itself, for references that the file is compared with."""
-        return run_network(
-            self.network,
-            inputs,
-            self.grids,
-            batch_size=self.config.batch_size,
-            device=self.device,
-            memory=self.config.memory,
-            advance=advance,
-        )
+        return passes(self.network, self.grids, self.device, self.config)(inputs, None)
 
     def influence_profiles(self) -> Mapping[str, InfluenceProfile]:
         """Influence per tapped layer, over the profile images.
@@ -146,6 +135,22 @@ class Bench:
                 advance=self.progress(stages.INFLUENCE, len(self.profile.feed)),
             ),
         )
+
+
+def passes(
+    network: TappedNetwork,
+    grids: tuple[TapCells, ...],
+    device: torch.device,
+    config: ExportConfig,
+    onnx: OnnxBackbone | None = None,
+) -> Callable[[Inputs, Advance | None], Passed]:
+    """One pass over (N, *shape) float32 inputs: in onnxruntime if `onnx` is given, else in torch."""
+    forward = onnx.run if onnx is not None else partial(run_network, network, grids=grids, device=device)
+
+    def run(inputs: Inputs, advance: Advance | None) -> Passed:
+        return forward(inputs, batch_size=config.batch_size, memory=config.memory, advance=advance)
+
+    return run
 
 
 def tried(model: nn.Module, network: TappedNetwork, example: Tensor, config: ExportConfig) -> Trial:
@@ -254,19 +259,10 @@ def set_up(
     if device.type == "cpu":
         exported = OnnxBackbone(trial.backbone, grids, threads=torch.get_num_threads())
 
+    forward = passes(network, grids, device, config, exported)
+
     def run(inputs: Inputs, stage: str) -> Passed:
-        advance = progress(stage, len(inputs))
-        if exported is not None:
-            return exported.run(inputs, batch_size=config.batch_size, memory=config.memory, advance=advance)
-        return run_network(
-            network,
-            inputs,
-            grids,
-            batch_size=config.batch_size,
-            device=device,
-            memory=config.memory,
-            advance=advance,
-        )
+        return forward(inputs, progress(stage, len(inputs)))
 
     profile_pass = kept.passed("profile", lambda: run(profile.feed, stages.PROFILE))
     profile = profile.named(profile_pass.logits.argmax(1))
