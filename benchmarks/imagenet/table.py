@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.imagenet.run import RESULTS
+from benchmarks.imagenet.thousand import RESULTS as LARGE
+from benchmarks.intervals import Interval
 from benchmarks.markdown import Block, only_checks, table, update
+from nip_runtime.file.rates import Rate
 
 BEGIN = "<!-- imagenet tables: written by benchmarks/imagenet/table.py -->\n"
 END = "<!-- end of imagenet tables -->\n"
 README = Path(__file__).resolve().parent / "README.md"
 MUST_DETECT, MUST_REPAIR, MUST_COST, MUST_FLAG = 0.75, 0.45, 1.5, 0.02
-MOST_BANK_BYTES = 12e6
+MOST_BANK_BYTES, MOST_CPU_S, MOST_PEAK_BYTES = 12e6, 360, 3e9
 
 
 def share(rate: dict[str, Any] | None) -> str:
@@ -42,7 +45,7 @@ def summary(found: dict[str, Any]) -> list[str]:
     """One row: what went in, what came out."""
     made, benign, coverage = found["export"], found["benign"], found["manifest"]["coverage"]
     bank = found["manifest"]["defence"]["bank"]["size_bytes"]
-    repaired = found["mean_dsr"]
+    repaired, seen = found["mean_dsr"], detected([one for one in found["attacks"] if one["core"]])
     head = ("what", "measured", "must")
     rows = [
         (
@@ -77,7 +80,7 @@ def summary(found: dict[str, Any]) -> list[str]:
         ),
         (
             "mean detected",
-            judged(f"{100 * found['mean_detected']:.1f} %", holds=found["mean_detected"] >= MUST_DETECT),
+            judged(f"{seen} %", holds=seen.value >= MUST_DETECT),
             "≥ 75 %",
         ),
         (
@@ -117,6 +120,13 @@ def baselines(found: dict[str, Any]) -> list[str]:
     return table(head, rows)
 
 
+def detected(attacks: Sequence[dict[str, Any]]) -> Interval:
+    """Mean share of successful attacks that are flagged, over the gray-box ones."""
+    return Interval.over_attacks(
+        [Rate(one["detected"]["count"], one["detected"]["n"]) for one in attacks if one["detected"]]
+    )
+
+
 def budgets(found: dict[str, Any]) -> list[str]:
     """A row per benign budget that a file was written for, all of them measured on the same photographs."""
     head = (
@@ -127,7 +137,8 @@ def budgets(found: dict[str, Any]) -> list[str]:
         "mean repaired, %",
     )
     default = {
-        **{what: found[what] for what in ("mean_detected", "mean_dsr")},
+        "mean_dsr": found["mean_dsr"],
+        "attacks": [one for one in found["attacks"] if one["core"]],
         **{what: found["benign"][what] for what in ("cost", "flagged_correct")},
         "benign_budget": found["manifest"]["calibration"]["benign_budget"],
     }
@@ -136,7 +147,7 @@ def budgets(found: dict[str, Any]) -> list[str]:
             f"{100 * row['benign_budget']:g}",
             share(row["flagged_correct"]),
             points(row["cost"]),
-            f"{100 * row['mean_detected']:.1f}",
+            str(detected(row["attacks"])),
             points(row["mean_dsr"]),
         )
         for row in (default, *found["budgets"])
@@ -152,13 +163,29 @@ def verdict(found: dict[str, Any]) -> list[str]:
     return [*lines, *(f"- to improve it: {text}" for text in said["advice"]), ""]
 
 
-def lines_of(found: dict[str, Any]) -> list[str]:
+def thousand(found: dict[str, Any] | None) -> list[str]:
+    """What the command takes for twice as many photographs."""
+    if found is None:
+        return ["**Not measured: what `nip export` takes for 1,000 photographs.**", ""]
+    took = f"{found['cpu_s'] / 60:.1f} minutes of processor time, {found['seconds'] / 60:.1f} of the clock"
+    holds = found["cpu_s"] <= MOST_CPU_S and found["peak_bytes"] <= MOST_PEAK_BYTES
+    took = judged(f"{took} and {found['peak_bytes'] / 1e9:.1f} GB", holds=holds)
+    return [
+        f"**The command itself, with {found['images']:,} files**, read and cropped by `--preprocess`: {took}",
+        f"on {found['cores']} cores, load {found['load_before']} before; once; must: 6 minutes of processor "
+        "time, 3 GB (`python -m benchmarks.imagenet.thousand`).",
+        "",
+    ]
+
+
+def lines_of(found: dict[str, Any], large: dict[str, Any] | None) -> list[str]:
     """The whole block."""
     missing = ", ".join(found["not_measured"])
     view = "+".join(found["manifest"]["gate"]["view"])
     settings = dict.fromkeys(f"{row['name']}: {row['settings']}" for row in found["attacks"])
     return [
         *summary(found),
+        *thousand(large),
         "**At other benign budgets**: the first is the default, at which 350 photographs let the gate",
         "flag two of them; the others are further files of the same export, tried once the first had missed.",
         "",
@@ -178,7 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = only_checks(__doc__, arguments)
     found = json.loads(RESULTS.read_text(encoding="utf-8"))
     block = Block(BEGIN, END)
-    return update(block, {README: lines_of(found)}, check=check, source=str(RESULTS.name))
+    large = json.loads(LARGE.read_text(encoding="utf-8")) if LARGE.is_file() else None
+    return update(block, {README: lines_of(found, large)}, check=check, source=str(RESULTS.name))
 
 
 if __name__ == "__main__":
