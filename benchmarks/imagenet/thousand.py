@@ -3,7 +3,7 @@
     python -m benchmarks.imagenet.thousand --data DATA --work WORK
 
 The 700 photographs as they are stored, and 300 of them mirrored, one folder per class, read and cropped by the
-command, with its defaults. For a quiet machine. Writes benchmarks/results/imagenet/thousand.json.
+command, with its defaults. For a quiet machine. Writes benchmarks/results/imagenet-thousand.json.
 """
 
 # ruff: noqa: E501 (the text above is shown by --help)
@@ -27,7 +27,7 @@ from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
 from benchmarks.imagenet.photographs import FILE
 from nip_runtime.support.writing import write_whole
 
-RESULTS = Path(__file__).resolve().parent.parent / "results" / "imagenet" / "thousand.json"
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "imagenet-thousand.json"
 MODEL = "benchmarks.imagenet.thousand:lite0"
 MIRRORED, STORED_SIZE, QUALITY = 300, 256, 95
 """Photographs that are taken twice; the shorter side, and the quality, at which all are stored."""
