@@ -14,6 +14,7 @@ from benchmarks.imagenet import table
 from benchmarks.imagenet.attacks import cases, targeted_pgd
 from benchmarks.imagenet.photographs import EXPORTED, FILE, PROFILE, load_photographs
 from benchmarks.imagenet.run import RESULTS
+from benchmarks.imagenet.thousand import MIRRORED, write_folders
 from nip_evaluate.terms.threats import Threat
 
 
@@ -38,6 +39,13 @@ def test_photographs_are_cut_from_the_centre_and_no_one_is_in_two_parts(tmp_path
         labels=np.arange(count),
         classes=np.array([f"class {number}" for number in range(1000)]),
     )
+    files, names = write_folders(tmp_path, tmp_path / "thousand")
+    written = sorted((tmp_path / "thousand" / "photographs").rglob("*.jpg"))
+    assert files == len(written) == count + MIRRORED
+    assert len(names.read_text(encoding="utf-8").splitlines()) == 1000
+    as_it_is, mirrored = (cv2.imread(str(path)) for path in written[:2])
+    assert as_it_is is not None and mirrored is not None
+    assert written[0].name == "as-it-is.jpg" and np.abs(as_it_is[:, ::-1].astype(int) - mirrored).mean() < 6
     found = load_photographs(tmp_path, 8)
     assert found.profile.images.shape == (PROFILE, 8, 8, 3)
     parts = [part.labels.tolist() for part in (found.profile, found.calibration, found.test)]

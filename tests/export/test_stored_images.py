@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nip_export import ExportConfig, ExportReport, export_defended
+from nip_export.fit.stages import INVERSE
 from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.manifest import Manifest, ViewStep
 from tests.maths.test_jpeg import encoded, photograph
@@ -47,9 +49,29 @@ def trained(images: Pixels, labels: NDArray[np.int64]) -> nn.Module:
     return model.eval()
 
 
-def exported(folder: Path, images: Pixels, labels: NDArray[np.int64]) -> ExportReport:
+class Bars:
+    """How far every stage was to go, and how far it went."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, int] = {}
+        self.done: dict[str, int] = {}
+
+    def __call__(self, title: str, total: int) -> Callable[[int], None]:
+        self.totals[title], self.done[title] = total, 0
+
+        def advance(done: int) -> None:
+            self.done[title] += done
+
+        return advance
+
+
+STORED, PLAIN = Bars(), Bars()
+
+
+def exported(folder: Path, images: Pixels, labels: NDArray[np.int64], bars: Bars) -> ExportReport:
     config = ExportConfig(benign_budget=0.05, ascent_steps=2)
-    return export_defended(trained(images, labels), images, labels, folder / "f.onnx", config=config)
+    model = trained(images, labels)
+    return export_defended(model, images, labels, folder / "f.onnx", config=config, progress=bars)
 
 
 def manifest_of(report: ExportReport) -> Manifest:
@@ -61,12 +83,12 @@ def manifest_of(report: ExportReport) -> Manifest:
 def stored(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
     images, labels = pictures()
     kept = np.stack([encoded(image, QUALITY) for image in images])
-    return exported(tmp_path_factory.mktemp("stored"), kept, labels)
+    return exported(tmp_path_factory.mktemp("stored"), kept, labels, STORED)
 
 
 @pytest.fixture(scope="module")
 def never_stored(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
-    return exported(tmp_path_factory.mktemp("plain"), *pictures())
+    return exported(tmp_path_factory.mktemp("plain"), *pictures(), PLAIN)
 
 
 def test_the_view_begins_with_their_round_trip(stored: ExportReport, never_stored: ExportReport) -> None:
@@ -105,3 +127,10 @@ def test_the_verdict_names_smooth_colours_where_the_screen_minds_them(stored: Ex
     (miss,) = [text for text in verdict.misses if "the screen does not pick them" in text]
     assert miss.startswith("inputs whose features look benign while ")
     assert ", and whose colours are as smooth as a photograph's: " in miss
+
+
+def test_every_bar_reaches_its_end(stored: ExportReport, never_stored: ExportReport) -> None:
+    assert stored.path.is_file() and never_stored.path.is_file()
+    for bars in (STORED, PLAIN):
+        assert bars.done == bars.totals
+    assert INVERSE in PLAIN.totals and INVERSE not in STORED.totals
