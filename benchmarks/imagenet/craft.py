@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.imagenet.attacks import cases
 from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
-from benchmarks.imagenet.photographs import load_photographs
+from benchmarks.imagenet.photographs import data_folder, load_photographs
 from nip_evaluate.given.store import AttackStore
 from nip_evaluate.given.target import Undefended
 from nip_evaluate.stages.craft import Crafter
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the photographs")
+    parser.add_argument("--data", type=data_folder, required=True, help="folder of the photographs")
     parser.add_argument("--work", type=Path, required=True, help="folder for finished attacks")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

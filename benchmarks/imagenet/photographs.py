@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,14 @@ PROFILE = 150
 """Of those, the first go to read-outs, profiles and perturbations; the others to the thresholds, which need
 more of them the less may be flagged."""
 FILE = "imagenet-700.npz"
+
+
+def data_folder(text: str) -> Path:
+    """The folder of the photographs, as it is typed on a command line."""
+    path = Path(text)
+    if not (path / FILE).is_file():
+        raise argparse.ArgumentTypeError(f"expected a folder that holds {FILE}, got {text!r}")
+    return path
 
 
 @dataclass(frozen=True)

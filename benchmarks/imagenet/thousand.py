@@ -24,7 +24,7 @@ import numpy as np
 from torch import nn
 
 from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
-from benchmarks.imagenet.photographs import FILE
+from benchmarks.imagenet.photographs import FILE, data_folder
 from nip_runtime.support.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "imagenet-thousand.json"
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the photographs")
+    parser.add_argument("--data", type=data_folder, required=True, help="folder of the photographs")
     parser.add_argument("--work", type=Path, required=True, help="folder to write to")
     options = parser.parse_args(arguments)
     images, names = write_folders(options.data, options.work / "thousand")

@@ -6,7 +6,7 @@ displace all else from the caches, and around a run that hands out kept answers 
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.speed.networks import Images
+from nip_runtime.errors import ArtifactError
+from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.manifest import InputSpec
 from nip_runtime.inputs.arrays import check_values
 from nip_runtime.operate.bench.overhead import measure_overhead
@@ -60,9 +62,17 @@ def microseconds(case: Callable[[], object], *, before: Callable[[], object] = l
     return spread(1e6 * np.array(times_s[WARM_UP:]))
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Print four times in µs, each as median [95 % interval]."""
-    path = Path(arguments[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="a defended file")
+    path: Path = parser.parse_args(arguments).file
+    try:
+        read_artifact(path)
+    except ArtifactError as error:
+        parser.error(str(error))
     with DefendedSession(path, device="cpu", engine=EngineKind.FUSED, threads=1) as session:
         spec = session.manifest.input
         row = image(spec)
@@ -88,4 +98,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())
