@@ -5,7 +5,6 @@ python -m benchmarks.imagenet.craft --data DATA --work WORK
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from torch import nn
 
 from benchmarks.imagenet.attacks import cases
 from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
-from benchmarks.imagenet.photographs import data_folder, load_photographs
+from benchmarks.imagenet.photographs import load_photographs, parser_of
 from nip_evaluate.given.store import AttackStore
 from nip_evaluate.given.target import Undefended
 from nip_evaluate.stages.craft import Crafter
@@ -37,11 +36,7 @@ def undefended(model: nn.Module, test: Benign) -> Undefended:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=data_folder, required=True, help="folder of the photographs")
-    parser.add_argument("--work", type=Path, required=True, help="folder for finished attacks")
+    parser = parser_of(__doc__, work="folder for finished attacks")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     test = at_the_door(load_photographs(options.data, SIZE).test)

@@ -5,16 +5,14 @@ python -m benchmarks.imagenet.export --data DATA --work WORK
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import time
-from pathlib import Path
 
 import torch
 
 from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
-from benchmarks.imagenet.photographs import data_folder, load_photographs
+from benchmarks.imagenet.photographs import load_photographs, parser_of
 from nip_export.commands.threads import keep_freed_memory
 from nip_export.config import ExportConfig
 from nip_export.pipeline import prepare_defence, write_defended
@@ -37,11 +35,7 @@ def config_of(names: tuple[str, ...] | None) -> ExportConfig:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=data_folder, required=True, help="folder of the photographs")
-    parser.add_argument("--work", type=Path, required=True, help="folder to write to")
+    parser = parser_of(__doc__, work="folder to write to")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch (default 1)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

@@ -29,6 +29,16 @@ def data_folder(text: str) -> Path:
     return path
 
 
+def parser_of(description: str | None, *, work: str) -> argparse.ArgumentParser:
+    """A command line with --data and --work; `work` says what that folder is for."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=data_folder, required=True, help="folder of the photographs")
+    parser.add_argument("--work", type=Path, required=True, help=work)
+    return parser
+
+
 @dataclass(frozen=True)
 class Photographs:
     """One photograph each of 700 ImageNet classes, none of them twice."""

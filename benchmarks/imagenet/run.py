@@ -9,7 +9,6 @@ Attacks that were not crafted are named as not measured. Writes benchmarks/resul
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from benchmarks.imagenet.attacks import cases
 from benchmarks.imagenet.craft import SEED, crafter_of, undefended
 from benchmarks.imagenet.export import BUDGETS, FILE, MADE, PLAIN, file_of
 from benchmarks.imagenet.networks import SIZE, Network, load_network
-from benchmarks.imagenet.photographs import data_folder, load_photographs
+from benchmarks.imagenet.photographs import load_photographs, parser_of
 from nip_evaluate.adaptive import adaptive_cases
 from nip_evaluate.baselines.transforms import transform_defences
 from nip_evaluate.given.store import AttackStore, digest_of
@@ -158,11 +157,7 @@ def row_of(outcome: Outcome, made: Attacked, test: Benign, labels: Callable[[Ima
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=data_folder, required=True, help="folder of the photographs")
-    parser.add_argument("--work", type=Path, required=True, help="folder of file and attacks")
+    parser = parser_of(__doc__, work="folder of file and attacks")
     parser.add_argument("--adaptive", type=int, default=0, metavar="N", help="photographs for T4 (default 0)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of onnxruntime (default 1)")
     options = parser.parse_args(arguments)

@@ -9,7 +9,6 @@ command, with its defaults. For a quiet machine. Writes benchmarks/results/image
 # ruff: noqa: E501 (the text above is shown by --help)
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -24,7 +23,7 @@ import numpy as np
 from torch import nn
 
 from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
-from benchmarks.imagenet.photographs import FILE, data_folder
+from benchmarks.imagenet.photographs import FILE, parser_of
 from nip_runtime.support.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "imagenet-thousand.json"
@@ -61,11 +60,7 @@ def write_folders(data: Path, folder: Path) -> tuple[int, Path]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=data_folder, required=True, help="folder of the photographs")
-    parser.add_argument("--work", type=Path, required=True, help="folder to write to")
+    parser = parser_of(__doc__, work="folder to write to")
     options = parser.parse_args(arguments)
     images, names = write_folders(options.data, options.work / "thousand")
     command = [sys.executable, "-m", "nip_runtime.cli.main", "export", "--model", MODEL]
