@@ -1,5 +1,6 @@
 # demo   install what the demo needs, then attack and defend the embedded example (report in ./nip-demo)
-# test   lint, types and the whole test suite
+# test   lint, types and the test suite
+# environments   the tests that install it afresh: without PyTorch, lowest versions, the edge recipe
 # coverage   the tests again (TESTS=tests/runtime: some of them), and how many lines of each package they ran
 # docs   build the documentation into ./site; links are checked, warnings are errors
 # dist   build wheel and sdist into ./dist, check them, and run them in fresh environments (lowest versions too)
@@ -9,7 +10,7 @@
 # Every target makes .venv by itself. PYTHON=/path/to/python chooses the interpreter (3.11 or later).
 
 .DELETE_ON_ERROR:
-.PHONY: demo test coverage docs dist lint types ui clean
+.PHONY: demo test environments coverage docs dist lint types ui clean
 .DEFAULT_GOAL := test
 
 VENV := .venv
@@ -28,11 +29,15 @@ demo: $(VENV)/.installed-demo
 # Lint and types come first, so that the last line is pytest's summary.
 test: lint types
 	@$(MAKE) --no-print-directory ui || echo "without onnxruntime-web: tests of nip ui in a browser are skipped"
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --ignore tests/environments
+
+# A job of its own: it downloads packages and runs the runtime's tests twice more.
+environments: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/environments
 
 # Lines that ran in the test processes themselves; what a test starts as a process of its own is not counted.
 coverage: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 $(TESTS) $(PACKAGES:%=--cov=%) --cov-report=
+	$(BIN)/python -m pytest -n 2 --ignore tests/environments $(TESTS) $(PACKAGES:%=--cov=%) --cov-report=
 	@for package in $(PACKAGES); do \
 	    printf '%-22s %s %% of lines\n' $$package "$$($(BIN)/python -m coverage report --include="$$package/*" --format=total)"; \
 	done
@@ -45,7 +50,7 @@ dist: $(VENV)/.installed-dev
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*
-	$(BIN)/python -m pytest tests/environments
+	@$(MAKE) --no-print-directory environments
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

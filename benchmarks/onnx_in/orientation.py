@@ -27,6 +27,7 @@ from nip_evaluate.attacks.crafting import in_parts
 from nip_evaluate.attacks.gradient import pgd
 from nip_evaluate.given.store import AttackStore
 from nip_evaluate.given.target import Undefended
+from nip_evaluate.query.scores import square
 from nip_evaluate.scoring import Outcome, score_attack, score_benign
 from nip_evaluate.stages.craft import Crafter
 from nip_evaluate.terms.answers import Answers
@@ -47,6 +48,29 @@ SEED_EXPORT, SEED_TEST = 1, 2
 EPS = (4, 8, 2)
 """In 255ths, in the order in which they are made."""
 STEPS, AT_ONCE = 20, 10
+SQUARE, QUERIES = 8, 400
+"""ε of the Square attack in 255ths, and how many scores it may see of one page."""
+
+
+def names() -> list[str]:
+    """All attacks, as the table names them."""
+    return [*(f"PGD {parts}/255" for parts in sorted(EPS)), f"Square {SQUARE}/255"]
+
+
+def square_case(images: int) -> AttackCase:
+    """Square: random squares, by the scores of the network alone."""
+    return AttackCase(
+        name=f"Square {SQUARE}/255",
+        family="Square",
+        threat=Threat.GRAY_BOX,
+        library="adversarial-robustness-toolbox",
+        source="Andriushchenko et al. 2020",
+        settings=f"{QUERIES} queries of the undefended network",
+        craft=in_parts(square(SQUARE / 255, QUERIES), AT_ONCE),
+        norm=Norm.LINF,
+        epsilon=SQUARE / 255,
+        images=images,
+    )
 
 
 def case(parts: int, images: int) -> AttackCase:
@@ -164,8 +188,8 @@ def main(arguments: list[str] | None = None) -> int:
             "attacks": [],
         }
         write(given.name, result)
-        for parts in EPS:
-            (attacked,) = crafter.craft([case(parts, options.images)], victim)
+        for attack in (*(case(parts, options.images) for parts in EPS), square_case(options.images)):
+            (attacked,) = crafter.craft([attack], victim)
             result["attacks"].append(row(session, victim, attacked, benign, labels, x))
             write(given.name, result)
             print(result["attacks"][-1], flush=True)

@@ -83,10 +83,10 @@ def attack_rows() -> Iterator[list[str]]:
     """One row per network and attack."""
     for name in orientation.NETWORKS:
         attacks = {attack["name"]: attack for attack in (measured(name) or {"attacks": []})["attacks"]}
-        for parts in sorted(orientation.EPS):
-            attack = attacks.get(f"PGD {parts}/255")
+        for wanted in orientation.names():
+            attack = attacks.get(wanted)
             if attack is None:
-                yield [name, f"PGD {parts}/255", *([NOT_MEASURED] * 4)]
+                yield [name, wanted, *([NOT_MEASURED] * 4)]
                 continue
             yield [
                 name,

@@ -45,12 +45,20 @@ def baselines(
     return lines
 
 
+def queried(network: Network) -> bool:
+    """Whether a network faced transfer and query attacks."""
+    return {Threat.TRANSFER, Threat.QUERY} <= {attack.threat for attack in network.main.attacks}
+
+
 def counted(networks: Sequence[Network]) -> str:
     """Which attacks count, and what was measured in part or not at all."""
     kinds = [kind for group in tables.GROUPS for kind in group.kinds]
     missing = [kind.value for kind in kinds if all(kind_of(network.name) is not kind for network in networks)]
     text = "Attacks that count: FGSM 8/255, PGD 2, 4 and 8/255, MI-FGSM 8/255, L2-PGD 0.5, APGD-DLR 4/255, C&W κ = 0 and 5 on CIFAR-10; FGSM 8 and 25/255, PGD 8 and 25/255, MI-FGSM 16/255, L2-PGD 1.5, C&W κ = 0 and 5 on Fashion-MNIST. 300 or 500 images attacked, fewer by C&W and APGD; every n is in benchmarks/README.md."
-    brief = [network.name for network in networks if network.brief]
+    asked = [network.name for network in networks if network.brief and queried(network)]
+    if asked:
+        text += f" **In part: {', '.join(asked)} faced few adaptive attacks.**"
+    brief = [network.name for network in networks if network.brief and not queried(network)]
     if brief:
         text += f" **In part: {', '.join(brief)} faced no transfer or query attacks and few adaptive ones.**"
     few = [network.name for network in networks if network.few]

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from nip_export.calibrate import ViewTrial, choose_view
 from nip_export.calibrate.view import (
     CALM_KEPT,
+    CALM_NEARLY,
     LEAST_KEPT,
     LEAST_MISTAKES,
+    LEAST_REPAIRED,
     MOST_MISTAKES,
     MOST_RIGHT,
     NEARLY,
@@ -34,11 +36,13 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Effect:
-    """What a second pass does: mistakes whose true class rises, right answers lost, how far features move."""
+    """What a second pass does: mistakes whose true class rises, right answers lost, how far features move,
+    how far logits do on their own."""
 
     repairs: float = 0.0
     loses: float = 0.0
     strength: float = 0.1
+    restless: float = 1.0
 
 
 @dataclass(eq=False)
@@ -67,7 +71,7 @@ class World:
         raw = self.raw.take(rows)
         places = np.random.default_rng(1).permutation(len(rows)) / len(rows)
         correct = self.predicted[rows] == self.labels[rows]
-        logits = raw.logits + np.random.default_rng(2).normal(size=raw.logits.shape)
+        logits = raw.logits + effect.restless * np.random.default_rng(2).normal(size=raw.logits.shape)
         repaired, lost = ~correct & (places < effect.repairs), correct & (places < effect.loses)
         logits[repaired, self.labels[rows][repaired]] += 6
         logits[lost, (self.predicted[rows][lost] + 1) % CLASSES] += 20
@@ -197,9 +201,9 @@ def test_with_few_mistakes_the_strongest_view_that_keeps_nine_of_ten_is_taken(
 ) -> None:
     world = World(
         {
-            (MIRROR, False): Effect(loses=1 - CALM_KEPT + 0.03, strength=0.9),
-            (SHIFT, False): Effect(loses=0.05, strength=0.5),
-            (MEDIAN, False): Effect(repairs=1.0, strength=0.2),
+            (MIRROR, False): Effect(loses=1 - CALM_KEPT + 0.03, strength=0.9, restless=0.3),
+            (SHIFT, False): Effect(strength=0.5, restless=0.3),
+            (MEDIAN, False): Effect(repairs=1.0, strength=0.2, restless=0.3),
         },
         wrong=wrong,
     )
@@ -210,6 +214,62 @@ def test_with_few_mistakes_the_strongest_view_that_keeps_nine_of_ten_is_taken(
         assert chosen.repaired is not None and chosen.repaired.n == wrong
     else:
         assert (chosen.told, chosen.repaired, chosen.worth) == (0.5, None, 0), "nothing to tell"
+
+
+def test_where_mistakes_are_known_and_hardly_any_is_repaired_the_strongest_view_is_taken() -> None:
+    """As among a thousand classes: what a quarter of the way back would show is not asked there."""
+    effects = {
+        (MIRROR, False): Effect(strength=0.9, restless=2.0),
+        (SHIFT, False): Effect(strength=0.5, restless=0.3),
+    }
+    world = World(effects, wrong=LEAST_MISTAKES)
+    chosen, (mirror, shift) = world.choose([MIRROR, SHIFT])
+    assert mirror.repaired and shift.repaired and mirror.repaired.n == LEAST_MISTAKES
+    assert max(mirror.repaired.count, shift.repaired.count) < LEAST_REPAIRED
+    assert chosen is mirror
+
+
+@pytest.mark.parametrize("wrong", [0, LEAST_MISTAKES - 1])
+def test_with_few_mistakes_a_view_that_hides_a_quarter_of_the_way_back_is_left_out(wrong: int) -> None:
+    """The predicted class's logit lies 8 above the others: a quarter of the way is a rise of 4."""
+    effects = {
+        (MIRROR, False): Effect(strength=0.9, restless=2.0),
+        (SHIFT, False): Effect(strength=0.5, restless=0.3),
+        (MEDIAN, False): Effect(strength=0.2, restless=0.1),
+    }
+    chosen, (mirror, shift, median) = World(effects, wrong=wrong).choose([MIRROR, SHIFT, MEDIAN])
+    assert mirror.kept.value > CALM_KEPT
+    assert all(trial.noticed is not None for trial in (mirror, shift, median))
+    assert mirror.noticed and shift.noticed and median.noticed
+    assert mirror.noticed.value < CALM_NEARLY * shift.noticed.value
+    assert shift.noticed.value > 0.9 and median.noticed.value > 0.9
+    assert chosen is shift, "the strongest of those that notice it"
+
+
+def test_noticed_is_the_share_that_responds_towards_its_own_class_more_than_benign_images_do() -> None:
+    """Two classes, and logits that the view leaves alone but for a fixed rise of the other class."""
+    count = 200
+    labels = np.arange(count) % 2
+    gap = np.where(np.arange(count) < 100, 10.0, 1.0)  # a quarter of the way back is up to 5, or up to 0.5
+    logits = np.where(np.eye(2, dtype=bool)[labels], gap[:, None], 0).astype(np.float32)
+    rises = np.random.default_rng(0).uniform(0, 2, count).astype(np.float32)
+    features = np.random.default_rng(1).normal(size=(count, 3)).astype(np.float32)
+    pooled = {"layer": np.zeros((count, 2), np.float32), "features": features}
+
+    def second(view: View, rho: bool, rows: Rows) -> Passed:
+        moved = logits.copy()
+        moved[np.arange(count), 1 - labels] += rises
+        return Passed(moved[rows], {name: values[rows] for name, values in pooled.items()})
+
+    raw = Passed(logits, pooled)
+    _, (trial,) = choose_view([MIRROR], second, raw, labels, known_of(2), seed=0, rho=False)
+    assert trial.noticed is not None
+    assert 80 < trial.noticed.n < count, "pairs of one class say nothing"
+    # Only those with a wide gap on either side rise by more than the benign 2.
+    assert 0.4 < trial.noticed.value < 0.8
+    one = np.zeros(count, np.int64)
+    _, (alone,) = choose_view([MIRROR], second, raw, one, known_of(2), seed=0, rho=False)
+    assert alone.noticed is None, "right answers of one class"
 
 
 @pytest.mark.parametrize(("wrong", "taken"), [(0, False), (9, False), (200, True)])

@@ -6,6 +6,11 @@ how often right answers stay, how well the response tells the network's *own mis
 and of how many the defence's answer would name the true class. Of the views that keep enough and are worth
 nearly as much as the best, the strongest is taken. A mirror is thus refused by digits, whose mirrored images
 the network no longer knows.
+
+A network that makes hardly any mistakes shows this by its right answers: an image is given another one's
+second look, and a quarter of its own. Of the views under which that is noticed nearly as often as under the
+best, the strongest is taken: one that moves benign images so much that it hides a quarter of the way back
+would hide attacks that it undoes in part.
 """
 
 from __future__ import annotations
@@ -33,7 +38,13 @@ it, too: it cost 8 points on a transformer that kept 0.86, and none where 0.93 a
 NEARLY = 0.8
 """Share of the best view's worth that a stronger view must reach: differences below are chance."""
 CALM_KEPT = 0.9
-"""Without enough mistakes to judge by: the strongest view that keeps so many of the right answers."""
+"""Without enough mistakes to judge by: share of the right answers that a view must keep."""
+CALM_NEARLY = 0.9
+"""Likewise: share of what the best view notices that a stronger one must reach."""
+WAY_BACK = 0.25
+"""How much of its own second look an image is given, and of another one's the rest."""
+UNMOVED = 0.98
+"""Share of right answers whose response is smaller than what is noticed: the default benign budget's."""
 LEAST_MISTAKES = 20
 LEAST_REPAIRED = 10
 """Mistakes whose class the answer must name under one view at least; of fewer, chance decides which is best.
@@ -56,6 +67,9 @@ class ViewTrial:
         told: probability that the response is larger for a misclassified image than for a right one.
         repaired: misclassified images whose class the defence's answer would name; None if there are none.
         strength: mean move of the features, as a share of their mean distance from the benign mean.
+        noticed: right answers that, given the second look of an image of another class and a quarter of
+            their own, respond more than nearly all benign images, and towards their class; None if all are
+            of one class.
     """
 
     view: View
@@ -64,6 +78,7 @@ class ViewTrial:
     told: float
     repaired: Rate | None
     strength: float
+    noticed: Rate | None = None
 
     @property
     def worth(self) -> float:
@@ -139,7 +154,11 @@ def _near_best(tried: Sequence[ViewTrial]) -> list[ViewTrial]:
     mistakes = max((rate.n for rate in found), default=0)
     repaired = max((rate.count for rate in found), default=0)
     if mistakes < LEAST_MISTAKES or repaired < LEAST_REPAIRED:
-        return [one for one in tried if one.kept.value >= CALM_KEPT]
+        calm = [one for one in tried if one.kept.value >= CALM_KEPT]
+        if mistakes >= LEAST_MISTAKES:  # many classes; see LEAST_REPAIRED
+            return calm
+        most = max((one.noticed.value for one in calm if one.noticed is not None), default=0.0)
+        return [one for one in calm if one.noticed is None or one.noticed.value >= CALM_NEARLY * most]
     keeping = [one for one in tried if one.kept.value >= LEAST_KEPT]
     best = max((one.worth for one in keeping), default=0.0)
     return [one for one in keeping if one.worth >= NEARLY * best]
@@ -168,6 +187,10 @@ def _trials(
     weight = known.early_weight(everything.early, labels)
     features = raw.pooled[known.typicality.tap][rows].astype(np.float64)
     spread = float(np.linalg.norm(features - features.mean(0), axis=1).mean())
+    own = random.permutation(np.flatnonzero(right))
+    others = np.roll(own, 1)
+    apart_classes = look.predicted[own] != look.predicted[others]
+    own, others = own[apart_classes], others[apart_classes]
 
     def trial(view: View, rho: bool) -> ViewTrial:
         passed = second(view, rho, rows)
@@ -177,6 +200,11 @@ def _trials(
         shifts = statistics.standardise(moved, scale, predicted)
         response = statistics.without(shifts, predicted).max(1)
         answer = statistics.without(weight * look.early + shifts, predicted).argmax(1)
+        partly = (1 - WAY_BACK) * passed.logits[others] + WAY_BACK * passed.logits[own]
+        swapped = look.predicted[others]
+        back = statistics.shift(look.raw[others], partly, swapped)
+        back = statistics.without(statistics.standardise(back, scale, swapped), swapped)
+        loud = back.max(1) > np.quantile(response[right], UNMOVED) if len(own) else np.zeros(0, np.bool_)
         apart = np.linalg.norm(passed.pooled[known.typicality.tap] - features, axis=1)
         return ViewTrial(
             view=view,
@@ -185,6 +213,7 @@ def _trials(
             told=_area(response[~right], response[right]),
             repaired=_share((answer == truth)[~right]),
             strength=float(apart.mean()) / max(spread, 1e-12),
+            noticed=_share(loud & (back.argmax(1) == look.predicted[own])),
         )
 
     return trial
