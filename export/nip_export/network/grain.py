@@ -20,7 +20,8 @@ GRAIN = "nip/grain"
 """Under which name a pass over images keeps it among what it pooled."""
 COLOURS = 3
 SIDE = 3
-BEND = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 4
+BEND_WEIGHT = 4
+BEND = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / BEND_WEIGHT
 """Second differences along rows and columns at once: zero where values rise evenly either way."""
 
 
@@ -41,7 +42,7 @@ def grain(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean size (N, 1) of the bends of colour differences of images (N, 3, H, W), in input units."""
     bent = np.stack([images[:, 0] - images[:, 1], images[:, 2] - images[:, 1]], 1)
     bent = bent[..., :-2, :] - 2 * bent[..., 1:-1, :] + bent[..., 2:, :]
-    bent = (bent[..., :-2] - 2 * bent[..., 1:-1] + bent[..., 2:]) / 4
+    bent = (bent[..., :-2] - 2 * bent[..., 1:-1] + bent[..., 2:]) / BEND_WEIGHT
     found: NDArray[np.float32] = np.abs(bent).mean((1, 2, 3), dtype=np.float64)[:, None].astype(np.float32)
     return found
 
