@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from nip_export.calibrate import ViewTrial, choose_view
 from nip_export.calibrate.view import (
     CALM_KEPT,
-    CALM_NEARLY,
     LEAST_KEPT,
     LEAST_MISTAKES,
     LEAST_REPAIRED,
@@ -241,7 +240,7 @@ def test_with_few_mistakes_a_view_that_hides_a_quarter_of_the_way_back_is_left_o
     assert mirror.kept.value > CALM_KEPT
     assert all(trial.noticed is not None for trial in (mirror, shift, median))
     assert mirror.noticed and shift.noticed and median.noticed
-    assert mirror.noticed.value < CALM_NEARLY * shift.noticed.value
+    assert mirror.noticed.value < NEARLY * shift.noticed.value
     assert shift.noticed.value > 0.9 and median.noticed.value > 0.9
     assert chosen is shift, "the strongest of those that notice it"
 

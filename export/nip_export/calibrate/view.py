@@ -36,11 +36,10 @@ HOLDS = 0.9
 """Share of a view's worth that it must keep under ρ. Where ρ blurs what tells a mistake, attacks hide behind
 it, too: it cost 8 points on a transformer that kept 0.86, and none where 0.93 and 0.95 were kept."""
 NEARLY = 0.8
-"""Share of the best view's worth that a stronger view must reach: differences below are chance."""
+"""Share of the best view's worth, or of what it notices, that a stronger view must reach: differences below
+are chance."""
 CALM_KEPT = 0.9
 """Without enough mistakes to judge by: share of the right answers that a view must keep."""
-CALM_NEARLY = 0.9
-"""Likewise: share of what the best view notices that a stronger one must reach."""
 WAY_BACK = 0.25
 """How much of its own second look an image is given, and of another one's the rest."""
 UNMOVED = 0.98
@@ -158,7 +157,7 @@ def _near_best(tried: Sequence[ViewTrial]) -> list[ViewTrial]:
         if mistakes >= LEAST_MISTAKES:  # many classes; see LEAST_REPAIRED
             return calm
         most = max((one.noticed.value for one in calm if one.noticed is not None), default=0.0)
-        return [one for one in calm if one.noticed is None or one.noticed.value >= CALM_NEARLY * most]
+        return [one for one in calm if one.noticed is None or one.noticed.value >= NEARLY * most]
     keeping = [one for one in tried if one.kept.value >= LEAST_KEPT]
     best = max((one.worth for one in keeping), default=0.0)
     return [one for one in keeping if one.worth >= NEARLY * best]
