@@ -13,7 +13,7 @@ import pytest
 from nip_runtime.errors import ArtifactError
 from nip_runtime.file import names
 from nip_runtime.file.artifact import opened, read_artifact
-from nip_runtime.run.engine.cut import Sliceable
+from nip_runtime.run.engine.cut import Sliceable, read_numbers
 from nip_runtime.run.engine.parts import can_be_cut, cut_parts, has_screen, plain_part, screen_statistic
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -80,6 +80,67 @@ def test_the_screen_looks_at_what_the_files_version_has(name: str) -> None:
     older = name.endswith("-1.2")
     assert screen_statistic(model) == (names.DISAGREEMENT if older else names.FREE_SCORE)
     assert screen_statistic(model) in cut_parts(model, read_artifact(golden(name)[0]).manifest).look.outputs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_says_of_itself_what_the_file_says(name: str) -> None:
+    """Versions and producer, and the types of all values within: those of no other."""
+    path, _ = golden(name)
+    whole = onnx.load(str(path))
+    stated = {value.name: value for value in whole.graph.value_info}
+    parts = cut_parts(Sliceable(path.read_bytes()), read_artifact(path).manifest)
+    for part in (parts.look, parts.perturb, parts.judge):
+        model = onnx.load_from_string(part.content)
+        for field in ("ir_version", "producer_name", "producer_version", "opset_import"):
+            assert getattr(model, field) == getattr(whole, field), field
+        computed = {name for node in model.graph.node for name in node.output}
+        within = {value.name: value for value in model.graph.value_info}
+        assert within == {name: stated[name] for name in computed & stated.keys() - {*part.outputs}}
+        assert within
+
+
+def test_values_whose_type_the_file_does_not_state_can_be_computed() -> None:
+    path, images = golden("guarded")
+    whole = onnx.load(str(path))
+    del whole.graph.value_info[:]
+    part = Sliceable(whole.SerializeToString()).part(["input"], [names.SCREENED, names.EARLY])
+    model = onnx.load_from_string(part)
+    assert [value.name for value in model.graph.output] == [names.SCREENED, names.EARLY]
+    stated = Sliceable(path.read_bytes()).part(["input"], [names.SCREENED, names.EARLY])
+    for found, wanted in zip(
+        *(session(each).run(None, {"input": images}) for each in (part, stated)), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_shapes_are_those_that_the_file_states() -> None:
+    path, _ = golden("guarded")
+    whole = onnx.load(str(path))
+    dim = whole.graph.output[0].type.tensor_type.shape.dim
+    dim[0].Clear()
+    del whole.graph.output[1].type.tensor_type.shape.dim[:]
+    whole.graph.output[2].type.tensor_type.ClearField("shape")
+    model = Sliceable(whole.SerializeToString())
+    assert model.stated_shape("input") == ("N", 1, 28, 28)
+    assert model.stated_shape("features.3.weight") == (16, 8, 3, 3)
+    assert model.stated_shape(whole.graph.output[0].name) == (None, 10), "an unknown length"
+    assert model.stated_shape(whole.graph.output[1].name) == (), "a single number"
+    assert model.stated_shape(whole.graph.output[2].name) is None
+    assert model.stated_shape("nip/nowhere") is None
+
+
+def test_numbers_are_read_as_they_are_stored() -> None:
+    path, _ = golden("always")
+    model = Sliceable(path.read_bytes())
+    stored = {tensor.name: tensor for tensor in onnx.load(str(path)).graph.initializer}
+    for name, dtype in (("classifier.weight", np.float32), ("nip/classes", np.int64), (names.BANK, np.int8)):
+        found = read_numbers(model.constant(name), dtype)
+        np.testing.assert_array_equal(found, onnx.numpy_helper.to_array(stored[name]).ravel())
+    typed = onnx.helper.make_tensor("typed", onnx.TensorProto.FLOAT, [2], [1.0, 2.0])
+    with pytest.raises(ArtifactError, match="raw data in an initializer, got another encoding"):
+        read_numbers(typed.SerializeToString(), np.float32)
+    with pytest.raises(ArtifactError, match="an initializer named nip/nowhere"):
+        model.constant("nip/nowhere")
 
 
 def test_a_part_needs_all_its_inputs() -> None:

@@ -12,6 +12,7 @@ from nip_export.defence import statistics
 from nip_export.defence.decision import FirstLook, decide, read_gate
 from nip_export.defence.spec import ClassScale, Curve, Gate, ReadOut
 from nip_export.network import TapKind
+from nip_export.network.grain import GRAIN
 from nip_export.network.run import Passed
 from nip_runtime.file.manifest import Policy
 from tests.maths import by_hand
@@ -117,6 +118,7 @@ def test_what_pass_2_gave_rows_that_are_not_screened_is_not_looked_at() -> None:
     rows = statistics_of(4)
     first = rows.read(gate)
     assert 0 < first.screened.sum() < len(rows.raw)
+    assert (first.shifts[~first.screened] == 0).all() and (first.shifts[first.screened] != 0).any()
     second = replace(rows, second=np.where(first.screened[:, None], rows.second, np.nan)).read(gate)
     for field in ("free", "screened", "flagged", "score", "suspicion", "shifts"):
         assert np.array_equal(getattr(first, field), getattr(second, field)), field
@@ -136,8 +138,16 @@ def test_the_first_look_is_made_of_read_outs_and_distances_of_a_pass() -> None:
         near = by_hand.distance(rows.known.typicality, pooled["features"])
         assert look.distance[i, 0] == pytest.approx(near, rel=1e-9)
         assert look.predicted[i] == by_hand.first_largest(passed.logits[i].tolist())
+    assert look.grain is None, "no colour images"
+    grain = np.arange(6, dtype=np.float32)
+    look = FirstLook.of(
+        Passed(passed.logits, {**passed.pooled, GRAIN: grain[:, None]}),
+        rows.known.readouts,
+        rows.known.typicality,
+    )
+    assert look.grain is not None and look.grain.tolist() == grain.tolist()
     some = look.take(np.array([4, 1]))
-    for field in ("raw", "early", "apart"):
+    for field in ("raw", "early", "apart", "grain"):
         assert np.array_equal(getattr(some, field), getattr(look, field)[[4, 1]])
 
 

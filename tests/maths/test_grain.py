@@ -15,6 +15,7 @@ from nip_export.calibrate import fit_tests, set_screen
 from nip_export.calibrate.curves import fit_tail
 from nip_export.calibrate.gate import allowed_flags
 from nip_export.defence.decision import read_gate, sight
+from nip_export.defence.spec import Curve
 from nip_export.network.grain import GRAIN, grain, grain_torch, has_grain, pooled_grain
 from nip_runtime.errors import ExportError
 from tests.maths.benign_like import statistics_of
@@ -103,6 +104,13 @@ def test_the_screen_rate_is_kept_and_used_up_with_grain(screen_rate: float) -> N
     screened = read_gate(gate, look, rows.second).screened
     assert screened.sum() == allowed_flags(1000, screen_rate)
     assert look.grain is not None and look.grain[screened].mean() > look.grain[~screened].mean()
+
+
+def test_what_the_screen_looks_at_by_hand() -> None:
+    ones = np.ones(1, np.float32)
+    half = Curve(0.25, 0 * ones, np.inf * ones, np.float32(0.5) * ones)  # ¼ + max(s, 0) / 2
+    gate = replace(statistics_of(2).fit(budget=0.1, screen_rate=0.4), grain_tail=half)
+    assert sight(gate, np.array([1.0, 4, -2]), np.array([2.0, 0, 1])).tolist() == [2.25, 4.25, -1.25]
 
 
 def test_without_a_screen_there_is_nothing_to_mind_grain() -> None:
