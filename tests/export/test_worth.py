@@ -66,6 +66,16 @@ def test_summary_manifest_and_inspect_say_what_the_file_can_do(prepared: Prepare
         assert text in done.stdout
 
 
+@pytest.mark.parametrize(("mistakes", "said"), [(None, True), (Rate(9, 19), True), (Rate(10, 20), False)])
+def test_the_summary_says_that_mistakes_were_too_few_to_choose_a_view_by(
+    prepared: Prepared, tmp_path: Path, mistakes: Rate | None, said: bool
+) -> None:
+    tried = tuple(replace(trial, repaired=mistakes) for trial in prepared.trials)
+    assert tried
+    summary = write_defended(replace(prepared, trials=tried), tmp_path / "model.onnx").summary()
+    assert ("too few mistakes to choose by: chosen by what right answers show" in summary) is said
+
+
 def test_a_gate_that_hardly_ever_fires_is_refused_unless_detecting_or_forced(
     prepared: Prepared, tmp_path: Path
 ) -> None:

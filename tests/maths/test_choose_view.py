@@ -215,22 +215,10 @@ def test_with_few_mistakes_the_strongest_view_that_keeps_nine_of_ten_is_taken(
         assert (chosen.told, chosen.repaired, chosen.worth) == (0.5, None, 0), "nothing to tell"
 
 
-def test_where_mistakes_are_known_and_hardly_any_is_repaired_the_strongest_view_is_taken() -> None:
-    """As among a thousand classes: what a quarter of the way back would show is not asked there."""
-    effects = {
-        (MIRROR, False): Effect(strength=0.9, restless=2.0),
-        (SHIFT, False): Effect(strength=0.5, restless=0.3),
-    }
-    world = World(effects, wrong=LEAST_MISTAKES)
-    chosen, (mirror, shift) = world.choose([MIRROR, SHIFT])
-    assert mirror.repaired and shift.repaired and mirror.repaired.n == LEAST_MISTAKES
-    assert max(mirror.repaired.count, shift.repaired.count) < LEAST_REPAIRED
-    assert chosen is mirror
-
-
-@pytest.mark.parametrize("wrong", [0, LEAST_MISTAKES - 1])
+@pytest.mark.parametrize("wrong", [0, LEAST_MISTAKES - 1, LEAST_MISTAKES])
 def test_with_few_mistakes_a_view_that_hides_a_quarter_of_the_way_back_is_left_out(wrong: int) -> None:
-    """The predicted class's logit lies 8 above the others: a quarter of the way is a rise of 4."""
+    """The predicted class's logit lies 8 above the others: a quarter of the way is a rise of 4. So it is with
+    mistakes of which hardly any is repaired, as among a thousand classes."""
     effects = {
         (MIRROR, False): Effect(strength=0.9, restless=2.0),
         (SHIFT, False): Effect(strength=0.5, restless=0.3),
@@ -243,6 +231,8 @@ def test_with_few_mistakes_a_view_that_hides_a_quarter_of_the_way_back_is_left_o
     assert mirror.noticed.value < NEARLY * shift.noticed.value
     assert shift.noticed.value > 0.9 and median.noticed.value > 0.9
     assert chosen is shift, "the strongest of those that notice it"
+    repaired = [trial.repaired.count for trial in (mirror, shift, median) if trial.repaired is not None]
+    assert max(repaired, default=0) < LEAST_REPAIRED
 
 
 def test_noticed_is_the_share_that_responds_towards_its_own_class_more_than_benign_images_do() -> None:

@@ -7,7 +7,8 @@ and of how many the defence's answer would name the true class. Of the views tha
 nearly as much as the best, the strongest is taken. A mirror is thus refused by digits, whose mirrored images
 the network no longer knows.
 
-A network that makes hardly any mistakes shows this by its right answers: an image is given another one's
+A network that makes hardly any mistakes, or tells so many classes apart that hardly one is repaired, shows
+this by its right answers: an image is given another one's
 second look, and a quarter of its own. Of the views under which that is noticed nearly as often as under the
 best, the strongest is taken: one that moves benign images so much that it hides a quarter of the way back
 would hide attacks that it undoes in part.
@@ -147,15 +148,17 @@ def choose_view(
     return chosen, tuple(tried)
 
 
+def enough_mistakes(repaired: Sequence[Rate | None]) -> bool:
+    """Whether views can be judged by the network's own mistakes, given how many each of them repairs."""
+    found = [rate for rate in repaired if rate is not None]
+    mistakes = max((rate.n for rate in found), default=0)
+    return mistakes >= LEAST_MISTAKES and max(rate.count for rate in found) >= LEAST_REPAIRED
+
+
 def _near_best(tried: Sequence[ViewTrial]) -> list[ViewTrial]:
     """Those that keep enough and are worth nearly as much as the best of these."""
-    found = [one.repaired for one in tried if one.repaired is not None]
-    mistakes = max((rate.n for rate in found), default=0)
-    repaired = max((rate.count for rate in found), default=0)
-    if mistakes < LEAST_MISTAKES or repaired < LEAST_REPAIRED:
+    if not enough_mistakes([one.repaired for one in tried]):
         calm = [one for one in tried if one.kept.value >= CALM_KEPT]
-        if mistakes >= LEAST_MISTAKES:  # many classes; see LEAST_REPAIRED
-            return calm
         most = max((one.noticed.value for one in calm if one.noticed is not None), default=0.0)
         return [one for one in calm if one.noticed is None or one.noticed.value >= NEARLY * most]
     keeping = [one for one in tried if one.kept.value >= LEAST_KEPT]

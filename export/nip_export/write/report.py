@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nip_export.calibrate.screen import ScreenCost
+from nip_export.calibrate.view import enough_mistakes
 from nip_export.defence.spec import DefenceSpec
 from nip_export.defence.views import view_name
 from nip_export.fit.layers import LayerReport
@@ -252,9 +253,13 @@ class ExportReport:
             told = f"names the class of {tried.repaired} of the model's own mistakes"
         elif not self.is_labelled:
             told = "no mistake is known to judge by"
+        few = []
+        if not enough_mistakes([one.repaired for one in gate.views_tried]):
+            few = [("", "too few mistakes to choose by: chosen by what right answers show")]
         return [
             ("second view", f"{name}, chosen among {len(gate.views_tried)}: keeps {tried.kept}"),
             ("", f"of right answers, and {told}"),
+            *few,
             *stored,
         ]
 
