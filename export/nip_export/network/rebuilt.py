@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -57,6 +59,14 @@ class OnnxNetwork(nn.Module):
         self.notes: tuple[str, ...] = ()
         self._steps = tuple(self._build())
         self._places = {step.module: step for step in self._steps}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OnnxNetwork:
+        """A copy with modules and weights of its own. The graph, which nobody changes, is shared: copied node
+        by node along its links, one of some hundred operators would be too deep for Python."""
+        made = OnnxNetwork.__new__(OnnxNetwork)
+        memo |= {id(self): made, id(self.graph): self.graph}
+        made.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+        return made
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, C) float32.
