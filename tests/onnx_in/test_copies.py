@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,9 +24,7 @@ OPERATORS = 250
 
 def test_a_network_of_many_operators_is_copied_and_attacked() -> None:
     names = ["middle", *(f"value{number}" for number in range(1, OPERATORS)), "middle_out"]
-    chain = [
-        helper.make_node("Relu", [before], [after]) for before, after in zip(names, names[1:], strict=False)
-    ]
+    chain = [helper.make_node("Relu", [before], [after]) for before, after in pairwise(names)]
     network = from_onnx(classifier(Form(more=chain)).SerializeToString())
     pixels, labels = bars(12, seed=3)
     images = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255
