@@ -187,6 +187,8 @@ def test_cut_by_hand() -> None:
     assert cut(scores, 3) == 1.5
     for none in (0, -1):
         assert 4 < cut(scores, none) < 4.01
+        assert 0 < cut(np.array([-1e6, 0]), none) < 0.01, "near the largest, however far off the others are"
+        assert np.float32(cut(np.array([0, 1e6]), none)) > 1e6, "in the file's precision too"
     for everything in (4, 9):
         assert cut(scores, everything) < 1
     assert cut(np.array([1.0, 2, 2, 2]), 1) == 2, "ties stay below: rather too few than too many"

@@ -163,6 +163,15 @@ def test_distances_are_never_nan_nor_negative(
         assert np.isfinite(apart).all() and (apart >= 0).all()
 
 
+def test_on_a_centre_the_distance_is_nought_whatever_rounding_leaves() -> None:
+    # Squares of thousands cancel: of some rows, to a little less than nothing.
+    centres = (1000 * np.random.default_rng(0).normal(size=(500, 8))).astype(np.float32)
+    typicality = Typicality(
+        "layer", TapKind.VECTOR, np.eye(8, dtype=np.float32), np.zeros(8, np.float32), centres
+    )
+    np.testing.assert_allclose(statistics.distances(typicality, centres).diagonal(), 0, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "centres", [np.zeros((0, 3)), np.zeros(3), np.zeros((2, 4))], ids=["none", "flat", "wide"]
 )
