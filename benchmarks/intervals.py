@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -51,22 +50,6 @@ class Cost:
     def of(cls, plain: Mapping[str, Any]) -> Cost:
         """What a JSON file holds of a paired difference."""
         return cls(plain["value"], plain["low"], plain["high"], plain["n"])
-
-    @classmethod
-    def unpaired(cls, right: int, n: int, cost: float) -> Cost:
-        """A cost of which only the accuracy before and the difference were kept.
-
-        The interval is Newcombe's (1998, method 10) for two samples that have nothing to do with each other:
-        wider than that of the same inputs before and after would be.
-        """
-        before, after = Rate(right, n), Rate(right - round(cost * n), n)
-        (low, high), (lower, upper) = before.interval, after.interval
-        return cls(
-            cost,
-            cost - math.hypot(before.value - low, upper - after.value),
-            cost + math.hypot(high - before.value, after.value - lower),
-            n,
-        )
 
     def __str__(self) -> str:
         return f"{100 * self.value:.2f} ({100 * self.low:.1f} to {100 * self.high:.1f}), n = {self.n}"

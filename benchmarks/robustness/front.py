@@ -12,8 +12,10 @@ from benchmarks.intervals import Cost, Interval
 from benchmarks.markdown import table
 from benchmarks.robustness.results import Network, worst
 from benchmarks.robustness.tables import grouped
-from benchmarks.voices.part import FILE
-from benchmarks.voices.table import read_networks, read_parts
+from benchmarks.voices.corpora import Corpus
+from benchmarks.voices.table import read_networks
+from nip_evaluate.attacks.sound import USUAL_EPSILON
+from nip_evaluate.terms.results import Evaluation
 from nip_evaluate.terms.threats import Threat
 from nip_runtime.file.rates import Rate
 
@@ -113,22 +115,31 @@ def _photographs() -> list[Line]:
 
 
 def _recordings() -> list[Line]:
+    """Of each set of recordings the network on which the file repairs least."""
     lines = []
-    for part in read_parts([network.name for network in read_networks()]):
-        content = part.content
-        seen = [one for one in content["attacks"] if one["core"] and one["successes"]]
-        defence = content["defences"][FILE]
-        case = content["adaptive"][0] if content["adaptive"] else None
+    networks = read_networks()
+    for corpus in Corpus:
+        members = [one for one in networks if one.name.startswith(f"{corpus}-")]
+        if not members:
+            continue
+        found = min((one.evaluation for one in members), key=lambda one: _mean(one).value)
+        name = next(one.name for one in members if one.evaluation is found)
+        seen = [one for one in found.attacks if one.core and one.detected is not None]
+        case = worst(found, (Threat.ADAPTIVE,), USUAL_EPSILON)
+        among = f", the worst of {len(members)}" if len(members) > 1 else ""
         lines.append(
             Line(
-                f"voices, in part: {part.name}",
-                max(one["recordings"] for one in seen),
-                Cost.unpaired(content["accuracy"], content["benign"], defence["cost"]),
-                Interval.over_attacks([Rate(one["detected"], one["successes"]) for one in seen]),
-                Interval.of(defence["mean_dsr"]),
-                f"{_left(Rate(case['right'], case['recordings']))} at {case['epsilon']:g}, one attack"
-                if case
-                else "not measured",
+                f"voices{among}: {name}",
+                max(one.undefended.n for one in seen),
+                Cost.of(vars(found.benign.cost)),
+                Interval.over_attacks([one.detected for one in seen if one.detected is not None]),
+                _mean(found),
+                f"{_left(case.defended)} at {USUAL_EPSILON:g}" if case else "not measured",
             )
         )
     return lines
+
+
+def _mean(evaluation: Evaluation) -> Interval:
+    assert evaluation.mean_dsr is not None
+    return Interval.of(vars(evaluation.mean_dsr))

@@ -15,7 +15,6 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from benchmarks.intervals import Cost
 from benchmarks.robustness import networks, run
 from benchmarks.robustness.cifar_splits import load_cifar_splits
 from benchmarks.robustness.front import weakest
@@ -31,7 +30,6 @@ from nip_export import ExportConfig, export_defended
 from nip_export.demo.build_assets import DATA_DIR, Labelled
 from nip_export.demo.example import load_example
 from nip_export.demo.model import MEAN, STD
-from nip_runtime.file.rates import Rate
 from nip_runtime.session import DefendedSession
 from tests.evaluate.page.synthetic import full as synthetic
 
@@ -284,15 +282,6 @@ def test_the_front_page_shows_the_weakest_of_a_kind() -> None:
     cifar = [found["cifar-resnet20"], found["cifar-resnet56"]]
     assert weakest(cifar) is min(cifar, key=lambda network: network.main.mean_dsr.value)  # type: ignore[union-attr]
     assert weakest(cifar[::-1]) is weakest(cifar)
-
-
-def test_a_cost_without_pairs_has_the_interval_of_unpaired_samples() -> None:
-    found = Cost.unpaired(56, 70, 0.2)
-    assert found.value == 0.2 and found.n == 70
-    low, high = Rate(56, 70).interval
-    lower, upper = Rate(42, 70).interval
-    assert found.low == pytest.approx(0.2 - ((0.8 - low) ** 2 + (upper - 0.6) ** 2) ** 0.5)
-    assert found.high == pytest.approx(0.2 + ((high - 0.8) ** 2 + (0.6 - lower) ** 2) ** 0.5)
 
 
 def test_a_name_that_is_no_network_ends_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
