@@ -31,6 +31,12 @@ BLOCK = Block(
 ASKED, AIMED = 0.45, 0.70
 HEAD = ("attack", "below the signal, dB", "undefended right", "defended right", "n of successes")
 """What every table of attacks begins with."""
+SEEN = {
+    "digits-wave": "form chosen on it",
+    "digits-mel": "form chosen on it",
+    "prompts-mel": "seen before",
+}
+"""What these networks had shown, on other recordings or to an earlier form, before the form stood."""
 ORDER = ("digits-wave", "digits-mel", "prompts-wave", "prompts-mel")
 THREATS = {
     Threat.GRAY_BOX: "T1 gray-box",
@@ -77,7 +83,7 @@ def front(networks: Sequence[Network]) -> list[str]:
         pattern = next((one for one in found.baselines if one.name == str(VariantKind.RANDOM_PATTERN)), None)
         rows.append(
             [
-                network.name,
+                ", ".join(filter(None, (network.name, SEEN.get(network.name)))),
                 share(benign.undefended),
                 str(Cost.of(vars(benign.cost))),
                 network.view,
