@@ -27,7 +27,7 @@ def test_a_network_of_many_operators_is_copied_and_attacked() -> None:
     chain = [helper.make_node("Relu", [before], [after]) for before, after in pairwise(names)]
     network = from_onnx(classifier(Form(more=chain)).SerializeToString())
     pixels, labels = bars(12, seed=3)
-    images = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    images = pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     copied = copy.deepcopy(network)
     asked = torch.from_numpy(images)
     with torch.no_grad():
