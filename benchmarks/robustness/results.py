@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,9 @@ class Yardstick:
     attacks: dict[str, dict[str, Any]]
 
 
+@cache
 def read_networks(folder: Path = RESULTS) -> tuple[Network, ...]:
-    """All networks, those of natural images first, in the order of their kind and seed."""
+    """All networks, natural images first, in the order of kind and seed; read once a process."""
     found = []
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))

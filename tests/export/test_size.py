@@ -16,14 +16,14 @@ LIMIT = 1.15
 @pytest.mark.slow
 def test_the_defended_file_is_hardly_larger_than_the_plain_one(tmp_path: Path) -> None:
     case = net("resnet")
-    images, labels = case.split("calibration", 500)
+    images, labels = case.split("calibration", 300)
     path, plain = tmp_path / "defended.onnx", tmp_path / "plain.onnx"
     report = export_defended(
         fitted_resnet18(),
         images,
         labels,
         path,
-        config=case.config(mean=None, std=None, ascent_steps=1, batch_size=64),
+        config=case.config(mean=None, std=None, ascent_steps=1, batch_size=64, benign_budget=0.05),
         plain_path=plain,
     )
     assert report.plain_size_bytes > 10e6
