@@ -40,6 +40,7 @@ class Engine:
         host: where it runs.
         worker: its name in ``workers/python_engines.py``, for Python.
         packages: pinned, from PyPI or npm; complete.
+        python: the version of Python, such as "3.12"; "" for the one that runs this.
         provider: of onnxruntime-web: "wasm" or "webgpu".
         threads: of WebAssembly, in a browser.
         partial: why it does not run every file; "" if it must.
@@ -49,6 +50,7 @@ class Engine:
     host: Host
     packages: tuple[str, ...]
     worker: str = ""
+    python: str = ""
     provider: str = "wasm"
     threads: int = 1
     partial: str = ""
@@ -56,12 +58,13 @@ class Engine:
     @property
     def slug(self) -> str:
         """The name as a file's."""
-        return self.name.replace(" ", "-")
+        return self.name.replace(",", "").replace(" ", "-")
 
 
-def _runtime(version: str, numpy: str) -> Engine:
+def _runtime(version: str, numpy: str, python: str = "") -> Engine:
+    words = f"onnxruntime {version}" + (f", Python {python}" if python else "")
     packages = (f"onnxruntime=={version}", f"numpy=={numpy}")
-    return Engine(name=f"onnxruntime {version}", host=Host.PYTHON, worker="onnxruntime", packages=packages)
+    return Engine(name=words, host=Host.PYTHON, worker="onnxruntime", packages=packages, python=python)
 
 
 def _web(threads: int, words: str, *, provider: str = "wasm", partial: str = "") -> Engine:
@@ -93,6 +96,14 @@ ENGINES: Final = (
     _runtime("1.22.1", "2.3.5"),
     _runtime("1.26.0", "2.4.6"),
     _runtime("1.32.0", "2.4.6"),
+    _runtime("1.20.1", "1.26.4", "3.12"),
+    _runtime("1.22.1", "2.3.5", "3.12"),
+    _runtime("1.26.0", "2.4.6", "3.12"),
+    _runtime("1.32.0", "2.4.6", "3.12"),
+    _runtime("1.20.1", "2.3.5", "3.13"),
+    _runtime("1.22.1", "2.3.5", "3.13"),
+    _runtime("1.26.0", "2.4.6", "3.13"),
+    _runtime("1.32.0", "2.4.6", "3.13"),
     Engine(name="onnxruntime-node", host=Host.NODE, packages=("onnxruntime-node@1.30.0",)),
     _web(1, "WASM"),
     _web(2, "WASM 2 threads"),
@@ -141,9 +152,11 @@ def install(engine: Engine, folder: Path) -> Path:
         The interpreter for Python and Triton, else ``node_modules``.
 
     Raises:
-        RuntimeError: pip or npm could not.
+        RuntimeError: pip or npm could not, or the version of Python is not here.
     """
-    own = folder / "-".join(engine.packages[0].replace("@", "==").split("=="))
+    own = folder / "-".join(
+        [*engine.packages[0].replace("@", "==").split("=="), *([engine.python] if engine.python else [])]
+    )
     done = own / "installed"
     python = engine.host in (Host.PYTHON, Host.TRITON)
     if not done.exists():
@@ -151,7 +164,7 @@ def install(engine: Engine, folder: Path) -> Path:
         if python:
             requirements = own / "requirements.txt"
             requirements.write_text("\n".join(engine.packages) + "\n", encoding="utf-8")
-            make_environment(requirements, own / "environment")
+            make_environment(requirements, own / "environment", engine.python)
         else:
             _npm(own, engine.packages)
         done.touch()

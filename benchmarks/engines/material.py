@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.engines.case import Case, make_case
-from nip_export import export_defended
+from nip_export import ExportConfig, export_defended
 from nip_export.fit.benign import at_the_door
 from nip_runtime.file.manifest import Policy
 from tests.export.made import Workshop
 from tests.export.networks import NETS, TINY, net
+from tests.export.stored import stored_pictures, trained
 from tests.precision.made import TEST_SET, make
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -80,6 +81,20 @@ def unscreened(folder: Path, view: str) -> Case:
     return make_case(f"no screen, {view}", path, with_shaken(inputs))
 
 
+def stored(folder: Path, *, screened: bool) -> Case:
+    """Colour pictures that were stored as JPEG: grain in the screen, JPEG at the beginning of the view."""
+    path = folder / f"stored-{'screened' if screened else 'all'}.onnx"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        images, labels = stored_pictures()
+        config = ExportConfig(benign_budget=0.05, ascent_steps=2, screen_rate=0.4 if screened else 1.0)
+        export_defended(trained(images, labels), images, labels, path, config=config)
+    fresh, _ = stored_pictures(1)
+    inputs = np.ascontiguousarray(fresh[: ROWS // 2].transpose(0, 3, 1, 2)).astype(np.float32)
+    name = "photographs, grain and JPEG" if screened else "no screen, photographs, JPEG"
+    return make_case(name, path, with_shaken(inputs / np.float32(255)))
+
+
 def precisions(folder: Path) -> Iterator[Case]:
     """The embedded example in fp16 and int8 under every policy."""
     inputs = with_shaken(at_the_door(TEST_SET).inputs[: ROWS // 2])
@@ -98,5 +113,7 @@ def everything(folder: Path) -> Iterator[Case]:
     yield from goldens()
     for view in UNSCREENED:
         yield unscreened(folder, view)
+    for screened in (True, False):
+        yield stored(folder, screened=screened)
     yield from networks(folder)
     yield from precisions(folder)

@@ -12,14 +12,42 @@ from pathlib import Path
 _TIMEOUT_S = 300
 
 
-def make_environment(requirements: Path, folder: Path) -> Path:
-    """Make one in ``folder`` with exactly the packages of a requirements file; returns its Python.
+def interpreter(version: str) -> Path:
+    """The Python of a version such as "3.12": this process's own, or one on the path that really starts.
 
     Raises:
-        RuntimeError: if pip can't install them; says what it said.
+        RuntimeError: there is none.
+    """
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return Path(sys.executable)
+    for folder in os.get_exec_path():
+        found = Path(folder) / f"python{version}"
+        # A version manager's shim can exist and refuse.
+        if found.is_file() and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
+            return found
+    raise RuntimeError(f"expected python{version} on the path, got none that starts; install it")
+
+
+def make_environment(requirements: Path, folder: Path, python_version: str = "") -> Path:
+    """Make one in ``folder`` with exactly the packages of a requirements file; returns its Python.
+
+    Args:
+        requirements: lines for pip, complete.
+        folder: is made.
+        python_version: such as "3.12"; "" for this process's own.
+
+    Raises:
+        RuntimeError: there is no such Python, or pip can't install them; says what it said.
     """
     # Without pip of its own: some distributions split ensurepip from Python.
-    venv.create(folder, with_pip=False)
+    if python_version:
+        made = run_outside(
+            interpreter(python_version), "-m", "venv", "--without-pip", folder, cwd=folder.parent
+        )
+        if made.returncode != 0:
+            raise RuntimeError(f"Python {python_version} can't make {folder}:\n{made.stderr}")
+    else:
+        venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", python)
     done = run_outside(*pip, "install", "--no-deps", "-r", requirements, cwd=folder)

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.robustness.otherwise import ORIGINS, lines, stored_again
 from nip_export.calibrate.stored import stored_as
 from nip_runtime.file.manifest import ViewStep
-from tests.maths.test_jpeg import photograph
+from tests.photographs import photograph
 
 
 def images() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

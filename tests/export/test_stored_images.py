@@ -7,46 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from nip_export import ExportConfig, ExportReport, export_defended
 from nip_export.fit.stages import INVERSE
 from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.manifest import Manifest, ViewStep
-from tests.maths.test_jpeg import encoded, photograph
-
-QUALITY, COUNT, SIDE, CLASSES = 75, 420, 24, 3
-Pixels = NDArray[np.uint8]
-
-
-def pictures() -> tuple[Pixels, NDArray[np.int64]]:
-    """Cuttings of a scene with a tint for each class, never stored as anything."""
-    scene, random = photograph(120, 160).astype(np.float32), np.random.default_rng(0)
-    labels = np.arange(COUNT) % CLASSES
-    tints = 18 * np.eye(CLASSES)[labels] + random.normal(0, 8, (COUNT, CLASSES))
-    places = random.integers(0, (120 - SIDE, 160 - SIDE), (COUNT, 2))
-    images = [
-        0.6 * scene[top : top + SIDE, left : left + SIDE] + 40 + tint
-        for (top, left), tint in zip(places, tints, strict=True)
-    ]
-    return np.stack(images).clip(0, 255).astype(np.uint8), labels.astype(np.int64)
-
-
-def trained(images: Pixels, labels: NDArray[np.int64]) -> nn.Module:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, CLASSES),
-    )  # fmt: skip
-    inputs = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-    optimiser = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(120):
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(model(inputs), torch.from_numpy(labels)).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    return model.eval()
+from tests.export.stored import QUALITY, Pixels, pictures, stored_pictures, trained
 
 
 class Bars:
@@ -81,9 +48,7 @@ def manifest_of(report: ExportReport) -> Manifest:
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
-    images, labels = pictures()
-    kept = np.stack([encoded(image, QUALITY) for image in images])
-    return exported(tmp_path_factory.mktemp("stored"), kept, labels, STORED)
+    return exported(tmp_path_factory.mktemp("stored"), *stored_pictures(), STORED)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from nip_export.defence.spec import Curve
 from nip_export.network.grain import GRAIN, grain, grain_torch, has_grain, pooled_grain
 from nip_runtime.errors import ExportError
 from tests.maths.benign_like import statistics_of
-from tests.maths.test_jpeg import as_input, encoded, photograph
+from tests.photographs import as_input, encoded, photograph
 
 Floats = NDArray[np.float32]
 

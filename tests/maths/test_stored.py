@@ -11,7 +11,7 @@ from nip_export.calibrate.stored import stored_as
 from nip_export.defence.jpeg import round_trip
 from nip_runtime.file.jpeg import QUALITIES
 from nip_runtime.file.manifest import ViewStep
-from tests.maths.test_jpeg import as_input, encoded, photograph
+from tests.photographs import as_input, encoded, photograph
 
 Floats = NDArray[np.float32]
 UNIT = (0.0, 1.0)
