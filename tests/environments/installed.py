@@ -36,13 +36,22 @@ class Environment:
     """A virtual environment, and a folder with copies of the tests but not of the sources."""
 
     def __init__(
-        self, folder: Path, wheel: Path, *, extras: str = "cpu", pins: tuple[str | Path, ...] | None = None
+        self,
+        folder: Path,
+        wheel: Path,
+        *,
+        extras: str = "cpu",
+        pins: tuple[str | Path, ...] | None = None,
+        interpreter: Path | None = None,
     ) -> None:
         self.folder = folder / "work"
         self.folder.mkdir()
         self._bin = folder / "venv" / "bin"
         # Without pip of its own: some distributions split ensurepip from Python.
-        venv.create(folder / "venv", with_pip=False)
+        if interpreter is None:
+            venv.create(folder / "venv", with_pip=False)
+        else:
+            succeed(interpreter, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
         self._pins = ("-c", ROOT / "constraints.txt") if pins is None else pins
         self.install(f"{wheel}[{extras}]")
         for name in ("pyproject.toml", "tests/conftest.py", "tests/runtime", "tests/goldens"):
