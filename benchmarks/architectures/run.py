@@ -5,6 +5,7 @@ Needs timm and torchvision, installed without their dependencies into a folder o
 python -m benchmarks.architectures.run                      # what is not in the results yet
 python -m benchmarks.architectures.run timm/resnet18 …      # these again
 python -m benchmarks.architectures.run --taps               # plans alone, seconds each
+python -m benchmarks.architectures.run --modules   # plans alone, one network of each timm module
 """
 
 from __future__ import annotations
@@ -29,20 +30,23 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="LIBRARY/NETWORK")
     parser.add_argument("--taps", action="store_true", help="find taps, export nothing")
+    parser.add_argument("--modules", action="store_true", help="one network of each module of timm: taps")
     parser.add_argument("--one", metavar="LIBRARY/NETWORK", help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.one is not None:
-        print(json.dumps(tried(args.one, export=True)))
+        print(json.dumps(tried(args.one, export=not args.taps)))
         return 0
-    from benchmarks.architectures.networks import names
+    from benchmarks.architectures.networks import module_names, names
 
-    for name in args.names or list(names()):
+    plans_alone = args.taps or args.modules
+    for name in args.names or list(module_names().values() if args.modules else names()):
         results = read_results()
-        if not args.names and (results.get(name, {}).get("exported") or (args.taps and name in results)):
+        if not args.names and (results.get(name, {}).get("exported") or (plans_alone and name in results)):
             continue
-        found = tried(name, export=False) if args.taps else in_process(name)
+        found = in_process(name, export=not plans_alone)
         results = {**read_results(), name: found}
-        order = [known for known in names() if known in results]
+        order = [known for known in (*names(), *module_names().values()) if known in results]
+        order = list(dict.fromkeys(order))
         order += [other for other in results if other not in order]
         RESULTS.write_text(json.dumps({known: results[known] for known in order}, indent=1) + "\n")
         print(name, "|", found.get("refused") or found.get("features"), flush=True)
@@ -55,9 +59,10 @@ def read_results() -> dict[str, dict[str, Any]]:
     return found
 
 
-def in_process(name: str) -> dict[str, Any]:
+def in_process(name: str, *, export: bool) -> dict[str, Any]:
     """One network in a process of its own, so that one that dies is only one."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.architectures.run", "--one", name]
+    command += [] if export else ["--taps"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.architectures.networks import names
+from benchmarks.architectures.networks import module_names, names
 from benchmarks.architectures.run import RESULTS, read_results
 from benchmarks.markdown import Block, only_checks, table, update
 
@@ -42,12 +42,20 @@ def rows(library: str, results: Mapping[str, Mapping[str, Any]]) -> Iterator[lis
             yield [*cells, found.get("classifier", "–"), state(found)]
 
 
+def module_rows(results: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
+    """One row per module of timm."""
+    for module, name in module_names().items():
+        found = results.get(name, {"refused": "not tried"})
+        plan = "; ".join([found["features"], *found["early"]]) if "features" in found else "–"
+        yield [module, name.removeprefix("timm/"), plan, found.get("refused", found.get("classifier", "–"))]
+
+
 def lines() -> list[str]:
     """The block: how many, then every network."""
     results = read_results()
     written = []
     for library in ("timm", "torchvision"):
-        members = {name: found for name, found in results.items() if name.startswith(f"{library}/")}
+        members = {name: results[name] for name in names() if name.startswith(library) and name in results}
         planned = sum("features" in found for found in members.values())
         tried = [found for found in members.values() if "exported" in found]
         equal = sum(found["error"] <= EQUAL for found in tried)
@@ -61,7 +69,17 @@ def lines() -> list[str]:
                 list(rows(library, results)),
             ),
         ]
-    return written
+    modules = module_names()
+    planned = sum("features" in results.get(name, {}) for name in modules.values())
+    return [
+        *written,
+        f"**One network of each of timm's {len(modules)} modules**: {planned} get a plan; taps alone.",
+        "",
+        *table(
+            ["module", "network", "features; early layers", "classifier, or why not"],
+            list(module_rows(results)),
+        ),
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
