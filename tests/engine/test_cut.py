@@ -143,6 +143,19 @@ def test_numbers_are_read_as_they_are_stored() -> None:
         model.constant("nip/nowhere")
 
 
+def test_only_what_says_so_is_stored_as_float32() -> None:
+    path, _ = golden("always")
+    whole = onnx.load(str(path))
+    whole.graph.initializer.append(onnx.TensorProto(name="nip/undefined", data_type=0, dims=[0]))
+    model = Sliceable(whole.SerializeToString())
+    stored = {tensor.name: tensor.data_type for tensor in whole.graph.initializer}
+    assert {onnx.TensorProto.UNDEFINED, onnx.TensorProto.INT8, onnx.TensorProto.INT64} < {*stored.values()}
+    assert {name for name in stored if model.stores_float32(name)} == {
+        name for name, kind in stored.items() if kind == onnx.TensorProto.FLOAT
+    }
+    assert not model.stores_float32("input") and not model.stores_float32("nip/nowhere")
+
+
 def test_a_part_needs_all_its_inputs() -> None:
     path, _ = golden("guarded")
     model = Sliceable(path.read_bytes())

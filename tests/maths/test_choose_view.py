@@ -18,6 +18,7 @@ from nip_export.calibrate.view import (
     MOST_MISTAKES,
     MOST_RIGHT,
     NEARLY,
+    _near_best,
 )
 from nip_export.defence.views import View
 from nip_export.network.run import Passed
@@ -350,3 +351,47 @@ def test_at_most_three_hundred_of_either_kind_are_looked_at_and_the_seed_picks_t
     assert (correct.sum(), (~correct).sum()) == (MOST_RIGHT, MOST_MISTAKES) == (300, 300)
     assert len(set(first.tolist())) == len(first)
     assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def trial(kept: Rate, *, repaired: Rate | None = None, noticed: Rate | None = None) -> ViewTrial:
+    return ViewTrial(MIRROR, False, kept, 0.9, repaired, 0.3, noticed)
+
+
+@pytest.mark.parametrize("most", [100, 90, 50])
+def test_without_mistakes_four_fifths_of_what_the_best_view_notices_are_enough(most: int) -> None:
+    calm, enough = Rate(95, 100), NEARLY * most / 100
+    best, near, far = (
+        trial(calm, noticed=Rate(noticed, 1000))
+        for noticed in (10 * most, round(1000 * enough) + 5, round(1000 * enough) - 5)
+    )
+    unknown = trial(calm)
+    assert _near_best([far, near, best, unknown]) == [near, best, unknown]
+
+
+def test_a_view_that_keeps_just_enough_right_answers_counts() -> None:
+    repaired = Rate(30, 100)
+    at, below = trial(Rate(7, 10), repaired=repaired), trial(Rate(69, 100), repaired=repaired)
+    assert at.kept.value == LEAST_KEPT
+    assert _near_best([below, at]) == [at]
+    assert _near_best([below]) == []
+    calm, restless = trial(Rate(9, 10)), trial(Rate(89, 100))
+    assert calm.kept.value == CALM_KEPT
+    assert _near_best([restless, calm]) == [calm]
+
+
+def test_a_response_no_larger_than_that_of_benign_images_is_not_noticed() -> None:
+    """Every other class rises by 8, and a quarter of the way from 8 below to 8 above lifts it by as much."""
+    labels = np.arange(100) % 2
+    logits = (8 * np.eye(2)[labels]).astype(np.float32)
+    features = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    raw = Passed(logits, {"layer": np.zeros((100, 2), np.float32), "features": features})
+
+    def noticed(rise: float) -> Rate | None:
+        def second(view: View, rho: bool, rows: Rows) -> Passed:
+            return Passed(np.where(logits == 8, 8, np.float32(rise))[rows], raw.take(rows).pooled)
+
+        return choose_view([MIRROR], second, raw, labels, known_of(2), seed=0, rho=False)[1][0].noticed
+
+    alike, larger = noticed(8), noticed(6)  # 4 + 8 / 2 is 8; 4 + 6 / 2 is more than 6
+    assert alike is not None and larger is not None
+    assert (alike.value, larger.value) == (0, 1)

@@ -124,6 +124,18 @@ def test_what_pass_2_gave_rows_that_are_not_screened_is_not_looked_at() -> None:
         assert np.array_equal(getattr(first, field), getattr(second, field)), field
 
 
+def test_a_row_on_a_cut_is_neither_screened_nor_flagged() -> None:
+    gate, rows = statistics_of(3).fit(budget=0.05, screen_rate=0.4), statistics_of(4)
+    first = rows.read(gate)
+    row = int(first.sight.argmax())
+    assert first.screened[row]
+    on_screen = rows.read(replace(gate, screen_threshold=float(first.sight[row])))
+    assert not on_screen.screened.any(), "the largest is not beyond itself"
+    on_flag = replace(gate, screen_threshold=None, flag_threshold=float(first.score[row]))
+    reading = rows.read(on_flag)
+    assert reading.score[row] == first.score[row] and not reading.flagged[row]
+
+
 def test_the_first_look_is_made_of_read_outs_and_distances_of_a_pass() -> None:
     rows = statistics_of(5, rows=6)
     passed = Passed(
@@ -198,6 +210,19 @@ def test_evidence_is_the_mean_log_probability_of_the_readouts() -> None:
     for i in range(8):
         row = {name: values[i].tolist() for name, values in pooled.items()}
         assert found[i].tolist() == pytest.approx(by_hand.evidence(readouts, row), rel=1e-9)
+
+
+def test_the_largest_term_of_the_evidence_by_hand() -> None:
+    def reads(tap: str, *weights: list[float], bias: list[float]) -> ReadOut:
+        return ReadOut(tap, TapKind.VECTOR, 1, np.array(weights, np.float32), np.array(bias, np.float32))
+
+    small = reads("small", [1, 1], bias=[0.5, 0])
+    cancelling = reads("large", [2, -3], [-2, 1], bias=[-1, 4])
+    pooled = {"small": np.array([[0.25]]), "large": np.array([[1.0, 1], [-2, 0.5]])}
+    # "large": sizes 2 + 2 + 1 and 3 + 1 + 4, then 4 + 1 + 1 and 6 + 0.5 + 4. The sums themselves are smaller.
+    assert statistics.largest_term([small, cancelling], pooled) == 10.5
+    assert statistics.largest_term([small], pooled) == 0.75
+    assert statistics.largest_term([], pooled) == 0
 
 
 def test_disagreement_and_shift_by_hand() -> None:

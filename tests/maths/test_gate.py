@@ -18,7 +18,7 @@ from nip_export.calibrate.gate import allowed_flags, cut
 from nip_export.calibrate.scales import silent, with_rows
 from nip_export.defence import statistics
 from nip_export.defence.spec import ClassScale
-from tests.maths.benign_like import EARLY_WEIGHT, Statistics, benign_statistics, statistics_of
+from tests.maths.benign_like import EARLY_WEIGHT, Statistics, benign_statistics, known_of, statistics_of
 
 seeded = settings(max_examples=80, deadline=None, derandomize=True)
 rates = st.tuples(
@@ -218,7 +218,8 @@ def chance_of_at_most(flags: int, count: int, budget: Fraction) -> Fraction:
 
 
 @pytest.mark.parametrize(
-    ("count", "budget"), [(50, 0.02), (114, 0.02), (115, 0.02), (300, 0.02), (700, 0.05), (60, 0.5)]
+    ("count", "budget"),
+    [(50, 0.02), (114, 0.02), (115, 0.02), (300, 0.02), (700, 0.05), (60, 0.5), (100, 0.9), (300, 0.75)],
 )
 def test_allowed_flags_are_as_many_as_the_exact_binomial_bound_permits(count: int, budget: float) -> None:
     allowed, exact = allowed_flags(count, budget), Fraction(str(budget))
@@ -305,3 +306,12 @@ def test_above_a_hundred_classes_share_one_row(classes: int, rows: int) -> None:
 def test_a_statistic_that_never_varies_keeps_a_finite_scale() -> None:
     scale = fit_scale(np.full((50, 1), 3.0), np.zeros(50, np.int64), classes=2)
     assert np.isfinite(scale.inverse_std).all() and (scale.inverse_std <= 1e6 + 1).all()
+
+
+def test_the_networks_own_last_layer_is_known_by_an_equal_name() -> None:
+    known = known_of(4)
+    named = "".join(["feat", "ures"])  # as names read from a file are: equal, and not the same string
+    assert named is not known.typicality.tap and not known.own
+    own = replace(known, readouts=tuple(replace(one, tap=named) for one in known.readouts))
+    assert own.own
+    assert not replace(own, readouts=(*own.readouts, *known.readouts)).own, "one other layer knows more"

@@ -7,6 +7,8 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from nip_runtime.errors import ArtifactError
+from nip_runtime.file.allowed import LIMITS
 from nip_runtime.file.container import messages, parse_container
 from nip_runtime.file.container.messages import Message
 from nip_runtime.file.container.wire import WireType
@@ -76,6 +78,16 @@ def test_attributes_of_every_kind_are_known(given: Any, read: object) -> None:
     assert container.nodes[0].attributes == {"given": read}
     assert container.foreign == ()
     assert [tensor.name for tensor in container.attribute_tensors] == ["inner"] * hasattr(given, "dims")
+
+
+@pytest.mark.parametrize("value", [1, 0.5, "a"], ids=["whole numbers", "numbers", "texts"])
+def test_an_attribute_holds_as_many_numbers_or_texts_as_allowed_and_not_one_more(value: Any) -> None:
+    most = LIMITS.attribute_numbers
+    content = model(helper.make_node("Fancy", ["x"], ["y"], given=[value] * most)).SerializeToString()
+    assert parse_container(content).foreign == ()
+    content = model(helper.make_node("Fancy", ["x"], ["y"], given=[value] * (most + 1))).SerializeToString()
+    with pytest.raises(ArtifactError, match=f"at most {most} numbers in an attribute"):
+        parse_container(content)
 
 
 def test_what_is_outside_the_profile_is_named() -> None:

@@ -27,6 +27,20 @@ def test_fields_come_back(parts: list[tuple[int, bytes]]) -> None:
     assert read == parts
 
 
+def test_fields_of_every_kind_are_walked() -> None:
+    # 1: the number 150; 2: eight bytes; 3: three bytes; 4: four bytes; 5: the number 7.
+    buffer = bytes.fromhex("08 9601  11 0102030405060708  1a 03 616263  25 01020304  28 07")
+    assert list(wire.fields(buffer, 0, len(buffer))) == [
+        (1, wire.WireType.VARINT, 150, 1, 3),
+        (2, wire.WireType.FIXED64, 0, 4, 12),
+        (3, wire.WireType.BYTES, 0, 14, 17),
+        (4, wire.WireType.FIXED32, 0, 18, 22),
+        (5, wire.WireType.VARINT, 7, 23, 24),
+    ]
+    kinds = [field.wire_type.value for field in wire.fields(buffer, 0, len(buffer))]
+    assert kinds == [0, 1, 2, 5, 0], "as the guide numbers them"
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(buffer: bytes) -> None:
     try:
