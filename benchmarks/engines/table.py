@@ -21,8 +21,8 @@ BLOCK: Final = Block(
     "<!-- engine table: written by benchmarks/engines/table.py -->\n", "<!-- end of engine table -->\n"
 )
 _TIMED: Final = 17
-_BUSY: Final = 0.5
-"""Runnable processes per core above which others were at work."""
+_BUSY: Final = 1.5
+"""Runnable processes above which others were at work: the matrix itself is one."""
 _MOST: Final = 140
 """Characters of a reason; the JSON has more."""
 _HEAD: Final = ("engine", "files alike", "rows (left out)", "labels, flags that differ", "error", "time")
@@ -33,12 +33,11 @@ def lines(found: Sequence[EngineResult]) -> list[str]:
     if not found:
         return ["**Not yet measured.**"]
     rows = [_row(result) for result in found]
-    busy = [result for result in found if result.load is not None and result.load > _BUSY * result.cores]
+    busy = [result.name for result in found if result.load is not None and result.load > _BUSY]
     cores, system = found[0].cores, found[0].system
     measured = f"Measured on {cores} cores of {system}."
     if busy:
-        runs = f"{len(busy)} of {len(found)} runs"
-        measured += f" **Others were at work on the machine in {runs}: times are rough.**"
+        measured += f" **The machine was busy with other work for {', '.join(busy)}: their times are rough.**"
     return [*table(_HEAD, rows), *_problems(found), measured, ""]
 
 

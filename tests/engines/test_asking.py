@@ -136,9 +136,9 @@ def test_the_table_counts_files_and_says_why_others_do_not_run(cases: list[Case]
     assert "| 0, 0 | 0.25 | 1.5 (1.5–1.5) |" in text
     why = "can't compute MaxPool on no rows; with a padding row it runs them"
     assert f"- OpenVINO, 2 of 3 files: {why}. Seen: 2 × `no 'X'`" in text
-    assert "Others were at work" not in text
+    assert "busy with other work" not in text
     busy = "\n".join(lines([replace(calm, load=9.0)]))
-    assert "**Others were at work on the machine in 1 of 1 runs: times are rough.**" in busy
+    assert "**The machine was busy with other work for OpenVINO: their times are rough.**" in busy
     unknown = replace(calm, name="onnxruntime-node")
     assert "onnxruntime-node, 2 of 3 files: **not known before**" in "\n".join(lines([unknown]))
 
