@@ -1,4 +1,4 @@
-"""The networks of others that the exporter is tried on, with random weights and 10 classes."""
+"""The networks of others that the exporter is tried on, with random weights and, unless asked, 10 classes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def module_names() -> dict[str, str]:
     return {module: f"timm/{name}" for module, name in pairs}
 
 
-def build(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
+def build(name: str, classes: int = CLASSES) -> tuple[nn.Module, tuple[int, int, int]]:
     """A network in eval mode, and the shape of one image.
 
     Weights are random. Heads that a library begins with zeros are drawn too: zeros let no gradient through.
@@ -84,7 +84,7 @@ def build(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model, size = _timm(network) if library == "timm" else _torchvision(network)
+        model, size = (_timm if library == "timm" else _torchvision)(network, classes)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.Linear | nn.Conv2d) and not module.weight.any():
@@ -92,18 +92,18 @@ def build(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     return model.eval(), size
 
 
-def _timm(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
+def _timm(name: str, classes: int) -> tuple[nn.Module, tuple[int, int, int]]:
     timm: Any = _import("timm")
-    model: nn.Module = timm.create_model(name, num_classes=CLASSES)
+    model: nn.Module = timm.create_model(name, num_classes=classes)
     channels, height, width = model.default_cfg["input_size"]  # type: ignore[index]
     return model, (channels, height, width)
 
 
-def _torchvision(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
+def _torchvision(name: str, classes: int) -> tuple[nn.Module, tuple[int, int, int]]:
     models: Any = _import("torchvision.models")
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     size = SIZES.get(f"torchvision/{name}", 224)
-    model: nn.Module = models.get_model(name, weights=None, num_classes=CLASSES, **options)
+    model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
     return model, (3, size, size)
 
 

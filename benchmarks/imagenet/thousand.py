@@ -11,7 +11,6 @@ nothing, so the photographs have no labels and the export is forced; the passes 
 # ruff: noqa: E501 (the text above is shown by --help)
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import resource
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.architectures.networks import build
 from benchmarks.imagenet.networks import MEAN, SIZE, STD, Network, load_network
 from benchmarks.imagenet.photographs import FILE, parser_of
 from benchmarks.memory_curve.run import images as drawn
@@ -45,8 +45,7 @@ def lite0() -> nn.Module:
 
 def resnet50() -> nn.Module:
     """ResNet-50 with drawn weights, whose answers spread over the classes."""
-    torch.manual_seed(0)
-    model: nn.Module = importlib.import_module("timm").create_model("resnet50", num_classes=1000)
+    model, _ = build("timm/resnet50", classes=1000)
     shown = torch.from_numpy(np.stack(list(drawn(32, SIZE)))).permute(0, 3, 1, 2) / 255
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
