@@ -175,11 +175,11 @@ def thousand(every: dict[str, dict[str, float]]) -> list[str]:
         if found is None:
             lines.append(f"- {name}: not measured.")
             continue
-        took = (
-            f"{found['cpu_s'] / 60:.1f} minutes of processor time, {found['seconds'] / 60:.1f} of the clock"
-        )
-        holds = found["cpu_s"] <= 60 * minutes and found["peak_bytes"] <= MOST_PEAK_BYTES
-        took = judged(f"{took} and {found['peak_bytes'] / 1e9:.1f} GB", holds=holds)
+        minutes_taken = f"{found['cpu_s'] / 60:.1f} minutes of processor time"
+        held = f"{found['peak_bytes'] / 1e9:.2f} GB"
+        took = judged(minutes_taken, holds=found["cpu_s"] <= 60 * minutes)
+        took += f", {found['seconds'] / 60:.1f} of the clock and "
+        took += judged(held, holds=found["peak_bytes"] <= MOST_PEAK_BYTES)
         machine = f"on {found['cores']} cores, load {found['load_before']} before"
         lines.append(f"- {name}: {took}, {machine}; must: {minutes} minutes of processor time, 3 GB.")
     return [*lines, ""]
