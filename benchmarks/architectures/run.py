@@ -116,6 +116,7 @@ def exported(model: Any, x: Any, taps: tuple[str, ...]) -> dict[str, Any]:
     from nip_export.attach.backbone import export_backbone
     from nip_export.attach.writing import serialise
     from nip_export.network.tapped import TappedNetwork
+    from nip_runtime.file.allowed import FATAL_WHEN_EMPTY
 
     backbone = export_backbone(model, x[:2], taps)
     options = onnxruntime.SessionOptions()
@@ -130,12 +131,21 @@ def exported(model: Any, x: Any, taps: tuple[str, ...]) -> dict[str, Any]:
             wanted = [value.numpy() for value in network(x[:batch])]
         for ours, theirs in zip(session.run(None, {backbone.input: x[:batch].numpy()}), wanted, strict=True):
             error = max(error, float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)))
+    fatal = sorted(FATAL_WHEN_EMPTY & {node.op_type for node in backbone.model.graph})
+    return {
+        "exported": True,
+        "error": error,
+        "no_rows": f"not asked: {fatal}" if fatal else no_rows(session, x),
+    }
+
+
+def no_rows(session: Any, x: Any) -> str:
+    """What onnxruntime does with a batch of none."""
     try:
-        empty = session.run(None, {backbone.input: x[:0].numpy()})
-        none = "runs" if all(len(value) == 0 for value in empty) else "returns rows"
+        empty = session.run(None, {session.get_inputs()[0].name: x[:0].numpy()})
     except Exception as failed:  # onnxruntime's have no base class of their own
-        none = "fails: " + " ".join(str(failed).split())[-120:]
-    return {"exported": True, "error": error, "no_rows": none}
+        return "fails: " + " ".join(str(failed).split())[-120:]
+    return "runs" if all(len(value) == 0 for value in empty) else "returns rows"
 
 
 if __name__ == "__main__":
