@@ -42,6 +42,19 @@ class RememberedAnswers:
         return np.stack([self._known[key] for key in keys])
 
 
+SHARE = 0.8
+"""Of an image's values, in the first square."""
+
+
+def first_share(height: int, width: int) -> float:
+    """The share of an image's values in the first square: :data:`SHARE` where such a square fits in, else less.
+
+    ART ends with an error where a square is as large as the shorter side of an image.
+    """
+    largest = min(height, width) - 1
+    return min(SHARE, (largest + 0.4) ** 2 / (height * width))
+
+
 def square(epsilon: float, queries: int) -> Craft:
     """Random squares within L∞, kept if the margin shrinks (Andriushchenko et al. 2020).
 
@@ -51,9 +64,9 @@ def square(epsilon: float, queries: int) -> Craft:
     """
 
     def attack(victim: nn.Module, clean: Tensor, truth: Tensor) -> Tensor:
-        if clean.ndim != 4:
+        if clean.ndim != 4 or min(clean.shape[2:]) < 2:
             raise InputError.mismatch(
-                expected="images (N, C, H, W) for the Square attack",
+                expected="images (N, C, H, W) of at least 2×2 for the Square attack",
                 got=f"inputs of shape {tuple(clean.shape)}",
                 fix="leave this attack out",
             )
@@ -70,7 +83,7 @@ def square(epsilon: float, queries: int) -> Craft:
             norm=np.inf,
             max_iter=queries,
             eps=epsilon,
-            p_init=0.8,
+            p_init=first_share(*clean.shape[2:]),
             nb_restarts=1,
             batch_size=BATCH,
             verbose=False,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nip_evaluate.attacks import run_attack
 from nip_evaluate.query import DeployedModule, query_cases
 from nip_evaluate.query.decisions import boundary, hop_skip_jump
-from nip_evaluate.query.scores import RememberedAnswers, square
+from nip_evaluate.query.scores import SHARE, RememberedAnswers, first_share, square
 from nip_evaluate.terms.threats import Attacked, Craft, Threat
 from nip_runtime.errors import ExportError
 from tests.evaluate.query.conftest import COUNT, Deployed
@@ -65,6 +65,31 @@ def test_square_asks_about_once_a_step_and_image(deployed: Deployed) -> None:
     result, _ = attack("Square 25/255", deployed)
     assert result.queries is not None
     assert 1 < result.queries <= 60 + 5
+
+
+class Brighter(nn.Module):
+    """Says how much brighter an image's middle is than its edge."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        middle = images[:, :, 1:-1, 2:-2].mean((1, 2, 3)) - 0.5
+        return 20 * torch.stack([-middle, middle], 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 40), (1, 40, 6), (3, 8, 8)])
+def test_square_finds_its_way_on_images_of_any_shape(shape: tuple[int, int, int]) -> None:
+    images = np.full((4, *shape), 0.49, np.float32)
+    case = replace(CASES["Square 25/255"], craft=square(25 / 255, queries=60))
+    found = run_attack(case, Brighter().eval(), images, np.zeros(4, np.int64), seed=0).images
+    with torch.no_grad():
+        assert (Brighter()(torch.from_numpy(found)).argmax(1) == 1).all()
+    assert 0 < np.abs(found - images).max() <= 25 / 255 + 1e-6
+
+
+def test_the_first_square_is_as_large_as_it_may_be() -> None:
+    assert first_share(28, 28) == first_share(224, 224) == SHARE
+    for height, width in ((48, 192), (2, 2), (2, 300), (7, 5)):
+        side = round((first_share(height, width) * height * width) ** 0.5)
+        assert side == min(round((SHARE * height * width) ** 0.5), min(height, width) - 1)
 
 
 def test_more_queries_get_further(deployed: Deployed) -> None:
