@@ -47,7 +47,7 @@ SHARE = 0.8
 
 
 def first_share(height: int, width: int) -> float:
-    """The share of an image's values in the first square: :data:`SHARE` where such a square fits in, else less.
+    """The share of an image in the first square: :data:`SHARE` where such a square fits in, else less.
 
     ART ends with an error where a square is as large as the shorter side of an image.
     """
