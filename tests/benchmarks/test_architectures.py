@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.architectures import run, table
-from benchmarks.architectures.networks import TIMM, TORCHVISION, names
+from benchmarks.architectures.networks import TIMM, TORCHVISION, module_names, names
 
 
 def test_the_committed_table_is_that_of_the_committed_results() -> None:
@@ -16,14 +16,15 @@ def test_the_committed_table_is_that_of_the_committed_results() -> None:
 
 def test_nearly_every_network_gets_a_plan_and_what_was_exported_is_equal() -> None:
     results = run.read_results()
-    assert set(results) <= set(names())
+    assert set(results) <= {*names(), *module_names().values()}
     for library, least in (("timm", 34), ("torchvision", len(TORCHVISION))):
-        planned = [
-            name for name, found in results.items() if name.startswith(library) and "features" in found
-        ]
-        assert len(planned) >= least
-    assert all(found["error"] <= table.EQUAL for found in results.values() if "exported" in found)
+        exported = [results[name] for name in names() if name.startswith(library) and name in results]
+        exported = [found for found in exported if found.get("exported")]
+        assert len(exported) >= least
+        assert all("features" in found and found["error"] <= table.EQUAL for found in exported)
     assert len(TIMM) == 37
+    planned = [name for name in module_names().values() if "features" in results.get(name, {})]
+    assert len(planned) >= 95 and len(module_names()) == 98
 
 
 def test_residual_branches_gates_and_single_heads_are_tapped_nowhere() -> None:
