@@ -1,6 +1,6 @@
 # demo   install what the demo needs, then attack and defend the embedded example (report in ./nip-demo)
 # test   lint, types and the test suite
-# environments   the tests that install it afresh: without PyTorch, lowest versions, the edge recipe
+# environments   the tests that install it afresh: without PyTorch, lowest versions, other Pythons, the edge recipe
 # coverage   the tests again (TESTS=tests/runtime: some of them), and how many lines of each package they ran
 # docs   build the documentation into ./site; links are checked, warnings are errors
 # dist   build wheel and sdist into ./dist, check them, and run them in fresh environments (lowest versions too)

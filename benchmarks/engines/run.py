@@ -4,7 +4,7 @@
 
 Installs each engine in a folder of its own (PyPI through pip, npm, and Chromium from the path), exports the
 tests' networks, and runs every file at batch 1, 3 and 17. The exit code is 1 if an engine differs on a file
-that it must run.
+that it must run, or can't be installed or started.
 """
 
 from __future__ import annotations
@@ -54,7 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if engine.name not in asked.engines:
                 continue
             print(engine.name, flush=True)
-            found = measure(engine, cases, folder / "engines", rounds=asked.rounds)
+            try:
+                found = measure(engine, cases, folder / "engines", rounds=asked.rounds)
+            except RuntimeError as missing:
+                print(f"  not run: {missing}", flush=True)
+                differs = True
+                continue
             differs |= any(file.problem for file in found.files) and not engine.partial
             if asked.save:
                 save(found, engine.slug)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import venv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,14 +39,10 @@ def make_environment(requirements: Path, folder: Path, python_version: str = "")
         RuntimeError: there is no such Python, or pip can't install them; says what it said.
     """
     # Without pip of its own: some distributions split ensurepip from Python.
-    if python_version:
-        made = run_outside(
-            interpreter(python_version), "-m", "venv", "--without-pip", folder, cwd=folder.parent
-        )
-        if made.returncode != 0:
-            raise RuntimeError(f"Python {python_version} can't make {folder}:\n{made.stderr}")
-    else:
-        venv.create(folder, with_pip=False)
+    own = interpreter(python_version) if python_version else Path(sys.executable)
+    made = run_outside(own, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+    if made.returncode != 0:
+        raise RuntimeError(f"{own} can't make {folder}:\n{made.stderr}")
     python = folder / "bin" / "python"
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", python)
     done = run_outside(*pip, "install", "--no-deps", "-r", requirements, cwd=folder)

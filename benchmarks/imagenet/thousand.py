@@ -4,7 +4,7 @@
 
 The 700 photographs as they are stored, and 300 of them mirrored, one folder per class, read and cropped by the
 command, with its defaults. For a quiet machine. Writes benchmarks/results/imagenet-thousand.json.
-ResNet-50 is timm's, with drawn weights, for nobody has packaged trained ones: what its file is worth says
+ResNet-50 is timm's, with drawn weights, for no package with trained ones was found: what its file is worth says
 nothing, so the photographs have no labels and the export is forced; the passes are those of a trained one.
 """
 
@@ -97,14 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
     command += ["--model", f"benchmarks.imagenet.thousand:{options.network}"]
     command += ["--data", str(names.parent / "photographs"), "--classes", str(names)]
     command += ["--preprocess", f"resize={STORED_SIZE},crop={SIZE}"]
-    command += [
-        "--mean",
-        str(MEAN[0]),
-        "--std",
-        str(STD[0]),
-        "--out",
-        str(names.parent / f"{options.network}.nip.onnx"),
-    ]
+    command += ["--mean", str(MEAN[0]), "--std", str(STD[0])]
+    command += ["--out", str(names.parent / f"{options.network}.nip.onnx")]
     command += ["--unlabelled", "--force"] if options.network == "resnet50" else []
     busy, began = os.getloadavg()[0], time.perf_counter()
     subprocess.run(command, check=True)
