@@ -11,6 +11,7 @@ python -m benchmarks.architectures.run --modules   # plans alone, one network of
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -38,6 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     from benchmarks.architectures.networks import module_names, names
 
+    known_names = {*names(), *module_names().values()}
+    for name in args.names:
+        if name not in known_names:
+            parser.error(f"expected networks that networks.py names, got {name}; add it there")
+    for library in ("timm", "torchvision"):
+        if importlib.util.find_spec(library) is None:
+            parser.error(f"expected {library} on PYTHONPATH, got none; the README says how to install it")
     plans_alone = args.taps or args.modules
     for name in args.names or list(module_names().values() if args.modules else names()):
         results = read_results()

@@ -86,18 +86,26 @@ def one(count: int, size: int, memory: int | None) -> dict[str, Any]:
     }
 
 
+def counts_of(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers such as 1000,4000, got {text}") from None
+
+
 def main() -> int:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", default=",".join(map(str, COUNTS)))
+    parser.add_argument("--images", type=counts_of, default=COUNTS, metavar="N,N,…")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--memory", type=amount)
     parser.add_argument("--save", type=Path, default=RESULTS)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    counts = [int(text) for text in args.images.split(",")]
+    counts = args.images
     if args.one:
         print(json.dumps(one(counts[0], args.size, args.memory)))
         return 0

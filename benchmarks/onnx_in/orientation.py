@@ -162,7 +162,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     given = GIVEN[options.network]
-    content = given.content(options.wheels)
+    try:
+        content = given.content(options.wheels)
+    except FileNotFoundError as missing:
+        parser.error(str(missing))
     pair = opened(content, shape=given.size, is_bgr=given.is_bgr)
     network = pair.network
     options.work.mkdir(parents=True, exist_ok=True)
