@@ -209,7 +209,7 @@ def _defence(parser: argparse.ArgumentParser) -> None:
         default=0.4,
         metavar="SHARE",
         help="share of benign inputs that may need the second pass (default 0.4; 0.2 costs about 1.2 passes "
-        "and some 3 points of repaired attacks, 1 checks every input twice)",
+        "and some of the repaired attacks, 1 checks every input twice)",
     )
     defence.add_argument(
         "--padding-row",
