@@ -93,7 +93,7 @@ def short(networks: Sequence[Network]) -> list[str]:
 def settings(networks: Sequence[Network]) -> list[str]:
     """The block of docs/settings.md: what budgets cost, and what the parts of the defence are worth."""
     return [
-        "**Benign budget**: what was asked for and what fresh benign images measured; passes are means over benign images.",
+        "**Benign budget**: the budget set and what fresh benign images measured; passes are means over benign images.",
         "",
         *tables.benign(networks),
         "**One part exchanged**, at the budget that gives up at most 1.5 points (screen, second view, ρ, tests); gray-box only. *File leads by* is the paired difference in mean DSR with its 95 % interval.",
@@ -133,7 +133,7 @@ def full(networks: Sequence[Network]) -> list[str]:
         *tables.equal_cost(networks),
         "## Benign budgets",
         "",
-        "What was asked for and what fresh benign images measured; passes are means over benign traffic.",
+        "The budget set and what fresh benign images measured; passes are means over benign traffic.",
         "",
         *tables.benign(networks),
         "## A network trained on PGD examples",

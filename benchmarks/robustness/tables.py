@@ -127,7 +127,7 @@ def strength(networks: Sequence[Network]) -> list[str]:
             mark = ", form chosen on it" if network.name in group.developed_with else ""
             mark += ", seen before" if network.name in group.seen_before else ""
             rows.append([network.name + mark, *_cells(network, LIMITS)])
-        asked = ["asked / aimed for"]
+        asked = ["required / aimed for"]
         for limit in LIMITS:
             must, aim = group.targets[limit]
             asked += [f"{100 * must:.0f} / {100 * aim:.0f}", ""]

@@ -106,7 +106,7 @@ def front(networks: Sequence[Network]) -> list[str]:
     missing = [name for name in ORDER if name not in [network.name for network in networks]]
     lines = table(head, rows)
     lines.append(
-        f"At most 1.5 points of benign accuracy may be given up (90 % confidence, calibration recordings). Asked for: mean DSR {100 * ASKED:.0f}, aimed at {100 * AIMED:.0f}. Means over {', '.join(CORE)}; {ATTACKED} recordings attacked, {CAPS['C&W']} by C&W, {CAPS['T4']} by T4."
+        f"At most 1.5 points of benign accuracy may be given up (90 % confidence, calibration recordings). Required: mean DSR {100 * ASKED:.0f}, aimed at {100 * AIMED:.0f}. Means over {', '.join(CORE)}; {ATTACKED} recordings attacked, {CAPS['C&W']} by C&W, {CAPS['T4']} by T4."
         + (f" **Not measured: {', '.join(missing)}.**" if missing else "")
     )
     return [*lines, ""]
