@@ -93,8 +93,8 @@ def export_defended(
 
     Args:
         model: classifier from (N, *shape) to logits (N, C). Mode, gradients and parameters stay as they are.
-        images: benign images, better not those it was trained on: uint8 (N, H, W) or (N, H, W, C), RGB,
-            or float32 (N, *shape) in [0, 1], (N, C, H, W) for images; or, one after another, an iterable of
+        images: benign images, preferably not those it was trained on: uint8 (N, H, W) or (N, H, W, C), RGB,
+            or float32 (N, *shape) within the bounds of `config`, (N, C, H, W) for images; or, one after another, an iterable of
             such images or of pairs (image, label), or a DataLoader. What does not fit into a little memory is
             kept in a temporary file.
         labels: (N,) whole numbers, the classes; None where `images` brings them, or where there are none: the

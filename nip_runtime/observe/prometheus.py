@@ -10,7 +10,7 @@ Every metric has the label ``model``, so that several models share a registry. N
 values are read when they are scraped.
 
     nip_rows_total{reason}                      passed, corrected, confirmed, detected or refused
-    nip_flagged_rows_total                      held for attacked by the gate
+    nip_flagged_rows_total                      taken for attacked by the gate
     nip_predict_errors_total{error}             calls without an answer, by the error's class
     nip_predict_duration_seconds                histogram of the other calls
     nip_drift_rows_total, nip_drift_flagged_rows_total
