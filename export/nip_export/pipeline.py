@@ -94,9 +94,9 @@ def export_defended(
     Args:
         model: classifier from (N, *shape) to logits (N, C). Mode, gradients and parameters stay as they are.
         images: benign images, preferably not those it was trained on: uint8 (N, H, W) or (N, H, W, C), RGB,
-            or float32 (N, *shape) within the bounds of `config`, (N, C, H, W) for images; or, one after another, an iterable of
-            such images or of pairs (image, label), or a DataLoader. What does not fit into a little memory is
-            kept in a temporary file.
+            or float32 (N, *shape) within the bounds of `config`, (N, C, H, W) for images; or, one after
+            another, an iterable of such images or of pairs (image, label), or a DataLoader. What does not fit
+            into a little memory is kept in a temporary file.
         labels: (N,) whole numbers, the classes; None where `images` brings them, or where there are none: the
             network's own predictions then stand in, and accuracies are agreement with it.
         path: the file to write.
