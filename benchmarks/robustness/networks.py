@@ -40,7 +40,8 @@ class Kind(StrEnum):
     were chosen on the first one, after it had been looked at; the second was looked at once, at the end."""
 
     CIFAR_MOBILE = "cifar-mobile"
-    """CIFAR-10, depthwise convolutions with squeeze and excitation, trained here. Looked at once, at the end."""
+    """CIFAR-10, depthwise convolutions with squeeze and excitation, trained here. Looked at once, after
+    everything else stood."""
 
     @property
     def is_cifar(self) -> bool:

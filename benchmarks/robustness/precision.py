@@ -1,11 +1,12 @@
 """What fp16 and int8 cost: the same defence of the same network in every precision, at one benign budget.
 
-    python -m benchmarks.robustness.precision --work WORK --cifar DATA --networks cifar-resnet20 vgg-1 resnet-1
+    python -m benchmarks.robustness.precision --work WORK --networks vgg-1 resnet-1
+    python -m benchmarks.robustness.precision --work WORK --cifar DATA --networks cifar-resnet20
 
 WORK holds trained weights and finished attacks, as benchmarks.robustness.run left them. The budget is that of
 the robustness benchmark's file of 1.5 points. Profiles and perturbations are made once, in fp32; then
-the network is converted, and everything else fitted to benign images, once per precision. The gray-box attacks
-that count were crafted on the undefended fp32 network; all files answer the same attacked images.
+the network is converted, and everything else fitted to benign images, once per precision. The gray-box
+attacks that count were crafted on the undefended fp32 network; all files answer the same attacked images.
 Writes benchmarks/results/precision/NETWORK.json; benchmarks.robustness.precision_table makes the tables.
 """
 

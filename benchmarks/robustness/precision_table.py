@@ -97,9 +97,11 @@ def section(networks: Sequence[Network]) -> list[str]:
     """The whole section."""
     if not networks:
         return ["Not measured yet.", ""]
-    counted = networks[0].rows[0]["benign"]["defended"]["n"]
+    counted = " or ".join(
+        map(str, sorted({network.rows[0]["benign"]["defended"]["n"] for network in networks}))
+    )
     lines = [
-        f"**Measured with the gate of the first release, and not again since.** The network was converted first, then read-outs and gate were fitted to what the converted network answers to benign images, at the same benign budget ({', '.join(f'{n.name}: {n.benign_budget:.1%}' for n in networks)}). Influence profiles and ρ are those of the fp32 network. Labels and rates on {counted} fresh benign images, in % with Wilson 95 % intervals; the largest logit change on the calibration images. Measured with onnxruntime's CPU provider, which rounds the weights of fp16 files but few of their activations; not yet measured on a GPU.",
+        f"The network was converted first, then read-outs and gate were fitted to what the converted network answers to benign images, at the same benign budget ({', '.join(f'{n.name}: {n.benign_budget:.1%}' for n in networks)}). Influence profiles and ρ are those of the fp32 network. Labels and rates on {counted} fresh benign images, in % with Wilson 95 % intervals; the largest logit change on the calibration images. Measured with onnxruntime's CPU provider, which rounds the weights of fp16 files but few of their activations; not yet measured on a GPU.",
         "",
         *benign(networks),
         "**Gray-box only (T1)**: attacks crafted on the undefended fp32 network, the same images for all three files. *Undefended* is what the file's own network still answers rightly: rounding alone undoes part of the attacks that stop just across the boundary (C&W κ=0), so DSRs there count fewer and other images.",

@@ -60,7 +60,7 @@ def test_the_generator_still_writes_the_same_contract(fresh: Path) -> None:
         before, after = (json.loads(c.metadata[MANIFEST_KEY]) for c in (old, new))
         assert before["policy"] == after["policy"] == policy
         assert keys(before) == keys(after)
-        for unchanged in ("input", "output", "known_limits"):
+        for unchanged in ("input", "output"):
             assert before[unchanged] == after[unchanged]
         assert before["defence"]["taps"] == after["defence"]["taps"]
         for unchanged in ("view", "rho", "typicality_layer", "centres"):

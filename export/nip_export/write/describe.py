@@ -40,10 +40,11 @@ KNOWN_LIMITS = (
     "Calibrated on benign images alone; images of another source may be flagged more often than stated.",
     "Made against attacks on the undefended model. An attacker who knows the defence and optimises against "
     "it is expected to get through about as often as without it; this file claims nothing about that case.",
-    "Attacks that query the deployed file are expected to succeed about as often as without the defence.",
+    "Attacks that query the deployed file are expected to succeed as often as without the defence, on some "
+    "networks more often.",
     "Attacks whose features stay typical while the early layers agree pass the screen unseen; of colour "
-    "images, those whose colours stay as smooth as well. Single-step attacks on natural images are noticed "
-    "least.",
+    "images, those whose colours stay as smooth as well. Attacks that move features little, such as single "
+    "steps on natural images, are noticed least.",
 )
 
 STORED = (
