@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Final
 
 UNKNOWN: Final = "something else"
+ZIP: Final = "a zip archive, as .npz files and PyTorch checkpoints are"
+SAFETENSORS: Final = "a safetensors file"
 _STARTS: Final = (
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
     (b"GIF8", "a GIF image"),
-    (b"PK\x03\x04", "a zip archive, as .npz files and PyTorch checkpoints are"),
+    (b"PK\x03\x04", ZIP),
     (b"\x93NUMPY", "a numpy array (.npy)"),
     (b"\x89HDF", "an HDF5 file"),
     (b"PAR1", "a Parquet file"),
@@ -31,7 +33,7 @@ def kind_of(content: bytes | bytearray | memoryview) -> str | None:
         return "an empty file"
     found = next((kind for signature, kind in _STARTS if start.startswith(signature)), None)
     # safetensors: how long its header is, in eight bytes, then the header, which is JSON.
-    return "a safetensors file" if found is None and start[8:10] == b'{"' else found
+    return SAFETENSORS if found is None and start[8:10] == b'{"' else found
 
 
 def no_archive(path: Path) -> str | None:

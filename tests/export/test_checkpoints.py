@@ -88,3 +88,43 @@ def test_scripted_model_is_no_weights(tmp_path: Path) -> None:
     torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "w.pt")  # type: ignore[no-untyped-call]
     with pytest.raises(ExportError, match="holds a scripted model, expected weights"):
         load_weights(net(), tmp_path / "w.pt")
+
+
+def test_safetensors_by_another_suffix_are_told_by_what_they_hold(tmp_path: Path) -> None:
+    trained, fresh = net(), net(seed=7)
+    save_file(trained.state_dict(), tmp_path / "w.sft")
+    load_weights(fresh, tmp_path / "w.sft")
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in fresh.state_dict().items())
+
+
+def cut_off(path: Path, save: Callable[[dict[str, Tensor], Path], None]) -> bytes:
+    save(net().state_dict(), path)
+    return path.read_bytes()[:900]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"", "got an empty file", id="empty"),
+        pytest.param(b"airplane\nautomobile\nbird\n", "no torch checkpoint", id="text"),
+        pytest.param(b"import torch\n", "no torch checkpoint", id="code"),
+        pytest.param(b"\x00" * 400, "no torch checkpoint", id="zeros"),
+        pytest.param(b"\x80\x02" + bytes(range(256)), "no torch checkpoint", id="noise"),
+        pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(90), "got a PNG image", id="image"),
+        pytest.param("torch", "cut off or damaged", id="cut off, of torch"),
+        pytest.param("safetensors", "cut off or damaged", id="cut off, of safetensors"),
+    ],
+)
+def test_what_is_no_weights_is_named(content: bytes | str, message: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"w{suffix}"
+    if isinstance(content, str):
+        content = cut_off(path, torch.save if content == "torch" else save_file)
+    path.write_bytes(content)
+    with pytest.raises(ExportError, match=message):
+        load_weights(net(), path)
+
+
+def test_a_folder_is_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="got a folder; name the file in it"):
+        load_weights(net(), tmp_path)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from nip_export.commands.export import class_names_in
 from nip_runtime.cli.main import main
 from nip_runtime.operate.ui.examples import examples_beside, read_examples
 from nip_runtime.session import DefendedSession
@@ -111,6 +112,12 @@ def export_folder(inputs: Path, out: Path, *more: str) -> int:
     arguments = ["export", "--model", FACTORY, "--weights", str(inputs / "weights.pt")]
     arguments += ["--data", str(inputs / "png"), "--out", str(out), *NORMALISE, "--classes", str(classes)]
     return main([*arguments, "--benign-budget", "0.05", *more])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_class_names_are_read_as_any_editor_writes_them(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "names.txt").write_bytes("älter & neu\r\n\r\n 猫 cat \r\n".encode(encoding))
+    assert class_names_in(tmp_path / "names.txt") == ("älter & neu", "猫 cat")
 
 
 def test_folder_and_checkpoint_then_inspect_and_predict(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from nip_export import ExportConfig, export_defended
@@ -52,6 +53,23 @@ def spoil(**fields: Callable[[Request], Any]) -> Callable[[Request], None]:
 def with_nan(request: Request) -> Any:
     request.images[3, 5] = np.nan
     return request.images
+
+
+class Constant(nn.Module):
+    """A model that answers class 1 whatever it sees, as some do when their weights were forgotten."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.model(x)
+        return torch.cat([y[:, :1], y[:, 1:2] + 1000, y[:, 2:]], 1)
+
+
+def mostly_class_1(labels: Any, values: Any) -> Any:
+    """Of 500 images some 450 of class 1."""
+    return np.concatenate([values[np.flatnonzero(labels == 1).repeat(10)], values[labels != 1][:50]])
 
 
 class Loud(nn.Module):
@@ -134,13 +152,27 @@ CASES: dict[str, tuple[type[NipError], str, Callable[[Request], None]]] = {
     ),
     "an untrained model": (
         ExportError,
-        "expected at least 50 correctly classified profile images",
+        "no better than guessing among 10 classes; load its weights",
         spoil(model=lambda r: case("mlp").build(seed=9)),
     ),
     "labels in another order": (
         ExportError,
-        "expected at least 50 correctly classified",
+        "no better than guessing .* check mean, std, channel order and label numbers",
         spoil(labels=lambda r: (r.labels + 5) % 10),
+    ),
+    "one answer to everything": (
+        ExportError,
+        "no better than guessing among 10 classes; load its weights",
+        spoil(model=lambda r: Constant(r.model)),
+    ),
+    "one answer to everything, which is mostly right": (
+        ExportError,
+        "got one that of 10 classes gets only class 1 right; load its weights",
+        spoil(
+            images=lambda r: mostly_class_1(r.labels, r.images),
+            labels=lambda r: mostly_class_1(r.labels, r.labels),
+            model=lambda r: Constant(r.model),
+        ),
     ),
     "one class alone": (
         ExportError,

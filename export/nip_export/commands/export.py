@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             got="both",
             fix="name the one that the network was trained with",
         )
-    names = _class_names(args.classes) if args.classes is not None else None
+    names = class_names_in(args.classes) if args.classes is not None else None
     heard = heard_input(args)
     model = _network(args)
     bounds = heard.bounds if heard is not None else args.bounds
@@ -214,9 +214,10 @@ def _compare_accuracy(found: Rate, expected: float, unlabelled: bool) -> None:
         )
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
+def class_names_in(path: Path) -> tuple[str, ...]:
+    """The names in a text file, one per line; a byte order mark in front is no part of the first."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError.mismatch(
             expected=f"class names, one per line, in {path}",

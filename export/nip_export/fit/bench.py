@@ -223,6 +223,26 @@ def check_better_than_chance(passed: Passed, labels: NDArray[np.int64]) -> None:
         )
 
 
+def check_several_classes(
+    labels: NDArray[np.int64], correct: NDArray[np.bool_], config: ExportConfig
+) -> None:
+    """Refuse profile images of which the rightly classified ones are all of one class."""
+    right = np.unique(labels[correct])
+    if len(right) > 1:
+        return
+    given, alone = np.unique(labels), named_classes(right.tolist(), config.class_names)
+    if len(given) == 1:
+        raise ExportError(
+            f"expected correctly classified profile images of at least 2 classes, got {alone} alone; give "
+            "benign images of every class"
+        )
+    raise ExportError(
+        "expected a model that gets profile images of at least 2 classes right, got one that of "
+        f"{len(given)} classes gets only {alone} right; load its weights, and check mean, std, channel order "
+        "and label numbers"
+    )
+
+
 def set_up(
     model: nn.Module,
     profile: Benign,
@@ -269,6 +289,7 @@ def set_up(
     check_labels({"profile": profile, "calibration": calibration}, profile_pass.logits.shape[1], config)
     calibration_pass = kept.passed("calibration", lambda: run(calibration.feed, stages.CALIBRATION))
     calibration = calibration.named(calibration_pass.logits.argmax(1))
+    check_better_than_chance(calibration_pass, calibration.labels)
     correct = profile_pass.logits.argmax(1) == profile.labels
     if correct.sum() < LEAST_PROFILE:
         raise ExportError(
@@ -276,13 +297,7 @@ def set_up(
             f"{int(correct.sum())} of {len(correct)}; give more, or check that mean, std, channel order and "
             "label numbers are those of the training"
         )
-    present = np.unique(profile.labels[correct])
-    if len(present) < 2:
-        raise ExportError(
-            "expected correctly classified profile images of at least 2 classes, got "
-            f"{named_classes(present.tolist(), config.class_names)} alone; give benign images of every class"
-        )
-    check_better_than_chance(calibration_pass, calibration.labels)
+    check_several_classes(profile.labels, correct, config)
     return Bench(
         network=network,
         plan=plan,

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nip_runtime.errors import ExportError
-from nip_runtime.support.kinds import UNKNOWN, no_archive
+from nip_runtime.support.kinds import SAFETENSORS, ZIP, kind_of
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +48,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ExportError: the file is missing, of another kind or damaged, or its names or shapes do not fit.
     """
     if not path.is_file():
-        raise ExportError(f"expected weights at {path}, got nothing there; check the path")
+        got, fix = (
+            ("a folder", "name the file in it") if path.is_dir() else ("nothing there", "check the path")
+        )
+        raise ExportError.mismatch(expected=f"weights at {path}", got=got, fix=fix)
     wanted = model.state_dict()
     state, prefix = fitted(read_state(path), set(wanted))
     if prefix:
@@ -118,35 +119,12 @@ def common_prefix(state: State) -> str | None:
 
 
 def read_state(path: Path) -> State:
-    """Tensors by name from a `.safetensors` file or a torch checkpoint, out of the dictionary around them.
+    """Tensors by name from a safetensors file or a torch checkpoint, out of the dictionary around them.
 
     Raises:
         ExportError: the file is damaged, may run code, is a scripted model, or holds no tensors by name.
     """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of scripted models, which are refused below
-            loaded: object = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        other = no_archive(path)
-        if other not in (None, UNKNOWN):
-            raise ExportError.mismatch(
-                expected=f"weights in {path}", got=other, fix="name a state_dict of torch.save or safetensors"
-            ) from error
-        raise ExportError(
-            f"{path} holds more than tensors (it may run code when loaded) or is no torch checkpoint; save "
-            "the state_dict alone: torch.save(model.state_dict(), path)"
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        if "TorchScript" in reason or "torch.jit" in reason:
-            raise ExportError(
-                f"{path} holds a scripted model, expected weights; save the state_dict of the Python module "
-                "it was made from: torch.save(model.state_dict(), path)"
-            ) from error
-        raise ExportError(f"cannot read weights from {path}: {reason}") from error
+    loaded = read_tensors(path)
     keys: list[str] = []
     while isinstance(loaded, Mapping) and not all(isinstance(value, Tensor) for value in loaded.values()):
         inner = next((key for key in WRAPPED if isinstance(loaded.get(key), Mapping)), None)
@@ -166,3 +144,41 @@ def read_state(path: Path) -> State:
     if keys:
         _log.info("took the weights under %s in %s", " → ".join(keys), path)
     return loaded
+
+
+def read_tensors(path: Path) -> object:
+    """What a file of weights holds; its kind is told by its first bytes, whatever its name ends in.
+
+    Raises:
+        ExportError: as for :func:`read_state`.
+    """
+    with path.open("rb") as file:
+        kind = kind_of(file.read(32))
+    if kind not in (None, SAFETENSORS, ZIP):
+        raise ExportError.mismatch(
+            expected=f"weights in {path}",
+            got=kind or "",
+            fix="name a state_dict of torch.save or safetensors",
+        )
+    try:
+        if kind == SAFETENSORS:
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of scripted models, which are refused below
+            loaded: object = torch.load(path, map_location="cpu", weights_only=True)
+            return loaded
+    except Exception as error:  # what the reader of pickles raises for other bytes is of any kind
+        reason = " ".join(str(error).split())
+        if "TorchScript" in reason or "torch.jit" in reason:
+            raise ExportError(
+                f"{path} holds a scripted model, expected weights; save the state_dict of the Python module "
+                "it was made from: torch.save(model.state_dict(), path)"
+            ) from error
+        if kind is None or isinstance(error, pickle.UnpicklingError):
+            raise ExportError(
+                f"{path} holds more than tensors (it may run code when loaded) or is no torch checkpoint; "
+                "save the state_dict alone: torch.save(model.state_dict(), path)"
+            ) from error
+        raise ExportError(
+            f"cannot read weights from {path}, cut off or damaged: {reason}; copy or save it again"
+        ) from error
