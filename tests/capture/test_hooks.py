@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -164,6 +167,59 @@ def test_evaluation_mode_restores_every_flag() -> None:
         assert not any(module.training for module in model.modules())
         _ = 1 / 0
     assert [name for name, module in model.named_modules() if not module.training] == ["features.1"]
+
+
+class Counting:
+    """A backend of torch.compile that counts what it is asked to compile."""
+
+    def __init__(self) -> None:
+        self.compiled = 0
+
+    def __call__(self, graph: nn.Module, inputs: object) -> nn.Module:
+        self.compiled += 1
+        return graph
+
+
+def compiled_whole(backend: Counting) -> nn.Module:
+    model: Any = torch.compile(nn.Linear(3, 2), backend=backend)
+    assert isinstance(model, nn.Module)
+    return model
+
+
+class Own(nn.Module):
+    """torch leaves its own layers alone where they are compiled in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x)
+        return y
+
+
+def compiled_in_place(backend: Counting) -> nn.Module:
+    model = Own()
+    model.compile(backend=backend)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "make",
+    [compiled_whole, compiled_in_place, lambda backend: nn.Sequential(compiled_whole(backend), nn.ReLU())],
+    ids=["whole", "in place", "a part"],
+)
+def test_nothing_compiles_in_evaluation_mode(make: Callable[[Counting], nn.Module]) -> None:
+    """Compiled code would hide layers from hooks, be compiled anew for each, and refuse a second gradient."""
+    torch.compiler.reset()
+    backend = Counting()
+    model = make(backend).eval()
+    with evaluation_mode(model):
+        seen = model(torch.ones(1, 3))
+        assert backend.compiled == 0
+    assert torch.equal(model(torch.ones(1, 3)), seen)
+    assert backend.compiled == 1, "outside it is what it was"
 
 
 @pytest.mark.filterwarnings("ignore:torch:DeprecationWarning", "ignore:.*quant:UserWarning")

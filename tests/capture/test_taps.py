@@ -188,3 +188,24 @@ def test_plans_and_taps_validate() -> None:
         Tap("a", TapKind.MAP2D, (3,))
     with pytest.raises(ExportError, match="'b' is not tapped"):
         TapPlan(features="a", early=(), layers=(tap,), classifier="c").tap("b")
+
+
+class OfTheBatch(nn.Module):
+    """Normalises by the mean of the whole batch."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x - x.mean())
+        return y
+
+
+def test_a_network_whose_logits_mix_rows_is_no_matter_of_taps() -> None:
+    """Another tap would not help: it is the network that is named, not a layer."""
+    with pytest.raises(
+        ExportError, match="logits of an image change with the other images of its batch"
+    ) as told:
+        find_taps(OfTheBatch(case("vgg").build()), case("vgg").batch(2))
+    assert "tap one" not in str(told.value)

@@ -34,7 +34,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
     """Put every module in eval mode for the block, then give each its own training flag back.
 
     Observers of quantisation-aware training rest too: in eval mode they would go on adjusting the scales of
-    the user's model.
+    the user's model. And what was compiled, the model or a part of it, runs as it was written: compiled code
+    hides layers, is compiled anew for every hook, and lets only one gradient through.
     """
     training = [(module, module.training) for module in model.modules()]
     observing = [
@@ -46,7 +47,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
     for switch, _ in observing:
         switch.fill_(0)
     try:
-        yield model
+        with torch.compiler.set_stance("force_eager"):
+            yield model
     finally:
         for switch, before in observing:
             switch.copy_(before)

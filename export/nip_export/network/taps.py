@@ -145,6 +145,7 @@ def find_taps(
     layers = [*early, found]
     for spot in layers:
         if mixes_rows(execution, spot):
+            check_rows(execution)
             raise ExportError(
                 f"layer {spot.name!r} mixes the images of a batch; tap one that treats every row alone, out "
                 f"of\n{candidates(execution)}"
@@ -186,13 +187,24 @@ def check_gradient(execution: Execution) -> None:
 
 def mixes_rows(execution: Execution, spot: Spot) -> bool:
     """Whether a row of an activation depends on other images of the batch."""
-    node, number = spot.value
-    first = torch.zeros(shape_of(spot.value), device=execution.leaf.device)
+    return reaches_other_rows(execution, GradientEdge(*spot.value), shape_of(spot.value))
+
+
+def reaches_other_rows(execution: Execution, value: Tensor | GradientEdge, shape: Sequence[int]) -> bool:
+    """Whether the gradient of the first row of a value reaches another image than the first."""
+    first = torch.zeros(tuple(shape), device=execution.leaf.device)
     first[0] = torch.randn(first[0].shape, generator=torch.Generator().manual_seed(0)).to(first)
-    (gradient,) = torch.autograd.grad(
-        [GradientEdge(node, number)], execution.leaf, [first], retain_graph=True
-    )
+    (gradient,) = torch.autograd.grad(value, execution.leaf, first, retain_graph=True)
     return bool(gradient[1:].any())
+
+
+def check_rows(execution: Execution) -> None:
+    """Refuse a network of which the answer itself mixes the images of a batch, whatever is tapped."""
+    if reaches_other_rows(execution, execution.logits, execution.logits.shape):
+        raise ExportError(
+            "the logits of an image change with the other images of its batch; use layers that treat every "
+            "row alone, such as BatchNorm with running statistics, and means over all axes but the first"
+        )
 
 
 def no_features(execution: Execution) -> str:
