@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nip_export.calibrate import Known, fit_tests, set_screen, set_threshold
 from nip_export.calibrate.gate import allowed_flags
@@ -27,7 +28,13 @@ def calm(*, rows: int = 600, noise: float = 0.2) -> Statistics:
 
 
 def judged(
-    drawn: Statistics, gate: Gate, known: Known | None = None, *, budget: float = BUDGET, **more: Any
+    drawn: Statistics,
+    gate: Gate,
+    known: Known | None = None,
+    *,
+    budget: float = BUDGET,
+    profile: NDArray[np.int64] | None = None,
+    **more: Any,
 ) -> Verdict:
     known = drawn.known if known is None else known
     labels = drawn.raw.argmax(1)
@@ -38,7 +45,7 @@ def judged(
         drawn.second,
         labels,
         known,
-        labels,
+        labels if profile is None else profile,
         benign_budget=budget,
         screen_rate=SCREEN,
         seed=0,
@@ -63,6 +70,36 @@ def test_advice_names_classes_and_asks_for_labels() -> None:
     told = judged(drawn, silent, known)
     assert "give images of the classes that had none: class 1" in told.info.advice
     assert not any("labels" in advice for advice in told.info.advice)
+
+
+@pytest.mark.parametrize(
+    ("counts", "named"),
+    [
+        ([200, 3, 200], "bird 1 (1)"),
+        ([200, 3, 9], "bird 1 (1), bird 2 (2)"),
+        ([200, 12, 200], None),
+        ([8, 3, 9], None),
+        ([2, 1, 0], None),
+    ],
+    ids=["one is rare", "two are", "ten are enough", "all are rare", "as of a thousand classes"],
+)
+def test_rare_classes_are_named_for_what_they_cost(counts: list[int], named: str | None) -> None:
+    """Where one class has a few images and the others many, most of its benign images can be flagged."""
+    drawn = calm()
+    classes = len(drawn.known.present)
+    assert classes >= 3
+    profile = np.repeat(np.arange(classes), [*counts, *[counts[0]] * (classes - 3)])
+    told = judged(
+        drawn,
+        drawn.fit(budget=BUDGET, screen_rate=SCREEN),
+        profile=profile,
+        class_names=[f"bird {number}" for number in range(classes)],
+    )
+    found = [text for text in told.info.advice if "rare" in text]
+    assert len(found) == (named is not None)
+    if named is not None:
+        assert f"images of {named}:" in found[0]
+        assert "flagged far more often than the budget" in found[0]
 
 
 def test_a_steady_second_look_tells_swaps_and_a_scattered_one_does_not() -> None:

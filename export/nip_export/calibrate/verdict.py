@@ -23,6 +23,8 @@ from nip_runtime.file.rates import Rate
 
 FEW_IMAGES = 10
 """Profile images of a class below which its own statistics are mostly those of all classes."""
+RARE_SHARE = 0.25
+"""Share of the images of an average class below which a class with few images stands out."""
 TELLS = 0.5
 """Share of swapped looks that must be flagged for the response to count as a test."""
 DEAD_SHARE, CHANCE = 0.1, 1.5
@@ -98,6 +100,14 @@ def judge_gate(
         stands_in = "; how sure the network is stands in for them" if known.own else ""
         misses.append(f"what only early layers would notice: theirs know nothing of the classes{stands_in}")
         advice.append("give some 50 images of every class, so that early layers can tell them apart")
+    rare = rare_classes(profile_labels)
+    if len(rare):
+        right_ones = " that the network gets right" if is_labelled else ""
+        advice.append(
+            f"give more images of {named_classes(rare.tolist(), class_names)}: of so rare a class, with "
+            f"fewer than {FEW_IMAGES} images{right_ones} where others have many, benign images can be "
+            "flagged far more often than the budget says"
+        )
     if gate.screen_threshold is not None:
         misses.append(
             "inputs whose features look benign while "
@@ -183,6 +193,19 @@ def coverage_of(gate: Gate, known: Known, profile_labels: NDArray[np.int64]) -> 
         pooled=tuple(pooled),
         silent=tuple(silent),
     )
+
+
+def rare_classes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Classes with few images where others have many.
+
+    On small networks up to all of their benign images were flagged: what a class's features look like is
+    drawn towards its own few images, and early layers never saw enough to believe in it. Where every class
+    has few, they are judged by all classes together, and none stands out.
+    """
+    counts = np.bincount(labels)
+    seen = counts > 0
+    rare = seen & (counts < FEW_IMAGES) & (counts < RARE_SHARE * counts[seen].mean())
+    return np.flatnonzero(rare)
 
 
 def enough_for_a_flag(benign_budget: float) -> int:
