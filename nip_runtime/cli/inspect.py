@@ -281,7 +281,11 @@ def _honesty_lines(manifest: Manifest) -> list[str]:
             f" {coverage.without_images} none"
         )
         lines += [f"  pooled      {', '.join(coverage.pooled)}"] if coverage.pooled else []
-        lines += [f"  silent      {', '.join(coverage.silent)}, of these"] if coverage.silent else []
+        lines += (
+            [f"  silent      {', '.join(coverage.silent)}, of those with none, or next to none"]
+            if coverage.silent
+            else []
+        )
     if verdict is not None:
         lines += [f"detects       {text}" for text in verdict.detects or ("next to nothing",)]
         lines += [f"cannot detect {text}" for text in verdict.misses]

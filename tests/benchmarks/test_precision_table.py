@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.precision import budget_of
 from benchmarks.robustness.precision_table import attacks, benign, main, read, section
-from benchmarks.robustness.networks import kind_of
 from benchmarks.robustness.tables import share
 from nip_runtime.file.rates import Rate
 

@@ -1,4 +1,5 @@
-"""Networks of which the exporter sees images of two classes alone: nothing is known of the others."""
+"""Networks of which the exporter sees images of two classes alone, or next to none of some: of the others
+nothing, or next to nothing, is known."""
 
 from __future__ import annotations
 
@@ -101,3 +102,55 @@ def test_of_the_others_there_is_no_centre_and_nothing_is_said(few: FewClasses) -
     assert gate is not None and gate.centres == len(spec.typicality.centres) == 2
     for scale in (spec.gate.disagreement_scale, spec.gate.typicality_scale):
         assert np.flatnonzero(scale.inverse_std[:, 0]).tolist() == list(few.classes)
+
+
+@pytest.fixture(scope="module", params=[(3, 12), (8, 25)], ids=str)
+def rare(
+    request: pytest.FixtureRequest, networks: dict[str, nn.Module], tmp_path_factory: pytest.TempPathFactory
+) -> FewClasses:
+    """An export with a few images of classes 4 and 7, for each half, and some 200 of all others."""
+    own = blobs(4000, seed=3)
+    seen = np.ones(len(own.labels), bool)
+    for label, count in zip((4, 7), request.param, strict=True):
+        seen[np.flatnonzero(own.labels == label)[2 * count :]] = False
+    own = own.take(seen)
+    even = np.zeros(len(own.labels), bool)
+    for label in range(10):
+        even[np.flatnonzero(own.labels == label)[::2]] = True
+    path: Path = tmp_path_factory.mktemp("rare") / "model.onnx"
+    report = export_defended(
+        networks["blobs"],
+        own.images[even],
+        own.labels[even],
+        path,
+        calibration=(own.images[~even], own.labels[~even]),
+        config=quick(),
+    )
+    test = blobs(4000, seed=2)
+    with DefendedSession(path, device="cpu", threads=1) as session:
+        return FewClasses(
+            tuple(label for label in range(10) if label not in (4, 7)),
+            report,
+            test,
+            session.predict(test.inputs),
+        )
+
+
+def test_images_of_rare_classes_are_not_flagged_for_being_rare(rare: FewClasses) -> None:
+    for label in (4, 7):
+        rows = rare.right & (rare.test.labels == label)
+        assert rows.sum() > 100
+        allowed = Rate(round(2 * BUDGET * int(rows.sum())), int(rows.sum()))
+        assert rare.flagged(rows).value <= allowed.interval[1], (label, rare.flagged(rows))
+    test_those_of_its_own_classes_keep_the_budget(rare)
+    test_their_answers_are_kept(rare)
+
+
+def test_rare_classes_are_named_and_have_no_centre(rare: FewClasses) -> None:
+    verdict, coverage = rare.report.manifest.verdict, rare.report.manifest.coverage
+    assert verdict is not None and coverage is not None
+    assert (coverage.with_images, coverage.without_images) == (10, 0)
+    assert coverage.silent == ("typicality", "disagreement")
+    assert any("give more images of class 4, class 7: with fewer than 50" in text for text in verdict.advice)
+    assert any("one of the 2 classes without images, or with next to none" in text for text in verdict.misses)
+    assert len(rare.report.spec.typicality.centres) == 8

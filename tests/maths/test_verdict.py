@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nip_export.calibrate import Known, fit_tests, set_screen, set_threshold
+from nip_export.calibrate import Known, fit_tests, known_classes, set_screen, set_threshold
 from nip_export.calibrate.gate import allowed_flags
 from nip_export.calibrate.verdict import Verdict, coverage_of, enough_for_a_flag, judge_gate, swapped_looks
 from nip_export.defence.decision import FirstLook, read_gate
@@ -45,7 +45,7 @@ def judged(
         drawn.second,
         labels,
         known,
-        labels if profile is None else profile,
+        labels[known.present[labels]] if profile is None else profile,
         benign_budget=budget,
         screen_rate=SCREEN,
         seed=0,
@@ -73,33 +73,38 @@ def test_advice_names_classes_and_asks_for_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "named"),
+    ("counts", "known"),
     [
-        ([200, 3, 200], "bird 1 (1)"),
-        ([200, 3, 9], "bird 1 (1), bird 2 (2)"),
-        ([200, 12, 200], None),
-        ([8, 3, 9], None),
-        ([2, 1, 0], None),
+        ([200, 3, 200, 200], [0, 2, 3]),
+        ([200, 3, 40, 200], [0, 3]),
+        ([200, 50, 200, 200], [0, 1, 2, 3]),
+        ([60, 3, 40, 0], [0, 2]),
+        ([9, 5, 9, 9], [0, 1, 2, 3]),
+        ([2, 1, 0, 2], [0, 1, 3]),
     ],
-    ids=["one is rare", "two are", "ten are enough", "all are rare", "as of a thousand classes"],
+    ids=[
+        "one is rare",
+        "two are",
+        "fifty are enough",
+        "a third of the others",
+        "all have few",
+        "none at all",
+    ],
 )
-def test_rare_classes_are_named_for_what_they_cost(counts: list[int], named: str | None) -> None:
-    """Where one class has a few images and the others many, most of its benign images can be flagged."""
-    drawn = calm()
-    classes = len(drawn.known.present)
-    assert classes >= 3
-    profile = np.repeat(np.arange(classes), [*counts, *[counts[0]] * (classes - 3)])
-    told = judged(
-        drawn,
-        drawn.fit(budget=BUDGET, screen_rate=SCREEN),
-        profile=profile,
-        class_names=[f"bird {number}" for number in range(classes)],
-    )
-    found = [text for text in told.info.advice if "rare" in text]
-    assert len(found) == (named is not None)
-    if named is not None:
-        assert f"images of {named}:" in found[0]
-        assert "flagged far more often than the budget" in found[0]
+def test_rare_classes_are_told_from_those_that_are_known(counts: list[int], known: list[int]) -> None:
+    labels = np.repeat(np.arange(4), counts)
+    assert np.flatnonzero(known_classes(labels, 4)).tolist() == known
+
+
+def test_rare_classes_are_named() -> None:
+    drawn, known = calm(), known_of(4, absent=(2,))
+    names = [f"bird {number}" for number in range(4)]
+    gate = drawn.fit(budget=BUDGET, screen_rate=SCREEN)
+    few = judged(drawn, gate, known, profile=np.repeat(np.arange(4), [200, 200, 3, 200]), class_names=names)
+    (found,) = [text for text in few.info.advice if "classes without images" in text]
+    assert "give more images of bird 2 (2): with fewer than 50" in found
+    none = judged(drawn, gate, known, profile=np.repeat(np.arange(4), [200, 200, 0, 200]), class_names=names)
+    assert not any("give more images of" in text for text in none.info.advice)
 
 
 def test_a_steady_second_look_tells_swaps_and_a_scattered_one_does_not() -> None:

@@ -1,6 +1,6 @@
 """Thresholds from held-out benign inputs alone, to a stated benign budget."""
 
-from nip_export.calibrate.absent import absent_typicality
+from nip_export.calibrate.absent import absent_typicality, known_classes
 from nip_export.calibrate.curves import fit_suspicion, fit_tail, weighted
 from nip_export.calibrate.gate import (
     Calibration,
@@ -28,6 +28,7 @@ __all__ = [
     "fit_tail",
     "fit_tests",
     "fit_typicality",
+    "known_classes",
     "set_screen",
     "set_threshold",
     "weighted",

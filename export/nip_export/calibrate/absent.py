@@ -1,4 +1,5 @@
-"""Classes without benign images: the others show what to expect of them when each is left out in turn."""
+"""Classes without benign images, or with next to none: the others show what to expect of them when each is
+left out in turn."""
 
 from __future__ import annotations
 
@@ -13,6 +14,27 @@ LEAST_CLASSES = 20
 """Predicted classes that can stand for those without images. How far a class lies from the others' centres
 differs from class to class: two or nine say little about the next, and most of its images might be flagged.
 """
+
+RARE_IMAGES, RARE_SHARE = 50, 0.4
+"""A class with fewer profile images than the first, and than this share of what the average class has, is
+judged as one without images. With statistics of their own, up to all benign images of such classes were
+flagged (benchmarks/robustness/NOTES.md, 49): early read-outs hardly believe in what they hardly saw, and a
+centre leans towards its own few images."""
+
+
+def known_classes(labels: NDArray[np.int64], classes: int) -> NDArray[np.bool_]:
+    """Which classes (C,) have profile images of their own to be judged by: some, and not next to none.
+
+    Where every class has few, none stands out, and all are known.
+
+    Args:
+        labels: (N,) int64, of the rightly classified profile images, N ≥ 1.
+        classes: C.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    present: NDArray[np.bool_] = counts > 0
+    rare = (counts < RARE_IMAGES) & (counts < RARE_SHARE * counts[present].mean())
+    return present & ~rare
 
 
 def absent_typicality(look: FirstLook, present: NDArray[np.bool_]) -> ClassScale:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nip_export.calibrate.absent import RARE_IMAGES
 from nip_export.calibrate.gate import EARLY_WEIGHT, Known, allowed_flags, early_weight
 from nip_export.defence.decision import FirstLook, read_gate
 from nip_export.defence.spec import Gate
@@ -23,8 +24,6 @@ from nip_runtime.file.rates import Rate
 
 FEW_IMAGES = 10
 """Profile images of a class below which its own statistics are mostly those of all classes."""
-RARE_SHARE = 0.25
-"""Share of the images of an average class below which a class with few images stands out."""
 TELLS = 0.5
 """Share of swapped looks that must be flagged for the response to count as a test."""
 DEAD_SHARE, CHANCE = 0.1, 1.5
@@ -89,25 +88,27 @@ def judge_gate(
             "most inputs whose answer changes at the second look: the response is lost in its own scatter, "
             f"both passes flag only {swapped} of benign images given another class's second look"
         )
+    unknown, none = ~known.present, np.bincount(profile_labels, minlength=len(known.present)) == 0
     if "typicality" in coverage.silent:
         misses.append(
-            f"inputs that end in one of the {coverage.without_images} classes without images: the free tests "
-            "are silent about them, so the screen seldom picks them"
+            f"inputs that end in one of the {int(unknown.sum())} classes without images, or with next to "
+            "none: the free tests are silent about them, so the screen seldom picks them"
         )
-        absent = named_classes(np.flatnonzero(~known.present).tolist(), class_names)
-        advice.append(f"give images of the classes that had none: {absent}")
+        if none.any():
+            named = named_classes(np.flatnonzero(none).tolist(), class_names)
+            advice.append(f"give images of the classes that had none: {named}")
+    rare = unknown & ~none
+    if rare.any():
+        right_ones = " that the network gets right" if is_labelled else ""
+        named = named_classes(np.flatnonzero(rare).tolist(), class_names)
+        advice.append(
+            f"give more images of {named}: with fewer than {RARE_IMAGES}{right_ones} where others have many, "
+            "they are judged like classes without images"
+        )
     if knows == 0:
         stands_in = "; how sure the network is stands in for them" if known.own else ""
         misses.append(f"what only early layers would notice: theirs know nothing of the classes{stands_in}")
         advice.append("give some 50 images of every class, so that early layers can tell them apart")
-    rare = rare_classes(profile_labels)
-    if len(rare):
-        right_ones = " that the network gets right" if is_labelled else ""
-        advice.append(
-            f"give more images of {named_classes(rare.tolist(), class_names)}: of so rare a class, with "
-            f"fewer than {FEW_IMAGES} images{right_ones} where others have many, benign images can be "
-            "flagged far more often than the budget says"
-        )
     if gate.screen_threshold is not None:
         misses.append(
             "inputs whose features look benign while "
@@ -174,38 +175,25 @@ def coverage_of(gate: Gate, known: Known, profile_labels: NDArray[np.int64]) -> 
     """Which classes had profile images, and how those that had none are judged."""
     classes = len(known.present)
     counts = np.bincount(profile_labels, minlength=classes)
-    absent = ~known.present
+    unknown = ~known.present
     pooled: list[str] = []
     silent: list[str] = []
-    if absent.any():
-        heard = bool((gate.typicality_scale.inverse_std[absent] > 0).all())
+    if unknown.any():
+        heard = bool((gate.typicality_scale.inverse_std[unknown] > 0).all())
         (pooled if heard else silent).append("typicality")
         if not known.own:
             silent.append("disagreement")
     if not gate.response_scale.per_class:
         pooled.append("response")
-    elif absent.any():
+    elif unknown.any():
         pooled.append("response of classes without images")
     return CoverageInfo(
         with_images=int((counts > 0).sum()),
         few_images=int(((counts > 0) & (counts < FEW_IMAGES)).sum()),
-        without_images=int(absent.sum()),
+        without_images=int((counts == 0).sum()),
         pooled=tuple(pooled),
         silent=tuple(silent),
     )
-
-
-def rare_classes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Classes with few images where others have many.
-
-    On small networks up to all of their benign images were flagged: what a class's features look like is
-    drawn towards its own few images, and early layers never saw enough to believe in it. Where every class
-    has few, they are judged by all classes together, and none stands out.
-    """
-    counts = np.bincount(labels)
-    seen = counts > 0
-    rare = seen & (counts < FEW_IMAGES) & (counts < RARE_SHARE * counts[seen].mean())
-    return np.flatnonzero(rare)
 
 
 def enough_for_a_flag(benign_budget: float) -> int:

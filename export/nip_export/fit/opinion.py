@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from nip_export.calibrate import Known, early_weight, fit_typicality
+from nip_export.calibrate import Known, early_weight, fit_typicality, known_classes
 from nip_export.defence import statistics
 from nip_export.defence.spec import ReadOut
 from nip_export.fit.bench import Bench
@@ -68,8 +66,10 @@ def known_of(bench: Bench, readouts: Sequence[ReadOut]) -> Known:
     """What the profile images tell: read-outs, and what features of which classes look like."""
     tap = bench.plan.tap(bench.plan.features)
     labels = bench.profile.labels
+    present = known_classes(labels, bench.classes)
+    rows, features = present[labels], bench.profile_pass.pooled[tap.name]
     return Known(
         readouts=tuple(readouts),
-        typicality=fit_typicality(bench.profile_pass.pooled[tap.name], labels, tap=tap.name, kind=tap.kind),
-        present=np.bincount(labels, minlength=bench.classes) > 0,
+        typicality=fit_typicality(features[rows], labels[rows], tap=tap.name, kind=tap.kind),
+        present=present,
     )

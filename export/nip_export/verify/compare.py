@@ -100,7 +100,7 @@ def file_answers(
 
 
 def twin_answers(twin: DefendedTwin, inputs: NDArray[np.float32], device: torch.device) -> Answers:
-    """Run the twin over all inputs, no more at once than of the file: activations of photographs are large."""
+    """Run the twin over all inputs, no more at once than the file: activations of photographs are large."""
     with evaluation_mode(twin), torch.no_grad():
         twin = twin.to(device)
         parts = [twin(part.to(device))[:5] for part in torch.from_numpy(inputs).split(max(BATCHES))]
