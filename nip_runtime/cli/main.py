@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -19,6 +20,8 @@ from nip_runtime.support.dependencies import missing
 _BAD_INPUT: Final = 2
 _INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
+_NO_ROOM: Final = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""What the standard output says where it goes to a file on a full disk, or beyond a limit."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,6 +64,8 @@ def _one_line(error: Exception) -> str:
     text = printable(" ".join(str(error).split()))
     if isinstance(error, NipError):
         return text
+    if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+        return f"cannot write: {error.strerror}; make room, or write elsewhere"
     return f"{type(error).__name__}: {text} (--traceback shows where)"
 
 

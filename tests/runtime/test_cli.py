@@ -94,6 +94,24 @@ def test_predict_prints_a_table(toy_path: Path, folder: Path, capsys: Capture) -
     assert rows[3].split()[1] in ("shirt", "bag", "boot")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+@pytest.mark.parametrize("command", ["inspect", "predict", "doctor"])
+def test_answers_that_find_no_room_are_one_sentence(toy_path: Path, folder: Path, command: str) -> None:
+    arguments = {"inspect": [toy_path], "predict": [toy_path, folder], "doctor": []}[command]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "nip_runtime.cli.main", command, *map(str, arguments)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "nip: error: cannot write: No space left on device; make room, or write elsewhere\n",
+    )
+
+
 def test_predict_reports_an_unreadable_input_and_goes_on(
     toy_path: Path, folder: Path, capsys: Capture
 ) -> None:
