@@ -19,6 +19,7 @@ from nip_export.config import ExportConfig
 from nip_export.data.inputs import Inputs
 from nip_export.fit import stages
 from nip_export.fit.benign import Benign
+from nip_export.fit.class_order import other_order
 from nip_export.fit.kept import Kept
 from nip_export.fit.layers import grids_of
 from nip_export.fit.profiles import InfluenceProfile, influence_profiles
@@ -212,14 +213,25 @@ def check_counts(profile: int, calibration: int, config: ExportConfig) -> None:
     )
 
 
-def check_better_than_chance(passed: Passed, labels: NDArray[np.int64]) -> None:
-    """Refuse a model whose accuracy cannot be told from guessing: untrained, or fed in another way."""
+def check_better_than_chance(passed: Passed, labels: NDArray[np.int64], better: str | None = None) -> None:
+    """Refuse a model whose accuracy cannot be told from guessing: untrained, or fed in another way.
+
+    And one that numbers the classes in another order, as far as `better` says so.
+    """
     classes = passed.logits.shape[1]
     accuracy = Rate(int((passed.logits.argmax(1) == labels).sum()), len(labels))
     if accuracy.interval[0] <= 1 / classes:
+        told = f"; in another order of the classes it would be {better}" if better is not None else ""
         raise ExportError(
             f"the model classifies {accuracy} of the calibration images correctly, no better than guessing "
             f"among {classes} classes; load its weights, and check mean, std, channel order and label numbers"
+            + told
+        )
+    if better is not None:
+        raise ExportError(
+            f"the model gets {accuracy} of the calibration images right as they are numbered, but {better}; "
+            "expected class numbers in the order of the logits: number the classes so, or name the model's "
+            "own in that order (class_names, --classes FILE)"
         )
 
 
@@ -289,7 +301,9 @@ def set_up(
     check_labels({"profile": profile, "calibration": calibration}, profile_pass.logits.shape[1], config)
     calibration_pass = kept.passed("calibration", lambda: run(calibration.feed, stages.CALIBRATION))
     calibration = calibration.named(calibration_pass.logits.argmax(1))
-    check_better_than_chance(calibration_pass, calibration.labels)
+    predicted, others = profile_pass.logits.argmax(1), calibration_pass.logits.argmax(1)
+    better = other_order((profile.labels, predicted), (calibration.labels, others), config.class_names)
+    check_better_than_chance(calibration_pass, calibration.labels, better)
     correct = profile_pass.logits.argmax(1) == profile.labels
     if correct.sum() < LEAST_PROFILE:
         raise ExportError(
