@@ -83,7 +83,8 @@ class ExportConfig:
         memory: bytes that the exporting process may hold at its peak, for batches to be fitted to; None:
             3 GiB, or half of what the machine or its cgroup leaves, if that is less.
         seed: seeds the held-out split and the order of the ascent's batches.
-        force: write the file even if its gate can hardly ever fire, or ``always`` costs more than 10 points.
+        force: write the file even if its gate can hardly ever fire, ``always`` costs more than 10 points, or
+            calibration images are among the profile images too.
         self_test: attack some held-back images once the file stands, and report what it makes of them.
         input_name: name of the graph's input.
         output_name: name of the graph's first output.

@@ -72,6 +72,12 @@ def mostly_class_1(labels: Any, values: Any) -> Any:
     return np.concatenate([values[np.flatnonzero(labels == 1).repeat(10)], values[labels != 1][:50]])
 
 
+def differing(images: Any) -> Any:
+    """Images of which no two are the same."""
+    noise = np.random.default_rng(0).uniform(0, 0.01, images.shape)
+    return np.clip(images + noise, 0, 1).astype(np.float32)
+
+
 class Loud(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         raise AttributeError("a mistake of the user's own")
@@ -94,7 +100,7 @@ CASES: dict[str, tuple[type[NipError], str, Callable[[Request], None]]] = {
     "calibration labels beyond the logits": (
         ExportError,
         "calibration images are of class 10, class 11; ",
-        spoil(calibration=lambda r: (r.images, r.labels + 2)),
+        spoil(calibration=lambda r: (1 - r.images, r.labels + 2)),
     ),
     "negative labels": (InputError, "expected labels from 0, got -1", spoil(labels=lambda r: r.labels - 1)),
     "float labels": (
@@ -157,8 +163,36 @@ CASES: dict[str, tuple[type[NipError], str, Callable[[Request], None]]] = {
     ),
     "labels in another order": (
         ExportError,
-        "no better than guessing .* check mean, std, channel order and label numbers",
+        r"no better than guessing .* and label numbers; in another order of the classes it would be [789]\d\."
+        r"\d% .* if class 0 is logit 5, class 1 is logit 6, class 2 is logit 7 and 7 others move",
         spoil(labels=lambda r: (r.labels + 5) % 10),
+    ),
+    "two classes for each other, named": (
+        ExportError,
+        r"if cat \(0\) is logit 1, dog \(1\) is logit 0; expected class numbers in the order of the logits",
+        spoil(
+            labels=lambda r: np.where(r.labels < 2, 1 - r.labels, r.labels),
+            config=lambda r: {"class_names": ("cat", "dog", *"abcdefgh")},
+        ),
+    ),
+    "the same images for calibration": (
+        InputError,
+        "calibration images that are not among the profile images, got 500 of 500 that are; give others",
+        spoil(calibration=lambda r: (r.images.copy(), r.labels)),
+    ),
+    "some of them for calibration": (
+        InputError,
+        "got 6 of 400 that are",
+        spoil(
+            calibration=lambda r: (r.images[100:], r.labels[100:]),
+            images=lambda r: r.images[:106],
+            labels=lambda r: r.labels[:106],
+        ),
+    ),
+    "every image five times": (
+        InputError,
+        r"got 19\d of 200 that are, for the images hold duplicates; leave out",
+        spoil(images=lambda r: np.tile(r.images[:100], (5, 1)), labels=lambda r: np.tile(r.labels[:100], 5)),
     ),
     "one answer to everything": (
         ExportError,
@@ -169,7 +203,7 @@ CASES: dict[str, tuple[type[NipError], str, Callable[[Request], None]]] = {
         ExportError,
         "got one that of 10 classes gets only class 1 right; load its weights",
         spoil(
-            images=lambda r: mostly_class_1(r.labels, r.images),
+            images=lambda r: differing(mostly_class_1(r.labels, r.images)),
             labels=lambda r: mostly_class_1(r.labels, r.labels),
             model=lambda r: Constant(r.model),
         ),
@@ -178,7 +212,7 @@ CASES: dict[str, tuple[type[NipError], str, Callable[[Request], None]]] = {
         ExportError,
         "expected correctly classified profile images of at least 2 classes, got class 1 alone",
         spoil(
-            images=lambda r: r.images[r.labels == 1].repeat(9, 0),
+            images=lambda r: differing(r.images[r.labels == 1].repeat(9, 0)),
             labels=lambda r: r.labels[r.labels == 1].repeat(9, 0),
         ),
     ),

@@ -256,7 +256,8 @@ def _defence(parser: argparse.ArgumentParser) -> None:
     defence.add_argument(
         "--force",
         action="store_true",
-        help="write the file even if its gate can hardly ever fire, or `always` costs over 10 points",
+        help="write the file even if its gate can hardly ever fire, `always` costs over 10 points, or "
+        "calibration images are among the profile images too",
     )
     defence.add_argument(
         "--self-test",

@@ -152,6 +152,20 @@ def digest(images: npt.NDArray[Any] | StoredImages, labels: npt.NDArray[Any]) ->
     return f"sha256:{sha.hexdigest()}"
 
 
+def shared(first: npt.NDArray[Any] | StoredImages, second: npt.NDArray[Any] | StoredImages) -> int:
+    """How many of the second images (N, …) are, value for value, among the first (M, …)."""
+    if first.dtype != second.dtype or first.shape[1:] != second.shape[1:]:
+        return 0
+    known = set(_fingerprints(first))
+    return sum(one in known for one in _fingerprints(second))
+
+
+def _fingerprints(images: npt.NDArray[Any] | StoredImages) -> Iterator[bytes]:
+    for part in in_parts(images):
+        for image in part:
+            yield hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+
+
 def _check_images(images: Images, bounds: tuple[float, float] = (0.0, 1.0), *, first: int = 0) -> None:
     low, high = bounds
     if images.dtype == np.uint8:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,11 +12,16 @@ from nip_export.config import ExportConfig
 from nip_export.data import ImageSet, stratified_split, to_model_input
 from nip_export.data.fitting import fit_for
 from nip_export.data.gathering import Given, Labels, gather
-from nip_export.data.images import Images
+from nip_export.data.images import Images, shared
 from nip_export.data.inputs import Inputs, LazyInputs, take
 from nip_export.data.stored import IN_MEMORY, StoredImages
 from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import Resize
+
+_log = logging.getLogger(__name__)
+
+STRAY_SHARE = 0.01
+"""Share of calibration images that may be among the profile images: public data sets hold duplicates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,3 +151,29 @@ def prepare(
             fix="label both, or leave the labels of both out",
         )
     return profile, held_out
+
+
+def check_apart(profile: Benign, held_out: Benign, *, is_split: bool, force: bool) -> None:
+    """Refuse calibration images that are among the profile images too, but for a stray duplicate.
+
+    What is flagged of images that the statistics were fitted to says nothing of others.
+
+    Args:
+        profile: images for profiles and perturbations.
+        held_out: images for calibration.
+        is_split: whether both are parts of one set, which then holds duplicates.
+        force: take them nevertheless.
+
+    Raises:
+        InputError: more than a hundredth of the calibration images.
+    """
+    found, count = shared(profile.source.kept, held_out.source.kept), len(held_out.labels)
+    if found > STRAY_SHARE * count and not force:
+        raise InputError.mismatch(
+            expected="calibration images that are not among the profile images",
+            got=f"{found} of {count} that are" + (", for the images hold duplicates" if is_split else ""),
+            fix=("leave out the duplicates" if is_split else "give others, or none: a share is then held out")
+            + "; force takes them, and the benign costs that the file states are then too low",
+        )
+    if found:
+        _log.warning("%d of %d calibration images are among the profile images too", found, count)
