@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from nip_runtime.operate.bench.plan import (
 )
 from nip_runtime.operate.bench.run import run_bench
 from nip_runtime.support.options import add_device
+from nip_runtime.support.writing import check_target, write_whole
 
 NAME: Final = "bench"
 HELP: Final = "time a defended file beside its own backbone without the defence"
@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print("\n".join(report_lines(report)))
     if target is not None:
-        _write(target, report.to_json() + "\n")
+        write_whole(target, f"{report.to_json()}\n".encode())
     return 0
 
 
@@ -195,22 +195,5 @@ def _json_target(text: str | None) -> Path | None:
     if text is None or text == _STDOUT:
         return None
     path = Path(text)
-    if path.is_dir() or not path.parent.is_dir():
-        raise InputError.mismatch(
-            expected=f"a file to write at {path}",
-            got="a folder" if path.is_dir() else f"no folder {path.parent}",
-            fix="name another one",
-        )
+    check_target(path)
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise InputError.mismatch(
-            expected=f"to write {path}", got=str(error), fix="name another file with --json"
-        ) from error

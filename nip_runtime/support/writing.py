@@ -31,15 +31,20 @@ def check_target(target: Path, *, error: type[NipError] = InputError) -> None:
     """Refuse, before long work, a path that cannot be written.
 
     Raises:
-        NipError: of class ``error``: it is a folder, has too long a name, or its folder does not exist or may
-            not be written to.
+        NipError: of class ``error``: it is a folder, a device or a pipe, has too long a name, or its folder
+            does not exist or may not be written to.
     """
     try:
         is_folder = target.is_dir()
+        is_special = target.exists() and not target.is_file()
     except OSError as cause:  # a name too long, a folder that may not be looked into
         raise error(f"cannot write {target}: {_reason(cause)}; choose another path") from cause
     if is_folder:
         raise error(f"expected a file to write, got the folder {target}; name a file in it")
+    if is_special:  # a rename would put a file in its place: in that of /dev/null, where root asks for it
+        raise error(
+            f"expected a file to write, got {target}, which is a device or a pipe; name a file elsewhere"
+        )
     if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
         raise error(f"cannot write to the folder {target.parent}; create it or choose another")
 
@@ -56,7 +61,7 @@ def replacing(target: Path, *, error: type[NipError] = InputError) -> Iterator[P
 
     Raises:
         NipError: of class ``error``: the folder does not exist, can't be written to or is full, or
-            ``target`` is a folder.
+            ``target`` is a folder, a device or a pipe.
     """
     check_target(target, error=error)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -124,8 +125,8 @@ def test_the_plain_model_and_the_inputs_can_be_the_users(
         (["--tolerance", "inf"], "tolerance: expected a positive number, got inf"),
         (["--against", "nowhere.onnx"], "expected an ONNX file at nowhere.onnx, got nothing there"),
         (["--data", "nowhere.npy"], "expected a file or folder at nowhere.npy, got nothing there"),
-        (["--json", "nowhere/bench.json"], "got no folder nowhere"),
-        (["--json", "."], "expected a file to write at ., got a folder"),
+        (["--json", "nowhere/bench.json"], "cannot write to the folder nowhere; create it"),
+        (["--json", "."], "expected a file to write, got the folder ."),
     ],
 )
 def test_a_wrong_argument_is_one_line(
@@ -137,6 +138,14 @@ def test_a_wrong_argument_is_one_line(
     assert printed.err.startswith("nip: error: ")
     assert message in printed.err
     assert len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes that have names")
+def test_json_does_not_take_the_place_of_a_pipe(guarded: Path, tmp_path: Path, capsys: Capture) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["bench", str(guarded), *QUICK, "--json", str(tmp_path / "pipe")]) == 2
+    assert "which is a device or a pipe" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_model_that_is_not_defended_is_one_line(tmp_path: Path, capsys: Capture) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nip_runtime.errors import ExportError, InputError
-from nip_runtime.support.writing import replacing, write_whole
+from nip_runtime.support.writing import check_target, replacing, write_whole
 
 OLD, NEW = b"what stood here before", b"new" * 1000
 
@@ -179,6 +179,26 @@ def test_a_name_too_long_for_the_system_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="File name too long"):
         write_whole(tmp_path / ("m" * 250), NEW)
     assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes that have names")
+@pytest.mark.parametrize("is_link", [False, True], ids=["itself", "by a link, as /dev/stdout is one"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, is_link: bool) -> None:
+    """By root, ``--out /dev/null`` would take the device away from every process of the machine."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    if is_link:
+        path = tmp_path / "link"
+        path.symlink_to("pipe")
+    before = sorted(tmp_path.iterdir())
+    refusal = f"expected a file to write, got {path}, which is a device or a pipe"
+    with pytest.raises(InputError, match=refusal):
+        check_target(path)
+    with pytest.raises(InputError, match=refusal):
+        write_whole(path, b"content")
+    assert sorted(tmp_path.iterdir()) == before
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert path.is_symlink() == is_link
 
 
 def test_permissions_stay_or_follow_the_umask(target: Path) -> None:
