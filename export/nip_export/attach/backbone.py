@@ -124,15 +124,16 @@ def check_operators(model: ir.Model) -> None:
     }
     functions = {name for _, name, _ in model.functions}
     random = {node.op_type for node in model.graph} & RANDOM_OPERATORS
-    for found, what in (
-        (custom, "operators outside the standard domain"),
-        (branching, "control flow"),
-        (functions, "model-local functions"),
-        (random, "random operators"),
+    rests = ", for answers must not depend on chance: in eval mode F.dropout(x, p, self.training) rests"
+    for found, what, why in (
+        (custom, "operators outside the standard domain", ""),
+        (branching, "control flow", ""),
+        (functions, "model-local functions", ""),
+        (random, "random operators", rests),
     ):
         if found:
             raise ExportError(
-                f"the exported graph contains {what}: {', '.join(sorted(found))}; expected none"
+                f"the exported graph contains {what}: {', '.join(sorted(found))}; expected none{why}"
             )
 
 
