@@ -145,7 +145,7 @@ def find_taps(
     layers = [*early, found]
     for spot in layers:
         if mixes_rows(execution, spot):
-            check_rows(execution)
+            check_rows(execution, spot.name)
             raise ExportError(
                 f"layer {spot.name!r} mixes the images of a batch; tap one that treats every row alone, out "
                 f"of\n{candidates(execution)}"
@@ -198,12 +198,13 @@ def reaches_other_rows(execution: Execution, value: Tensor | GradientEdge, shape
     return bool(gradient[1:].any())
 
 
-def check_rows(execution: Execution) -> None:
+def check_rows(execution: Execution, layer: str) -> None:
     """Refuse a network of which the answer itself mixes the images of a batch, whatever is tapped."""
     if reaches_other_rows(execution, execution.logits, execution.logits.shape):
         raise ExportError(
-            "the logits of an image change with the other images of its batch; use layers that treat every "
-            "row alone, such as BatchNorm with running statistics, and means over all axes but the first"
+            "the logits of an image change with the other images of its batch, and so does what layer "
+            f"{layer!r} gives; use layers that treat every row alone, such as BatchNorm with running "
+            "statistics, and means over all axes but the first"
         )
 
 
