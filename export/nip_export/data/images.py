@@ -152,12 +152,14 @@ def digest(images: npt.NDArray[Any] | StoredImages, labels: npt.NDArray[Any]) ->
     return f"sha256:{sha.hexdigest()}"
 
 
-def shared(first: npt.NDArray[Any] | StoredImages, second: npt.NDArray[Any] | StoredImages) -> int:
-    """How many of the second images (N, …) are, value for value, among the first (M, …)."""
+def shared(
+    first: npt.NDArray[Any] | StoredImages, second: npt.NDArray[Any] | StoredImages
+) -> npt.NDArray[np.bool_]:
+    """Which of the second images (N, …) are, value for value, among the first (M, …): (N,) bool."""
     if first.dtype != second.dtype or first.shape[1:] != second.shape[1:]:
-        return 0
+        return np.zeros(len(second), bool)
     known = set(_fingerprints(first))
-    return sum(one in known for one in _fingerprints(second))
+    return np.array([one in known for one in _fingerprints(second)], bool)
 
 
 def _fingerprints(images: npt.NDArray[Any] | StoredImages) -> Iterator[bytes]:

@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 STRAY_SHARE = 0.01
 """Share of calibration images that may be among the profile images: public data sets hold duplicates."""
+DUPLICATES = 0.5
+"""Share of the held-out images that may be left out because they are duplicates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +122,11 @@ def prepare(
     given = gathered(images, labels, config)
     if calibration is None:
         kept, held = stratified_split(given.labels, config.calibration_fraction, config.seed)
-        profile, held_out = at_the_door(given.take(kept)), at_the_door(given.take(held))
+        first, second = given.take(kept), given.take(held)
     else:
-        profile, held_out = at_the_door(given), at_the_door(gathered(*calibration, config))
+        first, second = given, gathered(*calibration, config)
+    second = apart(first, second, is_split=calibration is None, force=config.force)
+    profile, held_out = at_the_door(first), at_the_door(second)
     if profile.feed.shape[1:] != held_out.feed.shape[1:]:
         raise InputError.mismatch(
             expected=f"calibration images of the same shape {profile.feed.shape[1:]}",
@@ -153,27 +157,35 @@ def prepare(
     return profile, held_out
 
 
-def check_apart(profile: Benign, held_out: Benign, *, is_split: bool, force: bool) -> None:
-    """Refuse calibration images that are among the profile images too, but for a stray duplicate.
+def apart(profile: ImageSet, held_out: ImageSet, *, is_split: bool, force: bool) -> ImageSet:
+    """Calibration images that are not among the profile images too, but for a stray one.
 
-    What is flagged of images that the statistics were fitted to says nothing of others.
+    What is flagged of images that the statistics were fitted to says nothing of others. Where both are parts
+    of one set, which then holds duplicates, these are left out.
 
     Args:
         profile: images for profiles and perturbations.
         held_out: images for calibration.
-        is_split: whether both are parts of one set, which then holds duplicates.
-        force: take them nevertheless.
+        is_split: whether both are parts of one set.
+        force: take them all nevertheless.
 
     Raises:
-        InputError: more than a hundredth of the calibration images.
+        InputError: more than a hundredth of the calibration images that were given apart are among the
+            others, or more than half of those that were held out.
     """
-    found, count = shared(profile.source.kept, held_out.source.kept), len(held_out.labels)
-    if found > STRAY_SHARE * count and not force:
+    twice = shared(profile.kept, held_out.kept)
+    found, count = int(twice.sum()), len(twice)
+    if force or not found:
+        return held_out
+    if found > (DUPLICATES if is_split else STRAY_SHARE) * count:
         raise InputError.mismatch(
             expected="calibration images that are not among the profile images",
             got=f"{found} of {count} that are" + (", for the images hold duplicates" if is_split else ""),
             fix=("leave out the duplicates" if is_split else "give others, or none: a share is then held out")
             + "; force takes them, and the benign costs that the file states are then too low",
         )
-    if found:
+    if not is_split:
         _log.warning("%d of %d calibration images are among the profile images too", found, count)
+        return held_out
+    _log.warning("left out %d of %d images held out: the others hold the same ones", found, count)
+    return held_out.take(np.flatnonzero(~twice))

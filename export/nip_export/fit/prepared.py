@@ -24,7 +24,7 @@ from nip_export.defence.spec import Bank
 from nip_export.defence.views import View, check_view, menu, parse_view
 from nip_export.fit import stages
 from nip_export.fit.bench import Bench, check_counts, set_up
-from nip_export.fit.benign import Benign, check_apart, prepare
+from nip_export.fit.benign import Benign, prepare
 from nip_export.fit.conversion import Conversion, convert
 from nip_export.fit.kept import keep_in
 from nip_export.fit.layers import LayerReport
@@ -109,7 +109,6 @@ def prepare_defence(
     classifier = _classifier(model, profile, config)
     if is_last_budget:
         check_counts(len(profile.labels), len(held_out.labels), config)
-    check_apart(profile, held_out, is_split=calibration is None, force=config.force)
     kept = keep_in(resume, classifier.model, profile, held_out, config)
     bench = set_up(classifier.model, profile, held_out, config, progress, kept)
     if is_last_budget:
