@@ -33,8 +33,8 @@ def known_classes(labels: NDArray[np.int64], classes: int) -> NDArray[np.bool_]:
     """
     counts = np.bincount(labels, minlength=classes)
     present: NDArray[np.bool_] = counts > 0
-    rare = (counts < RARE_IMAGES) & (counts < RARE_SHARE * counts[present].mean())
-    return present & ~rare
+    many: NDArray[np.bool_] = (counts >= RARE_IMAGES) | (counts >= RARE_SHARE * counts[present].mean())
+    return present & many
 
 
 def absent_typicality(look: FirstLook, present: NDArray[np.bool_]) -> ClassScale:
