@@ -21,6 +21,9 @@ def folder(tmp_path: Path) -> Path:
     (inside / "b.png").write_bytes(b"x")
     (inside / "deep" / "a.JPG").write_bytes(b"x")
     (inside / "notes.txt").write_bytes(b"x")
+    (inside / ".thumbnails").mkdir()
+    for hidden in ("._b.png", ".thumbnails/b.png"):
+        (inside / hidden).write_bytes(b"x")
     np.save(inside / "c.npy", np.zeros((3, 4, 4), np.uint8))
     np.savez(inside / "d.npz", images=np.zeros((2, 4, 4), np.uint8))
     pq.write_table(pa.table({"image": [b"x"] * 5, "other": range(5)}), inside / "e.parquet")

@@ -84,8 +84,9 @@ def test_the_resizes_differ_and_keep_a_single_channel() -> None:
 
 
 def test_finds_files_in_order(tmp_path: Path) -> None:
-    for name in ("b/2.PNG", "b/1.jpg", "a/x.npy", "notes.txt", "b/.DS_Store"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    hidden = ("b/.DS_Store", "b/._1.jpg", ".thumbnails/1.jpg", "b/.cache/a/2.png")
+    for name in ("b/2.PNG", "b/1.jpg", "a/x.npy", "notes.txt", *hidden):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
     outright = tmp_path / "notes.txt"
     found = [path.relative_to(tmp_path).as_posix() for path in find_files([outright, tmp_path])]

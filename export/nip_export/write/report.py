@@ -127,7 +127,7 @@ class ExportReport:
                 "verified",
                 f"{self.comparison.images} images at batch {', '.join(map(str, self.comparison.batches))}: "
                 f"largest logit error {self.comparison.max_abs_logit_error:.1e}, at most "
-                f"{self.comparison.of_allowed:.0%} of what is allowed, same class in "
+                f"{max(self.comparison.of_allowed, 0.01):.0%} of what is allowed, same class in "
                 f"{self.comparison.argmax_agreement:.0%}",
             ),
             *self._second_pass(),

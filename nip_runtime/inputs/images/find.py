@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -58,7 +58,8 @@ def find_files(
 ) -> list[Path]:
     """List the files that ``paths`` name: files as given, folders searched recursively in sorted order.
 
-    Folders are searched for names that end in one of ``suffixes``.
+    Folders are searched for names that end in one of ``suffixes``; hidden files and folders in them, whose
+    names begin with a dot, are left out, as by the export (systems keep thumbnails and the like there).
     Links to folders inside a folder are not followed, so no loop can be walked into. Whatever else bears
     such a name is listed, be it a broken link or a folder that can't be searched: reading it
     then says so, and nothing goes missing in silence.
@@ -83,15 +84,32 @@ def find_files(
     return found
 
 
+def visible_files(
+    folder: Path, suffixes: frozenset[str], *, onerror: Callable[[OSError], None]
+) -> Iterator[Path]:
+    """The files below a folder whose names end in one of ``suffixes``, in no order.
+
+    Hidden ones, and those in hidden folders, are left out; links to folders are not followed.
+
+    Args:
+        folder: where to look.
+        suffixes: in lower case.
+        onerror: called for every folder that can't be searched.
+    """
+    for parent, folders, names in os.walk(folder, onerror=onerror):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                yield Path(parent, name)
+
+
 def _inside(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     found: list[Path] = []
 
     def keep(error: OSError) -> None:
         found.append(Path(error.filename))
 
-    for parent, _, names in os.walk(folder, onerror=keep):
-        paths = (Path(parent, name) for name in names)
-        found.extend(path for path in paths if path.suffix.lower() in suffixes)
+    found.extend(visible_files(folder, suffixes, onerror=keep))
     if not found:
         kind = "images" if suffixes >= IMAGE_SUFFIXES else "recordings"
         raise InputError.mismatch(

@@ -10,7 +10,7 @@ from typing import Final
 
 from nip_runtime.errors import InputError
 from nip_runtime.inputs.images import ARRAY_SUFFIXES, IMAGE_SUFFIXES, array_shape
-from nip_runtime.inputs.images.find import closed_place
+from nip_runtime.inputs.images.find import closed_place, visible_files
 from nip_runtime.operate.bulk.arrow import arrow_errors, open_parquet
 from nip_runtime.operate.bulk.columns import find_column
 from nip_runtime.operate.bulk.plan import Kind, Source
@@ -100,12 +100,7 @@ def _inside(folder: Path, suffixes: frozenset[str], out: Path) -> list[Path]:
             fix="check its permissions",
         ) from error
 
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if Path(name).suffix.lower() in suffixes
-    ]
+    found = list(visible_files(folder, suffixes, onerror=refuse))
     if not found:
         kind = "images" if suffixes >= IMAGE_SUFFIXES else "recordings"
         raise InputError.mismatch(
