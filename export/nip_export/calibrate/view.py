@@ -11,7 +11,8 @@ A network that makes hardly any mistakes, or tells so many classes apart that ha
 this by its right answers: an image is given another one's
 second look, and a quarter of its own. Of the views under which that is noticed nearly as often as under the
 best, the strongest is taken: one that moves benign images so much that it hides a quarter of the way back
-would hide attacks that it undoes in part.
+would hide attacks that it undoes in part. The same is asked where the view that mistakes speak for changes
+many right answers: a strong view moves every answer of a network that is often wrong, and attacks hide there.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ NEARLY = 0.8
 are chance."""
 CALM_KEPT = 0.9
 """Without enough mistakes to judge by: share of the right answers that a view must keep."""
+CALM_ENOUGH = 0.85
+"""Share of the right answers that a view chosen by mistakes must keep; of one that keeps fewer, attacks hide
+behind what it does to benign images. The networks of the benchmarks have views that keep 0.91 and more."""
 WAY_BACK = 0.25
 """How much of its own second look an image is given, and of another one's the rest."""
 UNMOVED = 0.98
@@ -110,6 +114,7 @@ def choose_view(
     *,
     seed: int,
     rho: bool | None = None,
+    gentle: Sequence[View] = (),
 ) -> tuple[ViewTrial, tuple[ViewTrial, ...]]:
     """Try views on calibration images, then the inverse perturbation on top of the one chosen.
 
@@ -122,6 +127,7 @@ def choose_view(
         seed: picks the images looked at.
         rho: None: ρ is added if it is near the best too, makes the view stronger and is seen to leave it nine
             tenths of its worth, or if there is no other view. True or False: decided.
+        gentle: tried as well where the view chosen changes many right answers.
 
     Returns:
         The trial of the view to take, and all trials.
@@ -137,6 +143,9 @@ def choose_view(
     if not tried:
         raise ExportError("view: expected one that changes the input, got none; add a step or rho")
     chosen = _strongest(tried)
+    if chosen.kept.value < CALM_ENOUGH and len(tried) + len(gentle) > 1:
+        tried += [trial(view, first) for view in gentle]
+        chosen = _strongest_that_shows(tried)
     if rho is None:
         with_rho = trial(chosen.view, True)
         tried.append(with_rho)
@@ -171,6 +180,13 @@ def _strongest(tried: Sequence[ViewTrial]) -> ViewTrial:
     if found:
         return max(found, key=lambda one: one.strength)
     return max(tried, key=lambda one: one.kept.value)
+
+
+def _strongest_that_shows(tried: Sequence[ViewTrial]) -> ViewTrial:
+    """The strongest of those under which a quarter of the way back is noticed nearly as often as at best."""
+    most = max((one.noticed.value for one in tried if one.noticed is not None), default=0.0)
+    found = [one for one in tried if one.noticed is not None and one.noticed.value >= NEARLY * most]
+    return max(found or tried, key=lambda one: one.strength if found else one.kept.value)
 
 
 def _trials(

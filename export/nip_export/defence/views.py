@@ -94,6 +94,21 @@ def menu(
     return tuple(found)
 
 
+def gentle_menu(
+    shape: tuple[int, ...], bounds: tuple[float, float], stored: ViewStep | None
+) -> tuple[View, ...]:
+    """Views that move little but what the round trip takes away, for networks that others move too far.
+
+    Args:
+        shape: per-sample shape of the inputs.
+        bounds: their lowest and highest value.
+        stored: see :func:`menu`; None: there is no such view.
+    """
+    if stored is None or not can_be_stored(shape) or not bounds[0] <= 0 <= bounds[1]:
+        return ()
+    return ((stored, ViewStep.GAIN),)
+
+
 SPATIAL_AXES = {
     ViewStep.MIRROR: 1,
     ViewStep.MEDIAN: 2,

@@ -21,7 +21,7 @@ from nip_export.data.gathering import Given, Labels
 from nip_export.data.inputs import Inputs, LazyInputs, changed
 from nip_export.defence import statistics
 from nip_export.defence.spec import Bank
-from nip_export.defence.views import View, check_view, menu, parse_view
+from nip_export.defence.views import View, check_view, gentle_menu, menu, parse_view
 from nip_export.fit import stages
 from nip_export.fit.bench import Bench, check_counts, set_up
 from nip_export.fit.benign import Benign, prepare
@@ -293,12 +293,16 @@ def chosen_view(bench: Bench, known: Known, bank: Bank) -> tuple[View, Bank, tup
         return view, bank if rho else nothing, ()
     stored = stored_of(bench)
     views = menu(bench.shape, bench.bounds, stored)
+    gentle = gentle_menu(bench.shape, bench.bounds, stored)
     # The input itself is no view; with ρ it is one, as the view chosen is another.
-    stage = bench.progress(stages.VIEW, len(views) + 1 if stored is None else len(views) - 1)
+    left = (len(views) + 1 if stored is None else len(views) - 1) + len(gentle)
+    stage = bench.progress(stages.VIEW, left)
 
     def second(view: View, rho: bool, rows: NDArray[np.int64]) -> Passed:
+        nonlocal left
         passed = bench.run(seen_again(bench, view, bank if rho else nothing, rows=rows))
         stage(1)
+        left -= 1
         return passed
 
     chosen, trials = choose_view(
@@ -309,7 +313,9 @@ def chosen_view(bench: Bench, known: Known, bank: Bank) -> tuple[View, Bank, tup
         known,
         seed=config.seed,
         rho=None if stored is None else False,
+        gentle=gentle,
     )
+    stage(left)
     return chosen.view, bank if chosen.rho else nothing, trials
 
 
