@@ -35,13 +35,12 @@ class Kind(StrEnum):
     """CIFAR-10, third-party weights. Looked at once, at the end."""
     CIFAR_VGG = "cifar-vgg"
     """CIFAR-10, trained here. Looked at once, at the end."""
-    CIFAR_VIT = "cifar-vit"
-    """CIFAR-10, a transformer on a convolutional stem, trained here. Round trip, grain and the rule for ρ
-    were chosen on the first one, after it had been looked at; the second was looked at once, at the end."""
-
     CIFAR_MOBILE = "cifar-mobile"
     """CIFAR-10, depthwise convolutions with squeeze and excitation, trained here. Looked at once, after
     everything else stood."""
+    CIFAR_VIT = "cifar-vit"
+    """CIFAR-10, a transformer on a convolutional stem, trained here. Round trip, grain and the rule for ρ
+    were chosen on the first one, after it had been looked at; the second was looked at once, at the end."""
 
     @property
     def is_cifar(self) -> bool:

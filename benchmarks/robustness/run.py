@@ -246,16 +246,21 @@ def row_of(limit: float, budget: float, evaluation: Evaluation) -> dict[str, Any
 
 
 def commit() -> str:
-    """The commit that the numbers were made with, marked if the tree differs from it."""
-    root = Path(__file__).resolve().parent
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return described.stdout.strip()
+    """The commit that the numbers were made with, marked if the tree differs from it, results left out: those
+    of one network are written before the next one's run."""
+
+    def told(*command: str) -> str:
+        done = subprocess.run(
+            ["git", *command],
+            cwd=Path(__file__).resolve().parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    changed = told("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    return told("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
 
 
 def left_out(laboratory: Laboratory) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def test_folders_archives_and_arrays_are_cropped_alike(folder: Path) -> None:
         images, labels = kept["images"], kept["labels"]
     order = np.argsort(labels[:40], kind="stable")
     np.testing.assert_array_equal(from_folder.images, archive.images[:40][order][..., None])
-    given, _ = prepare(images, labels, (iter(images), labels), ExportConfig(preprocess=HOW))
+    given, _ = prepare(images, labels, (iter(images), labels), ExportConfig(preprocess=HOW, force=True))
     np.testing.assert_array_equal(given.inputs[:, 0] * np.float32(255), archive.images.astype(np.float32))
 
 

@@ -184,9 +184,10 @@ def _strongest(tried: Sequence[ViewTrial]) -> ViewTrial:
 
 def _strongest_that_shows(tried: Sequence[ViewTrial]) -> ViewTrial:
     """The strongest of those under which a quarter of the way back is noticed nearly as often as at best."""
-    most = max((one.noticed.value for one in tried if one.noticed is not None), default=0.0)
-    found = [one for one in tried if one.noticed is not None and one.noticed.value >= NEARLY * most]
-    return max(found or tried, key=lambda one: one.strength if found else one.kept.value)
+    keeping = [one for one in tried if one.kept.value >= LEAST_KEPT and one.noticed is not None]
+    most = max((one.noticed.value for one in keeping if one.noticed is not None), default=0.0)
+    found = [one for one in keeping if one.noticed is not None and one.noticed.value >= NEARLY * most]
+    return max(found, key=lambda one: one.strength) if found else max(tried, key=lambda one: one.kept.value)
 
 
 def _trials(

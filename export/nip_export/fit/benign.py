@@ -125,7 +125,6 @@ def prepare(
         first, second = given.take(kept), given.take(held)
     else:
         first, second = given, gathered(*calibration, config)
-    second = apart(first, second, is_split=calibration is None, force=config.force)
     profile, held_out = at_the_door(first), at_the_door(second)
     if profile.feed.shape[1:] != held_out.feed.shape[1:]:
         raise InputError.mismatch(
@@ -154,7 +153,8 @@ def prepare(
             f"{'' if held_out.is_labelled else 'un'}labelled ones for calibration",
             fix="label both, or leave the labels of both out",
         )
-    return profile, held_out
+    others = apart(first, second, is_split=calibration is None, force=config.force)
+    return profile, held_out if others is second else at_the_door(others)
 
 
 def apart(profile: ImageSet, held_out: ImageSet, *, is_split: bool, force: bool) -> ImageSet:
