@@ -20,8 +20,11 @@ from nip_export.verify.twin import DefendedTwin
 from nip_runtime.errors import ExportError
 from nip_runtime.file.manifest import Policy
 from nip_runtime.file.names import CANDIDATE, FLAGGED, RAW_LOGITS, SUSPICION
+from nip_runtime.run.memory import trim
 
 BATCHES = (1, 3, 17)
+AT_ONCE = 4
+"""Rows that the twin answers at once."""
 LEAST_COMPARED = 3
 """Rows of which the corrected answer has to be compared."""
 
@@ -100,10 +103,12 @@ def file_answers(
 
 
 def twin_answers(twin: DefendedTwin, inputs: NDArray[np.float32], device: torch.device) -> Answers:
-    """Run the twin over all inputs."""
+    """Run the twin over all inputs, a few at once: activations of photographs are large."""
     with evaluation_mode(twin), torch.no_grad():
-        outputs = twin.to(device)(torch.from_numpy(inputs).to(device))
-    return Answers("the torch twin", *(value.cpu().numpy() for value in outputs[:5]))
+        twin = twin.to(device)
+        parts = [twin(part.to(device))[:5] for part in torch.from_numpy(inputs).split(AT_ONCE)]
+    columns = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+    return Answers("the torch twin", *columns)
 
 
 def oracle_answers(expected: Expected) -> Answers:
@@ -200,6 +205,7 @@ def verify_file(
     Raises:
         ExportError: any output differs by more than its tolerance, or hardly any input is comparable.
     """
+    trim()  # the stages before have let go of more than the file needs now
     passes = both_passes(spec, forward, inputs)
     # Only `guarded` answers with statistics; the others answer with logits of the backbone.
     gain = 1.0
