@@ -111,7 +111,9 @@ class JsonLines:
 
 
 def _report(source: Source, error: str) -> None:
-    print(f"nip: error: {source}: {printable(' '.join(error.split()))}", file=sys.stderr)
+    said, where = printable(" ".join(error.split())), str(source)
+    # Most errors of files name the file themselves.
+    print(f"nip: error: {said if where in said else f'{where}: {said}'}", file=sys.stderr)
 
 
 def _class_name(names: tuple[str, ...] | None, label: np.int64) -> str | None:

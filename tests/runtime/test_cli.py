@@ -103,7 +103,8 @@ def test_predict_reports_an_unreadable_input_and_goes_on(
     captured = capsys.readouterr()
     errors = captured.err.splitlines()
     assert len(errors) == 3
-    assert errors[0].startswith(f"nip: error: {folder / 'aa.png'}: expected an image")
+    assert errors[0].startswith(f"nip: error: expected an image at {folder / 'aa.png'}, got")
+    assert errors[0].count("aa.png") == 1
     for row in (0, 1):
         assert errors[1 + row].startswith(f"nip: error: {folder / 'y.npy'}[{row}]: expected uint8")
         assert errors[1 + row].endswith("got NaN; drop or repair such rows first")
