@@ -91,6 +91,7 @@ SURROGATES = {
     Kind.CIFAR_RESNET56: "cifar-vgg-1",
     Kind.CIFAR_VGG: "cifar-resnet20",
     Kind.CIFAR_VIT: "cifar-resnet20",
+    Kind.CIFAR_MOBILE: "cifar-resnet20",
 }
 REMADE = (VariantKind.ALWAYS, VariantKind.SHUFFLED_PROFILES)
 """Variants whose perturbations are found anew: only a full run has them."""

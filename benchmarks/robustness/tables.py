@@ -49,7 +49,7 @@ FASHION_SIZES, CIFAR_SIZES = (8 / 255, 25 / 255), (2 / 255, 8 / 255)
 GROUPS = (
     Group(
         "CIFAR-10, convolutional",
-        (Kind.CIFAR_RESNET20, Kind.CIFAR_RESNET56, Kind.CIFAR_VGG),
+        (Kind.CIFAR_RESNET20, Kind.CIFAR_RESNET56, Kind.CIFAR_VGG, Kind.CIFAR_MOBILE),
         {0.005: (0.50, 0.65), 0.015: (0.58, 0.75), 0.035: (0.64, 0.82)},
         ("cifar-resnet20",),
         CIFAR_SIZES,

@@ -26,7 +26,14 @@ from nip_export.demo.build_assets import DATA_DIR, Labelled
 from nip_export.demo.model import MEAN, STD
 from nip_runtime.support.writing import write_whole
 
-EPOCHS = {Kind.VGG: 6, Kind.RESNET: 6, Kind.VIT: 10, Kind.CIFAR_VGG: 14, Kind.CIFAR_VIT: 18}
+EPOCHS = {
+    Kind.VGG: 6,
+    Kind.RESNET: 6,
+    Kind.VIT: 10,
+    Kind.CIFAR_VGG: 14,
+    Kind.CIFAR_VIT: 18,
+    Kind.CIFAR_MOBILE: 12,
+}
 ADVERSARIAL_EPOCHS = 3
 EPS, ADVERSARIAL_STEPS = 8 / 255, 4
 BATCH = 128
