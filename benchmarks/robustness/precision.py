@@ -1,11 +1,11 @@
 """What fp16 and int8 cost: the same defence of the same network in every precision, at one benign budget.
 
-    python -m benchmarks.robustness.precision --work WORK --networks vgg-1 resnet-1
+    python -m benchmarks.robustness.precision --work WORK --cifar DATA --networks cifar-resnet20 vgg-1 resnet-1
 
 WORK holds trained weights and finished attacks, as benchmarks.robustness.run left them. The budget is that of
 the robustness benchmark's file of 1.5 points. Profiles and perturbations are made once, in fp32; then
-the network is converted, and everything else fitted to benign images, once per precision. The core gray-box
-attacks were crafted on the undefended fp32 network; all files answer the same attacked images.
+the network is converted, and everything else fitted to benign images, once per precision. The gray-box attacks
+that count were crafted on the undefended fp32 network; all files answer the same attacked images.
 Writes benchmarks/results/precision/NETWORK.json; benchmarks.robustness.precision_table makes the tables.
 """
 
@@ -41,9 +41,7 @@ from nip_runtime.session import DefendedSession
 from nip_runtime.support.writing import write_whole
 
 PRECISION_RESULTS = RESULTS.parent / "precision"
-PLAN = EvaluationPlan(
-    threats=(Threat.GRAY_BOX,), attacks=("core",), images=ATTACKED, caps=CAPS, baselines=False
-)
+PLAN = EvaluationPlan(threats=(Threat.GRAY_BOX,), images=ATTACKED, caps=CAPS, baselines=False)
 Labels = NDArray[np.int64]
 
 
@@ -64,13 +62,15 @@ def same(ours: Labels, theirs: Labels) -> Rate:
     return Rate(int((ours == theirs).sum()), len(ours))
 
 
-def measured(report: ExportReport, material: Material, work: Path, progress: Progress) -> dict[str, Any]:
+def measured(
+    report: ExportReport, material: Material, work: Path, attacks: str, progress: Progress
+) -> dict[str, Any]:
     """One file attacked: what it costs and repairs."""
     evaluation = run_evaluation(
         report.path,
         replace(material, profile=None, calibration=None, surrogate=None),
         work / f"precision-{report.path.stem}",
-        plan=PLAN,
+        plan=replace(PLAN, attacks=(attacks,)),
         store=AttackStore(work / "attacks"),
         progress=progress,
     )
@@ -101,7 +101,8 @@ def measured(report: ExportReport, material: Material, work: Path, progress: Pro
 
 def evaluate(work: Path, name: str, material: Material, progress: Progress) -> dict[str, Any]:
     """All precisions of one network."""
-    budget, fp32 = budget_of(name), prepare(material, kind_of(name), progress)
+    kind = kind_of(name)
+    budget, fp32 = budget_of(name), prepare(material, kind, progress)
     prepared: dict[Precision, Prepared] = {Precision.FP32: fp32}
     prepared |= {precision: in_precision(fp32, precision) for precision in (Precision.FP16, Precision.INT8)}
     images = material.test_inputs((0.0, 1.0)).inputs
@@ -111,7 +112,7 @@ def evaluate(work: Path, name: str, material: Material, progress: Progress) -> d
         report = write_defended(made, path, benign_budget=budget)
         raw, defended = labels_of(path, images)
         reference = (raw, defended) if reference is None else reference
-        row = measured(report, material, work, progress)
+        row = measured(report, material, work, "natural" if kind.is_cifar else "core", progress)
         row["same_label_as_fp32"] = {
             "undefended": plain(same(raw, reference[0])),
             "defended": plain(same(defended, reference[1])),
@@ -127,9 +128,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder of weights and finished attacks")
     parser.add_argument("--networks", nargs="+", required=True, metavar="KIND-SEED")
     parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of the four idx .gz files")
+    parser.add_argument("--cifar", type=Path, help="folder of cifar10-test.npz and weights/")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    folders = Folders(options.work, options.data, None)
+    folders = Folders(options.work, options.data, options.cifar)
     PRECISION_RESULTS.mkdir(parents=True, exist_ok=True)
     for name in options.networks:
         with progress_bars() as progress:
