@@ -13,7 +13,7 @@ SOURCES: Final = 2
 """Batches come from the host's memory, or lie on the card already."""
 PART_LIMIT_BYTES: Final = 60 * 2**20
 """What a part must stay below."""
-PART_BYTES: Final = 40 * 2**20
+PART_BYTES: Final = 32 * 2**20
 """How large parts are made: with the checkout beside it, one still travels within :data:`PIECE_BYTES`."""
 PIECE_BYTES: Final = 64 * 2**20
 """What may travel at once."""

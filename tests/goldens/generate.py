@@ -47,8 +47,8 @@ VIEWS = {
     "blur-gain-bits-rho": "blur+gain+bits+rho",
     "jpeg75-mirror": "jpeg75+mirror",
 }
-"""Golden files of policy guarded whose view is named, not chosen; together they have every step, of JPEG one
-quality."""
+"""Golden files of policy guarded by their views, which are named, not chosen; those named by a policy have a
+shift. Together they have every step, of JPEG one quality."""
 POLICY = {**{policy.value: policy for policy in Policy}, **dict.fromkeys(VIEWS, Policy.GUARDED)}
 """The policy of every file that the generator writes, by its name."""
 
@@ -136,7 +136,7 @@ def generate(folder: Path) -> None:
             calibration=(example.calibration.images[800:], example.calibration.labels[800:]),
             config=ExportConfig(
                 policy=policy,
-                view=VIEWS.get(name, "auto"),
+                view="auto" if policy is Policy.ALWAYS else VIEWS.get(name, "shift"),
                 benign_budget=0.05,
                 mean=MEAN,
                 std=STD,

@@ -106,7 +106,7 @@ def twin_answers(twin: DefendedTwin, inputs: NDArray[np.float32], device: torch.
     """Run the twin over all inputs, a few at once: activations of photographs are large."""
     with evaluation_mode(twin), torch.no_grad():
         twin = twin.to(device)
-        parts = [twin(part.to(device))[:5] for part in torch.from_numpy(inputs).split(AT_ONCE)]
+        parts = [twin(part.to(device))[:5] for part in torch.split(torch.from_numpy(inputs), AT_ONCE)]
     columns = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
     return Answers("the torch twin", *columns)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def stand() -> Stand:
         example.test.images[:TEST],
         example.test.labels[:TEST],
         (example.test.images[:TEST], example.test.labels[:TEST]),
-        config,
+        replace(config, force=True),
     )
     return Stand(example, config, profile, calibration, test.inputs, test.labels)
 
