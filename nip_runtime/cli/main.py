@@ -45,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # `nip predict … | head`: nobody reads on, and the flush at exit must not fail a second time.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()  # `nip predict … | head`: nobody reads on
         return _BROKEN_PIPE
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -54,8 +53,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_traced:
             traceback.print_exc()
         print(f"nip: error: {_one_line(error)}", file=sys.stderr)
+        if _is_no_room(error):
+            _let_go_of_stdout()
         return _BAD_INPUT
     return code
+
+
+def _let_go_of_stdout() -> None:
+    """What could not be written must not fail a second time, when Python flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_no_room(error: Exception) -> bool:
+    """Whether the answers themselves find no room, not a file with a name."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None
 
 
 def _one_line(error: Exception) -> str:
@@ -64,7 +75,7 @@ def _one_line(error: Exception) -> str:
     text = printable(" ".join(str(error).split()))
     if isinstance(error, NipError):
         return text
-    if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+    if isinstance(error, OSError) and _is_no_room(error):
         return f"cannot write: {error.strerror}; make room, or write elsewhere"
     return f"{type(error).__name__}: {text} (--traceback shows where)"
 

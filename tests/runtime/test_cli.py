@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -102,6 +103,7 @@ def test_answers_that_find_no_room_are_one_sentence(toy_path: Path, folder: Path
         done = subprocess.run(
             [sys.executable, "-m", "nip_runtime.cli.main", command, *map(str, arguments)],
             stdout=full,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
             stderr=subprocess.PIPE,
             text=True,
             timeout=120,
