@@ -304,7 +304,7 @@ def set_up(
     predicted, others = profile_pass.logits.argmax(1), calibration_pass.logits.argmax(1)
     better = other_order((profile.labels, predicted), (calibration.labels, others), config.class_names)
     check_better_than_chance(calibration_pass, calibration.labels, better)
-    correct = profile_pass.logits.argmax(1) == profile.labels
+    correct = predicted == profile.labels
     if correct.sum() < LEAST_PROFILE:
         raise ExportError(
             f"expected at least {LEAST_PROFILE} correctly classified profile images, got "

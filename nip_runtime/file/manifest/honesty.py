@@ -14,7 +14,7 @@ class CoverageInfo:
 
     ``with_images`` and ``without_images`` add up to all classes; ``few_images`` of the former had fewer than
     ten. ``pooled`` names what is judged by statistics of all classes together, ``silent`` the tests that say
-    nothing about classes without images.
+    nothing about classes without images, or with next to none where others have many.
     """
 
     with_images: int
