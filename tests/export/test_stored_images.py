@@ -10,7 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from nip_export import ExportConfig, ExportReport, export_defended
-from nip_export.fit.stages import INVERSE
+from nip_export.calibrate import view
+from nip_export.calibrate.view import ENOUGH_KEPT
+from nip_export.fit.stages import INVERSE, VIEW
 from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.manifest import Manifest, ViewStep
 from tests.export.stored import QUALITY, Pixels, pictures, stored_pictures, trained
@@ -62,6 +64,21 @@ def test_the_view_begins_with_their_round_trip(stored: ExportReport, never_store
     assert gate.view[0] is ViewStep.JPEG_75 and len(gate.view) > 1
     assert all(one.view[0] is ViewStep.JPEG_75 for one in gate.views_tried if one.view)
     assert not any(step.quality for one in other.views_tried for step in one.view)
+
+
+def test_where_views_move_right_answers_too_far_a_change_of_brightness_is_tried_as_well(
+    stored: ExportReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brighter = (ViewStep.JPEG_75, ViewStep.GAIN)
+    gate = manifest_of(stored).gate
+    assert gate is not None and all(one.kept.value >= ENOUGH_KEPT for one in gate.views_tried if one.view)
+    assert brighter not in [one.view for one in gate.views_tried]
+    monkeypatch.setattr(view, "ENOUGH_KEPT", 1.01)
+    bars = Bars()
+    other = manifest_of(exported(tmp_path, *stored_pictures(), bars)).gate
+    assert other is not None and brighter in [one.view for one in other.views_tried]
+    for measured in (STORED, bars):
+        assert measured.done[VIEW] == measured.totals[VIEW]
 
 
 def test_behind_a_round_trip_no_perturbation_is_tried(

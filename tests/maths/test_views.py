@@ -20,6 +20,7 @@ from nip_export.defence.views import (
     LEVELS,
     View,
     check_view,
+    gentle_menu,
     menu,
     parse_view,
     see,
@@ -287,6 +288,14 @@ def test_the_menu_offers_what_fits_and_the_input_itself_first(shape: tuple[int, 
     for view in found:
         check_view(view, shape, bounds)
     assert ((MIRROR,) in found) == (len(shape) > 1 and min(shape[1:]) >= 3)
+
+
+@pytest.mark.parametrize("stored", [None, ViewStep.JPEG_75, ViewStep.JPEG_90])
+def test_the_gentle_menu_changes_the_brightness_of_what_was_stored(stored: ViewStep | None) -> None:
+    found = gentle_menu((3, 32, 32), (0.0, 1.0), stored)
+    assert found == (() if stored is None else ((stored, GAIN_STEP),))
+    assert gentle_menu((3, 32, 32), (1.0, 2.0), stored) == (), "scaling would leave the bounds"
+    assert gentle_menu((40,), (0.0, 1.0), stored) == ()
 
 
 def test_the_menu_of_images_sequences_and_vectors_is_that_of_the_documentation() -> None:
