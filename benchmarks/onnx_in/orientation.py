@@ -31,12 +31,14 @@ from nip_evaluate.query.scores import square
 from nip_evaluate.scoring import Outcome, score_attack, score_benign
 from nip_evaluate.stages.craft import Crafter
 from nip_evaluate.terms.answers import Answers
+from nip_evaluate.terms.results import BenignResult
 from nip_evaluate.terms.threats import AttackCase, Images, Norm, Threat
 from nip_export import ExportConfig, export_defended
 from nip_export.network.rebuilt import OnnxNetwork
 from nip_export.network.run import tapped_network
 from nip_export.onnx_in.load import Opened, opened
 from nip_export.support.progress import silent
+from nip_export.write.report import ExportReport
 from nip_runtime.file.manifest.model import plain as as_json
 from nip_runtime.session import DefendedSession
 from nip_runtime.support.writing import write_whole
@@ -130,13 +132,26 @@ def exported(given: Given, network: OnnxNetwork, path: Path) -> dict[str, Any]:
         facts = {
             "pages": EXPORT_PAGES,
             "seconds": round(time.perf_counter() - began),
-            "summary": report.summary().replace(str(path), path.name),
-            "bytes": report.size_bytes,
-            "plain_bytes": report.plain_size_bytes,
+            **facts_of(report, path),
         }
         said.write_text(json.dumps(facts, ensure_ascii=False))
     found: dict[str, Any] = json.loads(said.read_text())
     return found
+
+
+def facts_of(report: ExportReport, path: Path) -> dict[str, Any]:
+    """What is kept of an export to `path`."""
+    return {
+        "summary": report.summary().replace(str(path), path.name),
+        "bytes": report.size_bytes,
+        "plain_bytes": report.plain_size_bytes,
+    }
+
+
+def as_rates(scored: BenignResult) -> dict[str, Any]:
+    """What is kept of the answers to benign images."""
+    names = ("undefended", "defended", "cost", "flagged", "flagged_correct")
+    return {name: as_json(getattr(scored, name)) for name in names}
 
 
 def agreement(pair: Opened, given: Given, session: DefendedSession, x: Images) -> Any:
@@ -178,16 +193,12 @@ def main(arguments: list[str] | None = None) -> int:
     crafter = Crafter(AttackStore(options.work / given.name), x, labels, 0, silent)
     with DefendedSession(path, device="cpu", threads=1, max_batch=16) as session:
         benign = answers(session, x)
-        scored = score_benign(benign, labels, second_pass=None)
         result: dict[str, Any] = {
             "network": given.name,
             "wheel": given.wheel,
             "export": made,
             "agreement": agreement(pair, given, session, x[:64]),
-            "benign": {
-                name: as_json(getattr(scored, name))
-                for name in ("undefended", "defended", "cost", "flagged", "flagged_correct")
-            },
+            "benign": as_rates(score_benign(benign, labels, second_pass=None)),
             "attacks": [],
         }
         write(given.name, result)

@@ -101,7 +101,7 @@ def attacked(networks: Sequence[dict[str, Any]]) -> list[str]:
             ],
             [row for network, name in each for row in seen(network, name)],
         ),
-        "Drift: rows of the whole attack, all images in turns, until the first warning. Near-duplicates: questions about one image whose attacker is a client of its own, median (largest); [rows until the warning where one client attacks all images in turns].",
+        "Drift: rows of the whole attack, all images in turns (Sign-OPT: one after another), until the first warning. Near-duplicates: questions about one image whose attacker is a client of its own, median (largest); [rows until the warning where one client attacks all images].",
         "",
         "**Made on another network (T2), asked once**",
         "",

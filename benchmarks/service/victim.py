@@ -126,6 +126,7 @@ class LabelVictim(nn.Module):
         seconds: after which no more are asked; infinite: none.
 
     Attributes:
+        classes: of the model.
         records: one for each image.
         rows: which image each row of the next calls belongs to.
     """
@@ -141,7 +142,7 @@ class LabelVictim(nn.Module):
         seconds: float = math.inf,
     ) -> None:
         super().__init__()
-        self._client, self._classes, self._budget = client, classes, budget
+        self._client, self.classes, self._budget = client, classes, budget
         self._until_s = time.monotonic() + seconds
         self._clean, self._truth = clean.numpy(), truth.numpy()
         self._known: list[dict[bytes, int]] = [{} for _ in clean]
@@ -167,7 +168,7 @@ class LabelVictim(nn.Module):
         if all(self.records[row].asked >= self._budget for row in self.rows):
             raise Enough
         labels = [self._known[row][key] for row, key in zip(self.rows, keys, strict=True)]
-        return nn.functional.one_hot(torch.tensor(labels), self._classes).float()
+        return nn.functional.one_hot(torch.tensor(labels), self.classes).float()
 
     def _note(self, row: int, image: NDArray[np.float32], label: int) -> None:
         record = self.records[row]

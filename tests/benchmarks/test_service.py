@@ -54,7 +54,7 @@ def test_a_question_is_asked_and_noted_once(tmp_path: Path) -> None:
     assert victim.records[0].steps == []
 
 
-@pytest.mark.parametrize("name", ["hsj-l2", "boundary"])
+@pytest.mark.parametrize("name", list(ATTACKS))
 def test_an_attack_through_http_counts_every_question(name: str, tmp_path: Path) -> None:
     with np.load(GOLDEN.with_suffix(".npz")) as golden:
         images = (golden["images"].astype(np.float32) / 255)[:, None]
