@@ -21,6 +21,7 @@ from nip_evaluate.demo.paths import DemoPaths
 from nip_evaluate.demo.run import PLAN, run_demo
 from nip_evaluate.demo.summary import summarise
 from nip_evaluate.report.numbers import load
+from nip_evaluate.report.page import measure_latency
 from nip_evaluate.report.summary import print_summary
 from nip_evaluate.report.ui_examples import write_ui_examples
 from nip_evaluate.terms.results import Evaluation
@@ -96,7 +97,9 @@ def demo(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Demo:
         patch.setattr("nip_evaluate.demo.run.write_ui_examples", few)
         patch.setattr("nip_evaluate.report.ui_examples._UNIVERSAL_IMAGES", 8)
         patch.setattr("nip_evaluate.report.ui_examples.ADAPTIVE_EPS", (8,))
-        patch.setattr("nip_evaluate.report.page.latency.RUNS_PER_ROUND", 2)
+        patch.setattr(
+            "nip_evaluate.stages.views.measure_latency", partial(measure_latency, rounds=3, runs_per_round=2)
+        )
         first, second = (
             run_demo(out, seed=SEED, example=small, plan=plan, config=config, progress=progress)
             for progress in stages

@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from nip_evaluate.given.file_gate import FileGate
 from nip_evaluate.terms.answers import GateView, twin_view
 from nip_evaluate.terms.threats import Images
-from nip_export.attach.assemble import plain_backbone
-from nip_export.attach.backbone import export_backbone
 from nip_export.attach.recover import recover_spec
-from nip_export.attach.writing import serialise, weights_digest
+from nip_export.attach.writing import weights_digest
 from nip_export.defence.spec import DefenceSpec
 from nip_export.network import TapPlan, as_classifier, find_taps
 from nip_export.network.run import tapped_network
@@ -91,25 +89,12 @@ class Target:
 
     @contextmanager
     def plain_file(self) -> Iterator[Path]:
-        """The undefended network as an ONNX file, exported as the defended one was; gone after the block."""
+        """The undefended network as an ONNX file, cut out of the defended one; gone after the block."""
         with tempfile.TemporaryDirectory(prefix="nip-evaluate-") as folder:
             path = Path(folder) / "plain.onnx"
-            path.write_bytes(self._plain())
+            plain = Sliceable(self.path.read_bytes()).part([self.manifest.input.name], [RAW_LOGITS])
+            path.write_bytes(plain)
             yield path
-
-    def _plain(self) -> bytes:
-        if not self.exact:  # converted once more it might get other int8 ranges
-            return Sliceable(self.path.read_bytes()).part([self.manifest.input.name], [RAW_LOGITS])
-        backbone = export_backbone(
-            self.model,
-            torch.zeros(2, *self.manifest.input.shape),
-            [],
-            input_name=self.manifest.input.name,
-            output_name=self.manifest.output.name,
-            mean=self.manifest.input.mean,
-            std=self.manifest.input.std,
-        )
-        return serialise(plain_backbone(backbone))
 
 
 def open_target(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from nip_evaluate.baselines import Laboratory
 from nip_evaluate.given.material import Material
 from nip_evaluate.given.plan import EvaluationPlan
 from nip_evaluate.given.target import Target, open_target
+from nip_evaluate.report.page import measure_latency
 from nip_evaluate.run import run_evaluation
 from nip_evaluate.stages import views as look
 from nip_evaluate.terms.results import Evaluation, Latency
@@ -135,9 +137,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="session")
 def finished(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """All threats, all baselines, on few images; nothing is replaced."""
+    """All threats, all baselines, on few images, with a short look at the time; nothing is replaced."""
     out = tmp_path_factory.mktemp("finished") / "deep" / "out"
-    evaluation = run_evaluation(made.path, made.material, out, plan=PLAN, laboratory=made.laboratory())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(look, "measure_latency", partial(measure_latency, rounds=3, runs_per_round=2))
+        evaluation = run_evaluation(made.path, made.material, out, plan=PLAN, laboratory=made.laboratory())
     return Run(evaluation, out, PLAN, made.path, made.material)
 
 
