@@ -154,6 +154,16 @@ def as_rates(scored: BenignResult) -> dict[str, Any]:
     return {name: as_json(getattr(scored, name)) for name in names}
 
 
+def taken(name: str, wheels: Path, parser: argparse.ArgumentParser) -> tuple[Given, Opened]:
+    """A file of a wheel, opened; without the wheel the command line ends with an error."""
+    given = GIVEN[name]
+    try:
+        content = given.content(wheels)
+    except FileNotFoundError as missing:
+        parser.error(str(missing))
+    return given, opened(content, shape=given.size, is_bgr=given.is_bgr)
+
+
 def agreement(pair: Opened, given: Given, session: DefendedSession, x: Images) -> Any:
     """How far the defended file's raw logits are from the answers of the file that was given."""
     mean, std = (np.array(each, np.float32).reshape(1, -1, 1, 1) for each in (given.mean, given.std))
@@ -176,12 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=300, metavar="N", help="pages attacked (default 300)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    given = GIVEN[options.network]
-    try:
-        content = given.content(options.wheels)
-    except FileNotFoundError as missing:
-        parser.error(str(missing))
-    pair = opened(content, shape=given.size, is_bgr=given.is_bgr)
+    given, pair = taken(options.network, options.wheels, parser)
     network = pair.network
     options.work.mkdir(parents=True, exist_ok=True)
     path = options.work / f"{given.name}.nip.onnx"

@@ -18,11 +18,9 @@ import numpy as np
 import torch
 
 from benchmarks.imagenet.photographs import load_photographs, parser_of
-from benchmarks.onnx_in.files import GIVEN
-from benchmarks.onnx_in.orientation import agreement, answers, as_rates, facts_of, ready, write
+from benchmarks.onnx_in.orientation import agreement, answers, as_rates, facts_of, ready, taken, write
 from nip_evaluate.scoring import score_benign
 from nip_export import ExportConfig, export_defended
-from nip_export.onnx_in.load import opened
 from nip_runtime.session import DefendedSession
 
 NETWORK = "open-nsfw"
@@ -34,12 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--wheels", required=True, type=Path, help="folder of downloaded wheels")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    given = GIVEN[NETWORK]
-    try:
-        content = given.content(options.wheels)
-    except FileNotFoundError as missing:
-        parser.error(str(missing))
-    pair = opened(content, shape=given.size, is_bgr=given.is_bgr)
+    given, pair = taken(NETWORK, options.wheels, parser)
     network = pair.network
     found = load_photographs(options.data, network.shape[-1])
     options.work.mkdir(parents=True, exist_ok=True)
