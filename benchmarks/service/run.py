@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.robustness.cifar_splits import load_cifar_splits
+from benchmarks.robustness.networks import FACTORIES, Kind
+from benchmarks.robustness.run import normalisation, public_weights
 from benchmarks.service.attacks import ATTACKS, attack
 from benchmarks.service.server import Running, serving
 from benchmarks.service.victim import Client, LabelVictim, Record
@@ -44,6 +46,12 @@ DEMO, CIFAR = "demo", "cifar-resnet20"
 QUESTIONS: Final = (500, 2000, 5000)
 EPSILON: Final = {DEMO: {"l2": 1.5, "linf": 25 / 255}, CIFAR: {"l2": 0.5, "linf": 8 / 255}}
 """What counts as a success: as the attacks of the same norms within a budget."""
+TRANSFERRED: Final = {
+    CIFAR: ("FGSM 8/255", "MI-FGSM 8/255", "PGD 2/255", "PGD 4/255", "PGD 8/255"),
+}
+"""Attacks made on the surrogate; of other networks those that count."""
+MOST_TRANSFERRED: Final = 500
+"""Images of which those that both services know are attacked on the surrogate."""
 SERVICES: Final = {"defended": (), "undefended": ("--raw",)}
 
 
@@ -163,7 +171,15 @@ def cifar(model: Path | None, folder: Path | None) -> Target:
             fix="name the file and the images' folder",
         )
     test = load_cifar_splits(folder).test
-    return Target(name=CIFAR, model=model, images=to_model_input(test.images, 3), labels=test.labels)
+    surrogate = FACTORIES[Kind.CIFAR_RESNET56]()
+    surrogate.load_state_dict(public_weights(folder, "resnet56"))
+    return Target(
+        name=CIFAR,
+        model=model,
+        images=to_model_input(test.images, 3),
+        labels=test.labels,
+        surrogate=Normalised(surrogate, *normalisation(Kind.CIFAR_RESNET56)),
+    )
 
 
 def chosen(target: Target, work: Path, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -243,10 +259,13 @@ def _seen(running: Running) -> dict[str, Any]:
 def transferred(target: Target, work: Path) -> list[dict[str, Any]]:
     """Attacks crafted on the surrogate alone, then asked once: of images that both services know."""
     assert target.surrogate is not None
-    clean, truth = chosen(target, work, len(target.labels))
+    most = replace(target, images=target.images[:MOST_TRANSFERRED], labels=target.labels[:MOST_TRANSFERRED])
+    clean, truth = chosen(most, work, MOST_TRANSFERRED)
+    names = TRANSFERRED.get(target.name)
+    cases = [case if names is None else replace(case, core=case.name in names) for case in catalogue()]
     crafted = {
         case.name: run_attack(case, target.surrogate, clean, truth, seed=0).images
-        for case in transfer_cases(catalogue())
+        for case in transfer_cases(cases)
     }
     found: dict[str, dict[str, Any]] = {name: {"images": len(truth), "wrong": {}} for name in crafted}
     for service, options in SERVICES.items():
@@ -290,7 +309,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=40, help="attacked (default 40)")
     parser.add_argument("--questions", type=int, default=QUESTIONS[-1], help="for each image (default 5000)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="for each attack on each service")
-    parser.add_argument("--attacks", nargs="+", choices=ATTACKS, default=list(ATTACKS))
+    parser.add_argument("--attacks", nargs="*", choices=ATTACKS, default=list(ATTACKS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     return parser
