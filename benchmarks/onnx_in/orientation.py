@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import nn
 
@@ -34,12 +35,16 @@ from nip_evaluate.terms.answers import Answers
 from nip_evaluate.terms.results import BenignResult
 from nip_evaluate.terms.threats import AttackCase, Images, Norm, Threat
 from nip_export import ExportConfig, export_defended
+from nip_export.attach.writing import weights_digest
 from nip_export.network.rebuilt import OnnxNetwork
 from nip_export.network.run import tapped_network
 from nip_export.onnx_in.load import Opened, opened
-from nip_export.support.progress import silent
+from nip_export.support.progress import progress_lines
 from nip_export.write.report import ExportReport
+from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.manifest.model import plain as as_json
+from nip_runtime.file.names import RAW_LOGITS
+from nip_runtime.run.engine.cut import Sliceable
 from nip_runtime.session import DefendedSession
 from nip_runtime.support.writing import write_whole
 
@@ -195,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
     x = ready(images)
     example = torch.from_numpy(x[:2].copy())
     victim = Undefended(tapped_network(network, example, [], mean=given.mean, std=given.std).eval())
-    crafter = Crafter(AttackStore(options.work / given.name), x, labels, 0, silent)
+    crafter = Crafter(AttackStore(options.work / given.name), x, labels, 0, progress_lines(print))
     with DefendedSession(path, device="cpu", threads=1, max_batch=16) as session:
         benign = answers(session, x)
         result: dict[str, Any] = {
@@ -207,8 +212,10 @@ def main(arguments: list[str] | None = None) -> int:
             "attacks": [],
         }
         write(given.name, result)
-        for attack in (*(case(parts, options.images) for parts in EPS), square_case(options.images)):
-            (attacked,) = crafter.craft([attack], victim)
+        digest = weights_digest(victim)
+        attackers = [(case(parts, options.images), victim) for parts in EPS]
+        for attack, attacks in (*attackers, (square_case(options.images), Plain(path))):
+            (attacked,) = crafter.craft([attack], attacks, victim_digest=digest)
             result["attacks"].append(row(session, victim, attacked, benign, labels, x))
             write(given.name, result)
             print(result["attacks"][-1], flush=True)
@@ -234,6 +241,27 @@ def row(
         "dsr": as_json(found.dsr),
         "detected": as_json(found.detected),
     }
+
+
+class Plain(nn.Module):
+    """The network alone, cut out of its defended file, in onnxruntime: its scores, twice as fast as in torch.
+
+    Args:
+        path: a defended file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._input = read_artifact(path).manifest.input.name
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        part = Sliceable(path.read_bytes()).part([self._input], [RAW_LOGITS])
+        self._session = onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"])
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, C) of pages (N, 3, H, W) in [0, 1]."""
+        (logits,) = self._session.run(None, {self._input: images.numpy()})
+        return torch.from_numpy(logits)
 
 
 def torch_labels(victim: nn.Module) -> Callable[[Images], np.ndarray]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nip_evaluate.terms.threats import Craft, Norm
 from nip_export.support.progress import Advance
+from nip_runtime.run.memory import trim
 
 BATCH = 125
 
@@ -70,6 +71,8 @@ def batched(attack: BatchAttack, *, budget: Budget | None, spare: bool, size: in
                     if budget is not None:
                         attacked = budget.keep(attacked, clean[rows])
                     done[start : start + size][rows] = attacked.clamp(0, 1)
+                # Thousands of steps on large images leave the allocator with gigabytes in holes.
+                trim()
                 advance(len(clean))
         return done
 
