@@ -258,6 +258,9 @@ class Plain(nn.Module):
         part = Sliceable(path.read_bytes()).part([self._input], [RAW_LOGITS])
         self._session = onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"])
 
+    def __deepcopy__(self, memo: object) -> Plain:
+        return self  # attackers get a copy of what they could change; nobody can change this
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, C) of pages (N, 3, H, W) in [0, 1]."""
         (logits,) = self._session.run(None, {self._input: images.numpy()})
