@@ -70,7 +70,8 @@ def _what(parser: argparse.ArgumentParser) -> None:
     needed.add_argument(
         "--output",
         metavar="NAME|INDEX",
-        help="which of the outputs of the model, or of PLAIN.onnx, holds the logits, if there are several",
+        help="which of the outputs of the model, or of PLAIN.onnx, holds the logits, if there are several; "
+        "also a value inside PLAIN.onnx",
     )
     needed.add_argument(
         "--data", type=Path, required=True, metavar="DATA", help="benign images with labels; forms: see below"

@@ -15,6 +15,9 @@ from nip_runtime.errors import ExportError
 CHANNELS = (1, 3, 4)
 """Lengths of an axis that is taken for channels."""
 FLOATS = (ir.DataType.FLOAT,)
+REAL = (*FLOATS, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+POINTWISE = frozenset(("Add", "Cast", "Clip", "Div", "Identity", "Mul", "Pad", "Sub"))
+"""What may stand between the input and the first convolution, which then says how many channels there are."""
 HANDED_ON = frozenset(("Cast", "Flatten", "Identity", "Reshape", "Squeeze"))
 """What may stand between a last softmax and the output."""
 ENDINGS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
@@ -106,6 +109,9 @@ def interface_of(
             "file to float32 first"
         )
     lengths = dims(taken)
+    width = _first_width(taken)
+    if taken.shape is None and width is not None:
+        lengths = [None] * len(width)
     if len(lengths) < 2:
         raise ExportError(
             f"{source.name} takes an input with {len(lengths)} axes, expected rows in front of at least one "
@@ -115,6 +121,8 @@ def interface_of(
     channels_last = len(inner) == 3 and inner[2] in CHANNELS and inner[0] not in CHANNELS
     if channels_last:
         inner = [inner[2], inner[0], inner[1]]
+    if width is not None and len(width) == len(lengths) and None in inner and not channels_last:
+        inner[0] = inner[0] or width[1]
     found = _stated(source, inner, shape)
     if is_bgr and (len(found) != 3 or found[0] != 3):
         raise ExportError(f"blue first needs inputs of 3 channels, {source.name} takes {found}")
@@ -150,10 +158,15 @@ def _stated(
         and all(length is None or length == stated for length, stated in zip(inner, shape, strict=False))
     )
     if not fits:
-        said = ", ".join("?" if length is None else str(length) for length in inner)
+        said, asked = (", ".join("?" if each is None else str(each) for each in of) for of in (inner, shape))
+        cure = (
+            "say all of it: from_onnx(…, shape=(C, H, W))"
+            if None in shape
+            else "bring the images to the file's size"
+        )
         raise ExportError(
-            f"{source.name} takes inputs ({said}) per sample, channels first, but {tuple(shape)} was asked "
-            "for; bring the images to the file's size"
+            f"{source.name} takes inputs ({said}) per sample, channels first, but ({asked}) was asked for; "
+            f"{cure}"
         )
     return tuple(int(length) for length in shape if length is not None)
 
@@ -167,7 +180,14 @@ def _scores(source: Source, graph: ir.Graph, output: str | int | None) -> ir.Val
             if value.name == output or index == number:
                 return value
         raise ExportError(f"{source.name} has no output {output!r}; it has {', '.join(names)}")
-    scores = [value for value in graph.outputs if value.dtype in FLOATS or value.dtype is None]
+    scores = [value for value in graph.outputs if before_widening(value).dtype in (None, *FLOATS)]
+    real = [value for value in graph.outputs if value.dtype in REAL]
+    if not scores and real:
+        kinds = ", ".join(f"{value.name}: {value.dtype.name.lower()}" for value in real if value.dtype)
+        raise ExportError(
+            f"{source.name} answers in another precision ({kinds}), expected float32; convert the file to "
+            "float32 first"
+        )
     if not scores:
         raise ExportError(
             f"{source.name} answers with whole numbers alone ({', '.join(names)}), expected the scores of "
@@ -179,6 +199,31 @@ def _scores(source: Source, graph: ir.Graph, output: str | int | None) -> ir.Val
             "say which holds the logits by its name or number in output (--output)"
         )
     return scores[0]
+
+
+def _first_width(taken: ir.Value) -> tuple[int, ...] | None:
+    """Shape of the weights (out, in, …) of the first convolution, groups counted in; None: not found."""
+    at = [taken]
+    for value in at:
+        for node, index in value.uses():
+            second = node.inputs[1] if len(node.inputs) > 1 else None
+            weight = None if second is None else ir.convenience.get_const_tensor(second)
+            if node.op_type == "Conv" and index == 0 and weight is not None:
+                out, each, *kernel = weight.shape.numpy()
+                group = node.attributes.get("group")
+                return out, each * (1 if group is None else group.as_int()), *kernel
+            if node.op_type in POINTWISE and index == 0:
+                at.append(node.outputs[0])
+    return None
+
+
+def before_widening(value: ir.Value) -> ir.Value:
+    """What a float64 output is widened from by a last Cast; any other value as it is."""
+    node = value.producer()
+    if value.dtype is not ir.DataType.DOUBLE or node is None or node.op_type != "Cast":
+        return value
+    inner = node.inputs[0]
+    return value if inner is None or inner.dtype not in (None, *FLOATS) else inner
 
 
 def ending_of(value: ir.Value) -> tuple[str | None, ir.Value]:

@@ -22,6 +22,10 @@ from nip_runtime.errors import ExportError
 
 ROWS = 3
 """Inputs that are compared: more than one, and no number that a file would have fixed."""
+SUM_OF_PROBABILITIES = 1e-4
+"""How far the sum of a row of probabilities may be from 1."""
+PROBABILITIES = ("Exp", "LogSoftmax", "Sigmoid", "Softmax")
+"""What probabilities are made with."""
 SAME_GRAPH, SAME_REBUILD = 1e-5, 1e-4
 """How far the user's graph as it will be written, and its rebuild, may be from the file, over the scale of
 what it answers."""
@@ -82,7 +86,8 @@ def from_onnx(
 
     Args:
         source: path of the file, or its bytes.
-        output: name or index of the output that holds the scores, if there are several.
+        output: name or index of the output that holds the scores, if there are several; or the name of a
+            value inside the network, such as the one that probabilities are made of.
         shape: (C, H, W) of one input, or (H, W) alone, where the file leaves axes open.
         is_bgr: whether the file takes blue first: defended files take red first, as all images are read.
 
@@ -102,7 +107,7 @@ def opened(
     is_bgr: bool = False,
 ) -> Opened:
     """A file beside the network that was made of it; arguments and errors as for :func:`from_onnx`."""
-    found = read(source)
+    found = read(source, output=output)
     graph, interface = normal_form(found, output=output, shape=shape, is_bgr=is_bgr)
     names = (interface.input, interface.output)
     network = OnnxNetwork(graph, shape=interface.shape, file=found.name, names=names).eval()
@@ -163,6 +168,7 @@ def compared(pair: Opened) -> tuple[float, float]:
             else "please report the file"
         )
         raise ExportError(f"{source.name} cannot be run at {ROWS} rows: {fixed} ({reason})") from error
+    _refuse_probabilities(pair, rebuilt)
     scale = max(1.0, float(np.abs(wanted).max()))
     errors = []
     for who, logits, rows, most in (
@@ -179,6 +185,24 @@ def compared(pair: Opened) -> tuple[float, float]:
             )
         errors.append(gap)
     return errors[0], max(errors[1:])
+
+
+def _refuse_probabilities(pair: Opened, logits: Floats) -> None:
+    """Refuse answers that are probabilities of the file's own making, and say what they are made of."""
+    if logits.min() < 0 or np.abs(logits.sum(1) - 1).max() > SUM_OF_PROBABILITIES:
+        return
+    known = {name for node in pair.source.proto.graph.node for name in node.output}
+    read = (
+        (node.op_type, node.inputs[0].name)
+        for node in reversed(pair.network.graph.graph)
+        if node.op_type in PROBABILITIES and node.inputs[0] is not None and node.inputs[0].name in known
+    )
+    last, name = next(read, (None, None))
+    hint = f"; its last {last} reads {name!r}" if last else ""
+    raise ExportError(
+        f"{pair.source.name} answers with probabilities that it makes in its own way, expected logits; name "
+        f"the value that they are made of in output (--output NAME){hint}"
+    )
 
 
 def _error(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:

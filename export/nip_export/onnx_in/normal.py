@@ -16,7 +16,7 @@ from nip_export.attach.own_graph import constant, put_before
 from nip_export.attach.reshapes import InferMissingPass, StateReshapesPass
 from nip_export.attach.tidy import all_values
 from nip_export.attach.trace import BATCH, exporter_silenced
-from nip_export.onnx_in.interface import Interface, dims, ending_of, interface_of
+from nip_export.onnx_in.interface import Interface, before_widening, dims, ending_of, interface_of
 from nip_export.onnx_in.opsets import at_source_opset
 from nip_export.onnx_in.reading import Source
 from nip_runtime.errors import ExportError
@@ -56,7 +56,7 @@ def normal_form(
     common_passes.RemoveInitializersFromInputsPass()(original)
     interface = interface_of(source, original.graph, output=output, shape=shape, is_bgr=is_bgr)
     answered = next(value for value in original.graph.outputs if value.name == interface.output)
-    logits = ending_of(answered)[1]
+    logits = ending_of(before_widening(answered))[1]
     logits.type = ir.TensorType(ir.DataType.FLOAT)
     original.graph.outputs.clear()
     original.graph.outputs.append(logits)
@@ -79,8 +79,22 @@ def normal_form(
         interface = _put_back(source, model, interface)
         for tidy in (StateReshapesPass(), InferMissingPass(), StateReshapesPass()):
             tidy(model)
+        _refuse_half(source, model.graph)
         rewriter.rewrite(model, LINEAR)
     return model, interface
+
+
+def _refuse_half(source: Source, graph: ir.Graph) -> None:
+    """Refuse a network that computes in half precision: engines round that each in its own way."""
+    halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    for node in graph:
+        for value in node.outputs:
+            if value.dtype in halves and value.dtype is not None:
+                raise ExportError(
+                    f"{source.name} computes in half precision ({node.op_type} in "
+                    f"{value.dtype.name.lower()}), expected float32; export it anew "
+                    "in that, and --precision fp16 halves the result"
+                )
 
 
 def _makes_sizes(node: ir.Node) -> bool | None:
@@ -157,7 +171,8 @@ def _put_back(source: Source, model: ir.Model, interface: Interface) -> Interfac
     (scores,) = graph.outputs
     lengths = dims(scores)
     inner = [length for length in lengths[1:] if length != 1]
-    if not lengths or len(inner) > 1 or None in inner:
+    rowless = len(lengths) == 1 and lengths[0] is not None
+    if not lengths or rowless or len(inner) > 1 or None in inner:
         got = ", ".join("?" if length is None else str(length) for length in lengths)
         raise ExportError(
             f"{source.name} answers with {interface.output!r} of shape ({got}), expected one score per "

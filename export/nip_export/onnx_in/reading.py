@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import onnx.external_data_helper as external
 import onnx.inliner
 
 from nip_runtime.errors import ExportError
@@ -30,7 +31,7 @@ class Source:
 
     Attributes:
         name: of the file, for messages.
-        content: its bytes.
+        content: its bytes; with weights that stood in another file, and with the asked value as an output.
         proto: what they hold, model-local functions written out.
     """
 
@@ -49,12 +50,16 @@ class Source:
         return tuple(sorted({node.op_type for node in self.proto.graph.node}))
 
 
-def read(source: str | Path | bytes) -> Source:
-    """Read an ONNX file.
+def read(source: str | Path | bytes, *, output: str | int | None = None) -> Source:
+    """Read an ONNX file, and the weights that it keeps in another file beside it.
+
+    Args:
+        source: path of the file, or its bytes.
+        output: name of a value that is to be answered; one inside the network becomes an output.
 
     Raises:
-        ExportError: there is no such file, it is no ONNX file, its weights stand elsewhere, or it is no
-            single feed-forward network in floating point.
+        ExportError: there is no such file, it is no ONNX file, its weights can't be read, or it is no single
+            feed-forward network in floating point.
     """
     name, content = ("the ONNX file", source) if isinstance(source, bytes) else _bytes(Path(source))
     try:
@@ -63,11 +68,15 @@ def read(source: str | Path | bytes) -> Source:
         raise ExportError(f"expected an ONNX file, got {name}, which is none ({error})") from error
     if not proto.graph.node:
         raise ExportError(f"expected an ONNX file with a network, got {name}, which holds no operators")
-    _refuse_elsewhere(name, proto)
+    if any(each.data_location == onnx.TensorProto.EXTERNAL for each in _stored(proto)):
+        content = _gather(name, proto, None if isinstance(source, bytes) else Path(source).parent)
     if any(entry.key == MANIFEST_KEY for entry in proto.metadata_props):
         raise ExportError(f"{name} is a defended file already; pass the plain one that it was made from")
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
+    _unname_standard(proto)
+    if isinstance(output, str) and _answer(proto, output):
+        content = proto.SerializeToString()
     found = Source(name, content, proto)
     _refuse(found)
     return found
@@ -80,14 +89,48 @@ def _bytes(path: Path) -> tuple[str, bytes]:
         raise ExportError(f"cannot read {path}: {error.strerror}; expected an ONNX file") from error
 
 
-def _refuse_elsewhere(name: str, proto: onnx.ModelProto) -> None:
-    for weight in proto.graph.initializer:
-        if weight.data_location == onnx.TensorProto.EXTERNAL:
-            where = next((entry.value for entry in weight.external_data if entry.key == "location"), "")
-            raise ExportError(
-                f"{name} keeps its weights in another file, {where!r}; put both into one file first: "
-                f"python -c \"import onnx; onnx.save(onnx.load('{name}'), 'one.onnx')\""
-            )
+def _stored(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """All stored tensors: weights, and those of constants."""
+    yield from proto.graph.initializer
+    for node in _nodes(proto.graph):
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+
+
+def _gather(name: str, proto: onnx.ModelProto, folder: Path | None) -> bytes:
+    """Read weights that stand in another file into the model; its bytes with them."""
+    elsewhere = (each for each in _stored(proto) if each.data_location == onnx.TensorProto.EXTERNAL)
+    first = next(entry.value for each in elsewhere for entry in each.external_data if entry.key == "location")
+    if folder is None:
+        raise ExportError(
+            f"{name} keeps its weights in another file, {first!r}, which bytes alone do not lead to; pass "
+            "its path"
+        )
+    try:
+        external.load_external_data_for_model(proto, str(folder))
+        return bytes(proto.SerializeToString())
+    except Exception as error:  # of the disk, of the checker, and of protobuf beyond 2 GB
+        reason = " ".join(str(error).split())
+        raise ExportError(
+            f"{name} keeps its weights in another file, {first!r}, which cannot be read ({reason}); put it "
+            "beside the file, whole and under that name"
+        ) from error
+
+
+def _unname_standard(proto: onnx.ModelProto) -> None:
+    """Call the standard domain "" everywhere, as nearly all files do."""
+    for each in (*proto.opset_import, *_nodes(proto.graph)):
+        if each.domain in STANDARD:
+            each.domain = ""
+
+
+def _answer(proto: onnx.ModelProto, name: str) -> bool:
+    """Let a value inside the network be an output of it; whether there is such a value."""
+    made = any(name in node.output for node in proto.graph.node)
+    if not made or any(value.name == name for value in proto.graph.output):
+        return False
+    proto.graph.output.append(onnx.ValueInfoProto(name=name))
+    return True
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
