@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import resample_poly  # type: ignore[import-untyped]
 
+from nip_export.commands.images import read_labelled
 from nip_export.data import read_recordings, sound_input
 from nip_runtime.errors import InputError
 from nip_runtime.file.manifest import SoundCut
@@ -132,6 +133,19 @@ def test_a_folder_per_class_becomes_labelled_recordings(tmp_path: Path) -> None:
         read_recordings(tmp_path, SPEC)
     with pytest.raises(InputError, match="one subfolder"):
         read_recordings(tmp_path / "adam" / "z.wav", SPEC)
+
+
+def test_folders_named_by_numbers_have_these_as_class_numbers(tmp_path: Path) -> None:
+    """As among images; sorted as text, 10 would be the second of them."""
+    for number in (1, 2, 10):
+        (tmp_path / str(number)).mkdir()
+        stored(tmp_path / str(number), noise(SAMPLES, number))
+    data = read_recordings(tmp_path, SPEC)
+    assert data.class_names is None and sorted(data.labels.tolist()) == [1, 2, 10]
+    for image, label in zip(np.asarray(data.images), data.labels, strict=True):
+        np.testing.assert_array_equal(image[0], noise(SAMPLES, int(label)).astype(np.float32))
+    named = read_labelled(tmp_path, None, tuple("abcdefghijk"), SPEC)
+    assert named.labels.tolist() == data.labels.tolist()
 
 
 def test_an_input_that_can_hold_no_recording_is_refused() -> None:

@@ -79,7 +79,7 @@ def read_labelled(
     from nip_export.data import read_recordings
 
     data = read_recordings(path, heard, progress=progress)
-    return data.renumbered(names) if names is not None else data
+    return data.renumbered(names) if names is not None and data.class_names is not None else data
 
 
 def read_images(

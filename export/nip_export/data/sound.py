@@ -69,8 +69,9 @@ def sound_input(
 def read_recordings(root: str | Path, spec: InputSpec, *, progress: Progress = silent) -> ImageSet:
     """Read a folder: float32 (N, 1, samples) within the bounds.
 
-    Every subfolder is a class, numbered in sorted order of the names; sound files within it, at any depth,
-    are its recordings, in sorted order. One that can't be read is an error and not left out.
+    Every subfolder is a class, numbered in sorted order of the names, or, where all are named by numbers, by
+    these; sound files within it, at any depth, are its recordings, in sorted order. One that can't be read is
+    an error and not left out.
 
     Args:
         root: the folder.
@@ -96,10 +97,13 @@ def read_recordings(root: str | Path, spec: InputSpec, *, progress: Progress = s
             got="none",
             fix="sort the recordings into such folders",
         )
+    # The number that a folder is named by is the class's own, as it is among images.
+    own = all(name.isdecimal() for name in names)
     read, labels, refused = [], [], []
     found = [_recordings(root / name) for name in names]
     stage = progress(f"Read {root.name}", sum(map(len, found)))
-    for label, files in enumerate(found):
+    for index, files in enumerate(found):
+        label = int(names[index]) if own else index
         for path in files:
             stage(1)
             try:
@@ -113,7 +117,10 @@ def read_recordings(root: str | Path, spec: InputSpec, *, progress: Progress = s
         raise InputError(f"{len(refused)} of {len(read) + len(refused)} recordings in {root}: {listed}{more}")
     _log.info("read %d recordings of %d classes from %s", len(read), len(names), root)
     return ImageSet(
-        np.stack(read).astype(np.float32), np.array(labels, np.int64), tuple(names), bounds=spec.bounds
+        np.stack(read).astype(np.float32),
+        np.array(labels, np.int64),
+        None if own else tuple(names),
+        bounds=spec.bounds,
     )
 
 
