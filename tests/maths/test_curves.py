@@ -199,3 +199,13 @@ def test_a_weighted_curve_is_the_curve_times_its_weight(benign: Doubles, weight:
 def test_a_curve_of_weight_zero_says_nothing_of_anything() -> None:
     silent = weighted(fit_tail(np.random.default_rng(0).normal(size=200)), 0)
     assert apply_curve(silent, np.array([-1e30, 0, 3, 1e30])).tolist() == [0, 0, 0, 0]
+
+
+def test_a_curve_does_not_tell_rounding_apart() -> None:
+    """Where a view turns many saturated answers over, their change is 2 but for some millionths."""
+    rng = np.random.default_rng(0)
+    benign = np.concatenate([rng.uniform(0, 1, 60), 2 - rng.uniform(0, 2e-6, 40)])
+    for curve in (fit_tail(benign), fit_suspicion(benign)):
+        values = np.linspace(2 - 4e-6, 2 + 4e-6, 50)
+        assert np.ptp(apply_curve(curve, values)) < 0.01
+        assert np.ptp(apply_curve(curve, np.linspace(0, 2.1, 50))) > 0.3, "it still tells the others apart"

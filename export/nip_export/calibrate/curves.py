@@ -13,12 +13,16 @@ TAIL_LEVELS = (0.9, 0.75, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.055, 0.04, 0.03, 
 """Benign shares beyond a knot."""
 LEAST_BEYOND = 5
 """Benign inputs that must lie beyond the last knot: fewer say nothing about the tail."""
+CLOSEST = 2.0**-12
+"""Knots closer than this share of what they span are one: where many benign inputs have next to the same
+value, as probabilities that turn over entirely all move by 2, a curve would tell rounding apart."""
 SUSPICION_LEVELS = (*np.linspace(0, 0.9, 10), 0.95, 0.98, 0.99, 0.995, 1.0)
 
 
 def rising(knots: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Merge knots that (in float32) do not rise, keeping the last value of each."""
-    keep = np.append(np.diff(knots.astype(np.float32)) > 0, True)
+    """Merge knots that (in float32) do not rise, or next to not, keeping the last value of each."""
+    least = CLOSEST * (knots[-1] - knots[0])
+    keep = np.append((np.diff(knots.astype(np.float32)) > 0) & (np.diff(knots) >= least), True)
     return knots[keep], values[keep]
 
 
