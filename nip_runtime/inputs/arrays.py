@@ -81,7 +81,7 @@ def check_values(images: Images, spec: InputSpec) -> None:
         row = endless[0]
         raise _mismatch(spec, f"{_endless(float(lowest[row]))} in row {row}", _REPAIR)
     least, most = float(lowest.min()), float(highest.max())
-    got = f"values from {least:.6g} to {most:.6g} (first outside in row {rows[0]})"
+    got = f"values from {_value(least, spec)} to {_value(most, spec)} (first outside in row {rows[0]})"
     raise _mismatch(spec, got, _cure_for_range(least, most, spec))
 
 
@@ -232,8 +232,14 @@ def _outside(lowest: NDArray[Any], highest: NDArray[Any], spec: InputSpec) -> ND
 def _why(lowest: float, highest: float, spec: InputSpec) -> str:
     if not (isfinite(lowest) and isfinite(highest)):
         return str(_mismatch(spec, _endless(lowest), _REPAIR))
-    got = f"values from {lowest:.6g} to {highest:.6g}"
+    got = f"values from {_value(lowest, spec)} to {_value(highest, spec)}"
     return str(_mismatch(spec, got, _cure_for_range(lowest, highest, spec)))
+
+
+def _value(value: float, spec: InputSpec) -> str:
+    """A value with as many digits as it takes to see that it is out of bounds, if it is."""
+    short = f"{value:.6g}"
+    return f"{value:.9g}" if float(short) in spec.bounds and value not in spec.bounds else short
 
 
 def _endless(lowest: float) -> str:

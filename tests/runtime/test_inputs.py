@@ -89,7 +89,11 @@ class _Tensor:
         pytest.param(_with(np.inf), RGB, "got Inf in row 4", "drop or repair", id="inf"),
         pytest.param(_with(-np.inf, 0), RGB, "got Inf in row 0", "drop or repair", id="minus-inf"),
         pytest.param(
-            _with(1.0000001), RGB, r"first outside in row 4", r"images.clip\(0, 1\)", id="just-above"
+            _with(1.0000001),
+            RGB,
+            r"to 1\.00000012 \(first outside in row 4",
+            r"images.clip\(0, 1\)",
+            id="just-above",
         ),
         pytest.param(
             _with(-1e-7, 2), RGB, r"first outside in row 2", r"images.clip\(0, 1\)", id="just-below"
