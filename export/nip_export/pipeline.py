@@ -37,7 +37,7 @@ from nip_export.fit.prepared import (
 from nip_export.network.run import Passed, TapCells
 from nip_export.precision.network import OnnxBackbone
 from nip_export.self_test import self_test
-from nip_export.support.device import device_of, placed
+from nip_export.support.device import device_of, placed, usual_modes
 from nip_export.support.progress import Progress, silent
 from nip_export.verify import Comparison, DefendedTwin, verify_file
 from nip_export.verify.cuts import fails_without_rows
@@ -123,7 +123,7 @@ def export_defended(
     check_target(target, error=ExportError)
     if plain_path is not None:
         check_target(Path(plain_path), error=ExportError)
-    with placed(model, device):
+    with usual_modes(), placed(model, device):
         prepared = prepare_defence(
             model,
             images,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nip_export import export_defended
 from nip_runtime.errors import ExportError
+from nip_runtime.file.artifact import read_artifact
 from nip_runtime.file.container import read_container
 from tests.export.made import Made, Workshop
 from tests.export.networks import Net, net
@@ -79,6 +80,25 @@ def test_it_is_as_it_was_after_an_export(workshop: Workshop, tmp_path: Path, nam
     before = snapshot(model)
     export(net(name), model, tmp_path / "model.onnx")
     assert_unchanged(before, snapshot(model))
+
+
+@pytest.mark.parametrize("mode", ["no gradients", "inference", "float64"])
+def test_modes_that_the_caller_has_set_do_not_matter(workshop: Workshop, tmp_path: Path, mode: str) -> None:
+    """Many a script that only wants answers of its network sets one of these at its top."""
+    model = workshop.trained("mlp")
+    export(net("mlp"), model, tmp_path / "usual.onnx")
+    try:
+        if mode == "float64":
+            torch.set_default_dtype(torch.float64)
+        with torch.inference_mode() if mode == "inference" else torch.set_grad_enabled(mode == "float64"):
+            export(net("mlp"), model, tmp_path / "other.onnx")
+            assert torch.is_grad_enabled() == (mode == "float64")
+            assert torch.is_inference_mode_enabled() == (mode == "inference")
+        assert torch.get_default_dtype() == (torch.float64 if mode == "float64" else torch.float32)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    digests = [read_artifact(tmp_path / name).manifest.digests.graph for name in ("usual.onnx", "other.onnx")]
+    assert digests[0] == digests[1]
 
 
 class Stopped(Exception):

@@ -135,6 +135,13 @@ def test_probabilities_of_the_files_own_making_name_what_they_are_made_of() -> N
     assert np.allclose(logits_of(network), wanted, atol=1e-4)
 
 
+def test_a_caller_without_gradients() -> None:
+    content = bytes(classifier(Form()).SerializeToString())
+    with torch.inference_mode():
+        network = from_onnx(content)
+    assert not any(parameter.is_inference() for parameter in network.parameters())
+
+
 def test_two_softmaxes() -> None:
     nodes = [
         helper.make_node("Softmax", ["scores"], ["chances"], axis=1),

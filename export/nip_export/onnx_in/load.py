@@ -18,6 +18,7 @@ from nip_export.network.rebuilt import OnnxNetwork
 from nip_export.onnx_in.interface import Floats, Interface
 from nip_export.onnx_in.normal import normal_form
 from nip_export.onnx_in.reading import Source, read
+from nip_export.support.device import usual_modes
 from nip_runtime.errors import ExportError
 
 ROWS = 3
@@ -108,11 +109,12 @@ def opened(
 ) -> Opened:
     """A file beside the network that was made of it; arguments and errors as for :func:`from_onnx`."""
     found = read(source, output=output)
-    graph, interface = normal_form(found, output=output, shape=shape, is_bgr=is_bgr)
-    names = (interface.input, interface.output)
-    network = OnnxNetwork(graph, shape=interface.shape, file=found.name, names=names).eval()
-    pair = Opened(found, interface, network)
-    errors = compared(pair)
+    with usual_modes():
+        graph, interface = normal_form(found, output=output, shape=shape, is_bgr=is_bgr)
+        names = (interface.input, interface.output)
+        network = OnnxNetwork(graph, shape=interface.shape, file=found.name, names=names).eval()
+        pair = Opened(found, interface, network)
+        errors = compared(pair)
     network.notes = (
         *_done(found, interface),
         f"compared with {found.name} in onnxruntime: the graph differs by {errors[0]:.1e}, its rebuild in "

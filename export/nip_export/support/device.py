@@ -46,6 +46,18 @@ def torch_device(name: str) -> torch.device:
 
 
 @contextmanager
+def usual_modes() -> Iterator[None]:
+    """Gradients on, no inference mode, new tensors in float32, whatever the caller has set for itself."""
+    kind = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float32)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(kind)
+
+
+@contextmanager
 def placed(model: nn.Module, name: str | None) -> Iterator[None]:
     """The model on a device while the block runs, and back where it was afterwards.
 
