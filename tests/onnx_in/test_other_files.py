@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from onnx import TensorProto, helper
 
 from nip_export import from_onnx
+from nip_export.commands.export import _network
 from nip_export.network.rebuilt import OnnxNetwork
 from nip_runtime.errors import ExportError
 from tests.onnx_in.made import CHANNELS, CLASSES, SIZE, Floats, Form, answers, bars, classifier
@@ -105,6 +107,43 @@ def test_the_first_convolution_says_how_many_channels_there_are(
     assert np.allclose(logits_of(network), answers(content, Form(), IMAGES), atol=1e-4)
     with pytest.raises(ExportError, match=r"leaves the size of its input open: \(3, \?, \?\)"):
         from_onnx(content)
+
+
+def heard(shape: list[int | str]) -> bytes:
+    """A network of waveforms, whose first operator is a BatchNorm."""
+    rng = np.random.default_rng(0)
+    stored = {name: np.full(1, value, np.float32) for name, value in (("one", 1), ("zero", 0))}
+    stored["kernel"] = rng.normal(size=(4, 1, 8)).astype(np.float32)
+    nodes = [
+        helper.make_node("BatchNormalization", ["wave", "one", "zero", "zero", "one"], ["norm"]),
+        helper.make_node("Conv", ["norm", "kernel"], ["bands"], strides=[4]),
+        helper.make_node("GlobalAveragePool", ["bands"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("wave", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 4])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in stored.items()],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def test_recordings_have_one_channel(tmp_path: Path) -> None:
+    """Also where the file leaves every axis open."""
+    plain = tmp_path / "wave.onnx"
+    plain.write_bytes(heard(["batch", "channels", "samples"]))
+    asked = Namespace(
+        onnx=plain, weights=None, size=None, preprocess=None, samples=400, output=None, bgr=False
+    )
+    network = _network(asked)
+    assert isinstance(network, OnnxNetwork) and network.shape == (1, 400)
+    assert from_onnx(plain, shape=(400,)).shape == (1, 400)
+    plain.write_bytes(heard(["batch", 400]))
+    with pytest.raises(ExportError, match=r"\(1, 400\) was asked for; export it anew, to take what is asked"):
+        _network(asked)
 
 
 def test_the_standard_domain_by_its_long_name() -> None:

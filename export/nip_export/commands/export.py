@@ -198,7 +198,7 @@ def _network(args: argparse.Namespace) -> nn.Module:
 
     shape = args.size if args.preprocess is None else args.preprocess.crop
     if args.samples is not None:
-        shape = (args.samples,)
+        shape = (1, args.samples)
     return from_onnx(args.onnx, output=args.output, shape=shape, is_bgr=args.bgr)
 
 

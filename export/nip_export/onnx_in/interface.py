@@ -16,7 +16,7 @@ CHANNELS = (1, 3, 4)
 """Lengths of an axis that is taken for channels."""
 FLOATS = (ir.DataType.FLOAT,)
 REAL = (*FLOATS, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-POINTWISE = frozenset(("Add", "Cast", "Clip", "Div", "Identity", "Mul", "Pad", "Sub"))
+POINTWISE = frozenset(("Add", "BatchNormalization", "Cast", "Clip", "Div", "Identity", "Mul", "Pad", "Sub"))
 """What may stand between the input and the first convolution, which then says how many channels there are."""
 HANDED_ON = frozenset(("Cast", "Flatten", "Identity", "Reshape", "Squeeze"))
 """What may stand between a last softmax and the output."""
@@ -159,11 +159,11 @@ def _stated(
     )
     if not fits:
         said, asked = (", ".join("?" if each is None else str(each) for each in of) for of in (inner, shape))
-        cure = (
-            "say all of it: from_onnx(…, shape=(C, H, W))"
-            if None in shape
-            else "bring the images to the file's size"
-        )
+        cure = "bring the images to the file's size"
+        if len(shape) != len(inner):
+            cure = "export it anew, to take what is asked for"
+        elif None in shape:
+            cure = "say all of it: from_onnx(…, shape=(C, H, W))"
         raise ExportError(
             f"{source.name} takes inputs ({said}) per sample, channels first, but ({asked}) was asked for; "
             f"{cure}"
