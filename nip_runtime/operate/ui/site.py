@@ -185,7 +185,7 @@ def _check_input(spec: InputSpec, path: Path) -> None:
         raise InputError.mismatch(
             expected=f"a classifier of grey or RGB images with pixels in [0, 1] in {path}",
             got=f"input {spec.shape}, layout {spec.layout}, within {spec.bounds}",
-            fix="the page shows images only; nip predict answers arrays",
+            fix="the page shows images only; nip predict answers arrays and recordings",
         )
 
 
