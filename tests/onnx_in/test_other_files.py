@@ -1,4 +1,4 @@
-"""Files as others write them: weights beside the file, every axis open, other domains and endings."""
+"""Files as others write them: every axis open, other domains and endings."""
 
 from __future__ import annotations
 
@@ -50,38 +50,6 @@ def own_softmax() -> bytes:
     made = classifier(Form())
     made.graph.initializer.append(helper.make_tensor("axis", TensorProto.INT64, [1], [1]))
     return ending(made, nodes, "chances")
-
-
-@pytest.mark.parametrize("constants", [False, True], ids=["initializers", "Constant nodes"])
-def test_weights_in_another_file_are_read(tmp_path: Path, constants: bool) -> None:
-    """torch.onnx.export writes files so, without being asked."""
-    form = Form(constants=constants)
-    plain, beside = tmp_path / "big.onnx", tmp_path / "big.data"
-    onnx.save(
-        classifier(form), plain, save_as_external_data=True, location=beside.name, size_threshold=0,
-        convert_attribute=constants,
-    )  # fmt: skip
-    wanted = answers(bytes(classifier(form).SerializeToString()), form, IMAGES)
-    assert np.allclose(logits_of(from_onnx(plain)), wanted, atol=1e-4)
-    with pytest.raises(ExportError, match=r"another file, 'big.data', which bytes alone do not lead to"):
-        from_onnx(plain.read_bytes())
-    beside.unlink()
-    with pytest.raises(ExportError, match=r"another file, 'big.data', which cannot be read") as refused:
-        from_onnx(plain)
-    assert len(str(refused.value).splitlines()) == 1
-
-
-def test_weights_outside_the_folder_of_the_file_are_refused(tmp_path: Path) -> None:
-    plain = tmp_path / "in" / "big.onnx"
-    plain.parent.mkdir()
-    onnx.save(classifier(Form()), plain, save_as_external_data=True, location="w.data", size_threshold=0)
-    (plain.parent / "w.data").rename(tmp_path / "w.data")
-    made = onnx.load(plain, load_external_data=False)
-    for weight in made.graph.initializer:
-        weight.external_data[0].value = "../w.data"
-    plain.write_bytes(made.SerializeToString())
-    with pytest.raises(ExportError, match=r"another file, '../w.data', which cannot be read"):
-        from_onnx(plain)
 
 
 def opened_axes(made: onnx.ModelProto) -> None:

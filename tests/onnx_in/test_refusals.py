@@ -108,6 +108,20 @@ def test_refused_in_one_sentence(name: str) -> None:
     assert len(str(refused.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("constants", [False, True], ids=["initializers", "Constant nodes"])
+def test_weights_in_another_file_are_refused_with_the_cure(tmp_path: Path, constants: bool) -> None:
+    made = classifier(Form(constants=constants))
+    plain = tmp_path / "big.onnx"
+    onnx.save(
+        made, plain, save_as_external_data=True, location="big.data", size_threshold=0, convert_attribute=True
+    )
+    with pytest.raises(ExportError, match=r"weights in another file, 'big.data'.*onnx.load\('big.onnx'\)"):
+        from_onnx(plain)
+    # The cure, as the message has it.
+    onnx.save(onnx.load(plain), tmp_path / "one.onnx")
+    assert from_onnx(tmp_path / "one.onnx").shape == (CHANNELS, SIZE, SIZE)
+
+
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(ExportError, match=r"cannot read no-such\.onnx: No such file"):
         from_onnx("no-such.onnx")

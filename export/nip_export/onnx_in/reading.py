@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-import onnx.external_data_helper as external
 import onnx.inliner
 
 from nip_runtime.errors import ExportError
@@ -31,7 +30,7 @@ class Source:
 
     Attributes:
         name: of the file, for messages.
-        content: its bytes; with weights that stood in another file, and with the asked value as an output.
+        content: its bytes; with the asked value as an output.
         proto: what they hold, model-local functions written out.
     """
 
@@ -51,15 +50,15 @@ class Source:
 
 
 def read(source: str | Path | bytes, *, output: str | int | None = None) -> Source:
-    """Read an ONNX file, and the weights that it keeps in another file beside it.
+    """Read an ONNX file.
 
     Args:
         source: path of the file, or its bytes.
         output: name of a value that is to be answered; one inside the network becomes an output.
 
     Raises:
-        ExportError: there is no such file, it is no ONNX file, its weights can't be read, or it is no single
-            feed-forward network in floating point.
+        ExportError: there is no such file, it is no ONNX file, its weights stand elsewhere, or it is no
+            single feed-forward network in floating point.
     """
     name, content = ("the ONNX file", source) if isinstance(source, bytes) else _bytes(Path(source))
     try:
@@ -68,8 +67,7 @@ def read(source: str | Path | bytes, *, output: str | int | None = None) -> Sour
         raise ExportError(f"expected an ONNX file, got {name}, which is none ({error})") from error
     if not proto.graph.node:
         raise ExportError(f"expected an ONNX file with a network, got {name}, which holds no operators")
-    if any(each.data_location == onnx.TensorProto.EXTERNAL for each in _stored(proto)):
-        content = _gather(name, proto, None if isinstance(source, bytes) else Path(source).parent)
+    _refuse_elsewhere(name, proto)
     if any(entry.key == MANIFEST_KEY for entry in proto.metadata_props):
         raise ExportError(f"{name} is a defended file already; pass the plain one that it was made from")
     if proto.functions:
@@ -97,24 +95,15 @@ def _stored(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield from (attribute.t, *attribute.tensors)
 
 
-def _gather(name: str, proto: onnx.ModelProto, folder: Path | None) -> bytes:
-    """Read weights that stand in another file into the model; its bytes with them."""
-    elsewhere = (each for each in _stored(proto) if each.data_location == onnx.TensorProto.EXTERNAL)
-    first = next(entry.value for each in elsewhere for entry in each.external_data if entry.key == "location")
-    if folder is None:
-        raise ExportError(
-            f"{name} keeps its weights in another file, {first!r}, which bytes alone do not lead to; pass "
-            "its path"
-        )
-    try:
-        external.load_external_data_for_model(proto, str(folder))
-        return bytes(proto.SerializeToString())
-    except Exception as error:  # of the disk, of the checker, and of protobuf beyond 2 GB
-        reason = " ".join(str(error).split())
-        raise ExportError(
-            f"{name} keeps its weights in another file, {first!r}, which cannot be read ({reason}); put it "
-            "beside the file, whole and under that name"
-        ) from error
+def _refuse_elsewhere(name: str, proto: onnx.ModelProto) -> None:
+    for weight in _stored(proto):
+        if weight.data_location == onnx.TensorProto.EXTERNAL:
+            where = next((entry.value for entry in weight.external_data if entry.key == "location"), "")
+            raise ExportError(
+                f"{name} keeps its weights in another file, {where!r}; put both into one file first: "
+                f"python -c \"import onnx; onnx.save(onnx.load('{name}'), 'one.onnx')\", or write one with "
+                "torch.onnx.export(…, external_data=False)"
+            )
 
 
 def _unname_standard(proto: onnx.ModelProto) -> None:
