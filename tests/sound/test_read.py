@@ -153,3 +153,14 @@ def test_an_input_that_can_hold_no_recording_is_refused() -> None:
         sound_input(0, 100)
     with pytest.raises(InputError, match="bounds lie evenly around 0"):
         sound_input(RATE, 100, bounds=(0.0, 1.0))
+
+
+def test_a_wav_file_that_was_cut_off_is_refused_and_one_from_a_pipe_is_not(tmp_path: Path) -> None:
+    path = stored(tmp_path, noise(SAMPLES))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-SAMPLES])
+    with pytest.raises(InputError, match=rf"{2 * SAMPLES} bytes of sound at .*a\.wav.* got {SAMPLES};"):
+        read_file(path, SPEC)
+    at = whole.index(b"data") + 4
+    path.write_bytes(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
+    np.testing.assert_array_equal(read_file(path, SPEC)[0, 0], noise(SAMPLES).astype(np.float32))

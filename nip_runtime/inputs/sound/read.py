@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -19,6 +20,10 @@ SOUND_SUFFIXES: Final = frozenset(
 MOST_CHANNELS: Final = 64
 MOST_SOURCE_RATE: Final = 2**20
 """Samples per second of a file that is read: a filter is as long as rates are far apart."""
+_UNKNOWN_SIZE: Final = 0x7FFF0000
+"""Programs that write WAV into a pipe don't know its size, and state one about as large as can be."""
+_MOST_CHUNKS: Final = 1000
+"""Parts of a WAV file that are looked through for its sound."""
 _MOST_PEAK: Final = 2.0
 """Lossy files overshoot full scale a little, and are clipped; what exceeds this is on another scale."""
 
@@ -42,6 +47,7 @@ def read_sound(file: BinaryIO, spec: InputSpec, *, origin: str) -> NDArray[np.fl
     """
     assert spec.sound is not None
     soundfile: Any = load("soundfile")
+    _refuse_cut_off(file, origin)
     try:
         with soundfile.SoundFile(file) as opened:
             piece = _piece(opened, spec.sound, spec.shape[-1], origin)
@@ -54,6 +60,24 @@ def read_sound(file: BinaryIO, spec: InputSpec, *, origin: str) -> NDArray[np.fl
     full = spec.bounds[1]
     clipped = np.clip(piece * full, -full, full).astype(np.float32)
     return np.pad(clipped, (0, spec.shape[-1] - len(clipped)))[None, None]
+
+
+def _refuse_cut_off(file: BinaryIO, origin: str) -> None:
+    """Refuse a WAV file with less sound than it says, which libsndfile takes for a shorter one."""
+    head = file.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        for _ in range(_MOST_CHUNKS):
+            chunk = file.read(8)
+            size, begin = int.from_bytes(chunk[4:], "little"), file.tell()
+            if chunk[:4] == b"data":
+                there = file.seek(0, os.SEEK_END) - begin
+                if there < size < _UNKNOWN_SIZE:
+                    raise _mismatch(
+                        f"{size} bytes of sound at {origin}, as it says", f"{there}", "copy it again"
+                    )
+                break
+            file.seek(begin + size + size % 2)
+    file.seek(0)
 
 
 def _piece(opened: Any, sound: SoundSpec, length: int, origin: str) -> NDArray[np.float64]:
