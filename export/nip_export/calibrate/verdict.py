@@ -90,9 +90,11 @@ def judge_gate(
         )
     unknown, none = ~known.present, np.bincount(profile_labels, minlength=len(known.present)) == 0
     if "typicality" in coverage.silent:
+        count = int(unknown.sum())
+        which = "the class" if count == 1 else f"one of the {count} classes"
         misses.append(
-            f"inputs that end in one of the {int(unknown.sum())} classes without images, or with next to "
-            "none: the free tests are silent about them, so the screen seldom picks them"
+            f"inputs that end in {which} without images, or with next to none: the free tests are silent "
+            "about them, so the screen seldom picks them"
         )
         if none.any():
             named = named_classes(np.flatnonzero(none).tolist(), class_names)
