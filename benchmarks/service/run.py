@@ -225,6 +225,7 @@ def attacked(
     found = {
         "started": started,
         "asked": [record.asked for record in victim.records],
+        "stuck": [record.is_stuck for record in victim.records],
         **_found(victim.records, EPSILON[target.name]),
         "burst_row": [record.burst_row for record in victim.records],
         "operator": seen,

@@ -138,9 +138,19 @@ def changes(network: dict[str, Any], name: str) -> list[list[str]]:
 
 
 def reached(attack: dict[str, Any]) -> int:
-    """Questions that every image was asked about, at both services; those without a start are not counted."""
+    """Questions that every image was asked about, at both services.
+
+    Those without a start are not counted; nor is one whose attack was stuck, for which more change nothing.
+    """
+
+    def of(found: dict[str, Any]) -> int:
+        stuck = found.get("stuck", [False] * len(found["asked"]))
+        asked = [most if is_stuck else asked for asked, is_stuck in zip(found["asked"], stuck, strict=True)]
+        return int(sorted(asked)[-found["started"]])
+
     services: list[dict[str, Any]] = list(attack["services"].values())
-    return min(int(sorted(found["asked"])[-found["started"]]) for found in services)
+    most = max(max(found["asked"]) for found in services)
+    return min(map(of, services))
 
 
 @dataclass(frozen=True)

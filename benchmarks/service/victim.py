@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from io import BytesIO
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -18,9 +18,12 @@ from torch import Tensor, nn
 
 from nip_runtime.observe import BurstWatch
 
+STUCK: Final = 1000
+"""Questions in a row that were asked before, after which an attack is stuck: it is nearer than rounding."""
+
 
 class Enough(Exception):
-    """Every image has had its questions."""
+    """Every image has had its questions, or its attack is stuck."""
 
 
 class Client:
@@ -86,12 +89,19 @@ class Record:
         asked: questions so far, each once.
         steps: (questions, L2, L∞) wherever the smallest change found so far became smaller, in either norm:
             each is the smallest in its own.
+        repeated: questions since the last new one: where an attack asks nothing new any more, it is stuck.
         burst_row: of the question at which a watch for near-duplicates that sees these questions alone warns.
     """
 
     asked: int = 0
     steps: list[tuple[int, float, float]] = field(default_factory=list)
+    repeated: int = 0
     burst_row: int | None = None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether more questions would find nothing: the attack has long asked none that is new."""
+        return self.repeated >= STUCK
 
     def found(self, l2: float, linf: float) -> None:
         """Take note of a misclassified question, the last that was asked."""
@@ -155,23 +165,27 @@ class LabelVictim(nn.Module):
         """Scores of images (N, *shape), row by row those of :attr:`rows`.
 
         Raises:
-            Enough: every image has had its questions, or the time is over.
+            Enough: every image has had its questions or is stuck, or the time is over.
         """
         if time.monotonic() > self._until_s:
             raise Enough
         asked = np.ascontiguousarray(images.detach().clamp(0, 1).numpy(), dtype=np.float32)
         keys = [blake2b(row.tobytes(), digest_size=16).digest() for row in asked]
         new = [place for place, row in enumerate(self.rows) if keys[place] not in self._known[row]]
+        for row in self.rows:
+            self.records[row].repeated += 1
         for place, label in zip(new, self._client.labels(asked[new]), strict=True):
             self._known[self.rows[place]][keys[place]] = int(label)
             self._note(self.rows[place], asked[place], int(label))
-        if all(self.records[row].asked >= self._budget for row in self.rows):
+        records = [self.records[row] for row in self.rows]
+        if all(record.asked >= self._budget or record.is_stuck for record in records):
             raise Enough
         labels = [self._known[row][key] for row, key in zip(self.rows, keys, strict=True)]
         return nn.functional.one_hot(torch.tensor(labels), self.classes).float()
 
     def _note(self, row: int, image: NDArray[np.float32], label: int) -> None:
         record = self.records[row]
+        record.repeated = 0
         if record.asked >= self._budget:
             return
         record.asked += 1

@@ -15,7 +15,7 @@ import torch
 from benchmarks.service import benign, table
 from benchmarks.service.attacks import ATTACKS, attack
 from benchmarks.service.server import serving
-from benchmarks.service.victim import Client, LabelVictim, Record
+from benchmarks.service.victim import STUCK, Client, Enough, LabelVictim, Record
 from nip_evaluate.scoring.bootstrap import draw_weights
 from nip_export.demo.build_assets import Labelled
 
@@ -50,8 +50,14 @@ def test_a_question_is_asked_and_noted_once(tmp_path: Path) -> None:
         client._connection.sock.shutdown(socket.SHUT_RDWR)  # as after a while without a question
         victim.rows = [1]
         assert victim(clean[1:].flip(3)).shape == (1, 10)
+        assert [record.asked for record in victim.records] == [1, 2]
+        assert victim.records[0].steps == []
+        for _ in range(STUCK - 1):
+            victim(clean[1:])
+        with pytest.raises(Enough):
+            victim(clean[1:])
     assert [record.asked for record in victim.records] == [1, 2]
-    assert victim.records[0].steps == []
+    assert [record.is_stuck for record in victim.records] == [False, True]
 
 
 @pytest.mark.parametrize("name", list(ATTACKS))
@@ -129,6 +135,15 @@ def test_a_defence_that_makes_the_attacker_faster_is_named() -> None:
     (undefended, _) = table.seen(faster, "hsj-l2")
     assert undefended[2] == "2,000"
     assert undefended[4:] == ["more than half never", "25.0 of 100", "never", "20 (20) [30]", "0 of 40"]
+
+
+def test_a_stuck_attack_has_had_its_questions() -> None:
+    network = made(2.0)
+    found = network["attacks"]["hsj-l2"]["services"]["defended"]
+    found["asked"][0], found["stuck"] = 300, [True] + [False] * 39
+    assert table.reached(network["attacks"]["hsj-l2"]) == 2000
+    found["stuck"][0] = False
+    assert table.reached(network["attacks"]["hsj-l2"]) == 300
 
 
 def test_an_image_that_withstands_is_counted_as_infinite() -> None:
