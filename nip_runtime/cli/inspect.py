@@ -196,7 +196,7 @@ def _lines(found: _Findings) -> list[str]:
 
 def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
     defence, calibration, verification = manifest.defence, manifest.calibration, manifest.verification
-    provenance = manifest.provenance
+    provenance, said = manifest.provenance, manifest.input.said
     taps = ", ".join(f"{tap.name} ({tap.channels}x{tap.cells})" for tap in defence.taps)
     fp16 = manifest.precision is Precision.FP16
     screen = "none" if defence.screen_threshold is None else f"{defence.screen_threshold:.4g}"
@@ -215,14 +215,15 @@ def _manifest_lines(manifest: Manifest, *, matches: bool) -> list[str]:
         f"gate          {', '.join(defence.tests)}; screen at {screen}, flag at {defence.flag_threshold:.4g}",
         *_gate_lines(manifest),
         *_honesty_lines(manifest),
-        f"calibration   {calibration.images} benign images, budget {calibration.benign_budget:.1%}",
+        f"calibration   {calibration.images} {said('benign images')}, budget {calibration.benign_budget:.1%}",
         *_label_lines(calibration.labels),
         f"  flagged     {calibration.flag_rate}, of all: {manifest.flag_rate_all or 'not recorded'}",
         f"  pass 2      {calibration.pass2_rate}",
         f"  {calibration.measure:<12}raw {calibration.accuracy_raw}, defended"
         f" {calibration.accuracy_defended}",
-        f"verified      {verification.images} images at batch {', '.join(map(str, verification.batches))}:"
-        f" largest logit error {verification.max_abs_logit_error:.2g}, same label"
+        f"verified      {verification.images} {said('images')} at batch"
+        f" {', '.join(map(str, verification.batches))}: largest logit error"
+        f" {verification.max_abs_logit_error:.2g}, same label"
         f" {verification.argmax_agreement:.2%}",
         f"              within what an export allows: {'2e-3' if fp16 else '1e-4'} of the largest logit, and"
         " more in corrected rows, which magnify rounding",
@@ -277,8 +278,8 @@ def _honesty_lines(manifest: Manifest) -> list[str]:
     lines = []
     if coverage is not None:
         lines.append(
-            f"images of     {coverage.with_images} classes, of {coverage.few_images} fewer than 10, of"
-            f" {coverage.without_images} none"
+            f"{manifest.input.said('images of'):<13} {coverage.with_images} classes, of"
+            f" {coverage.few_images} fewer than 10, of {coverage.without_images} none"
         )
         lines += [f"  pooled      {', '.join(coverage.pooled)}"] if coverage.pooled else []
         lines += (

@@ -60,7 +60,9 @@ def _measured(manifest: Manifest, report: tuple[WorstCase, ...] | None) -> Itera
             " `nip inspect --card --report report.json` puts its numbers here."
         )
         return
-    yield "Accuracy under the worst of the attacks, image by image, with its 95 % interval:"
+    yield manifest.input.said(
+        "Accuracy under the worst of the attacks, image by image, with its 95 % interval:"
+    )
     yield ""
     yield "| attacks | ε | undefended | this file |"
     yield "|---|---|---|---|"
@@ -91,7 +93,7 @@ def _verdict(manifest: Manifest) -> Iterator[str]:
 
 def _benign(manifest: Manifest) -> Iterator[str]:
     told, everything = manifest.calibration, manifest.flag_rate_all
-    yield f"Measured on {told.images} held-out images, with 95 % intervals:"
+    yield manifest.input.said(f"Measured on {told.images} held-out images, with 95 % intervals:")
     yield ""
     given = told.labels is Labels.GIVEN
     if not given:
@@ -110,8 +112,8 @@ def _made_of(manifest: Manifest) -> Iterator[str]:
     coverage, defence = manifest.coverage, manifest.defence
     if coverage is not None:
         yield (
-            f"- images of {coverage.with_images} of {manifest.output.classes} classes; "
-            f"{coverage.few_images} of these had fewer than 10, {coverage.without_images} had none"
+            f"- {manifest.input.said('images')} of {coverage.with_images} of {manifest.output.classes} "
+            f"classes; {coverage.few_images} of these had fewer than 10, {coverage.without_images} had none"
         )
     if manifest.output.class_names:
         yield f"- classes: {_plain(', '.join(manifest.output.class_names))}"
@@ -137,7 +139,8 @@ def _origin(manifest: Manifest) -> Iterator[str]:
     tools = f"{made.tool}, torch {made.torch}, onnxruntime {made.onnxruntime}"
     yield f"- made {made.created} by {tools}, seed {made.seed}"
     yield f"- graph `{digests.graph}`, weights `{digests.weights}`"
-    yield f"- profile images `{digests.profile_data}`, calibration images `{digests.calibration_data}`"
+    images = manifest.input.said("images")
+    yield f"- profile {images} `{digests.profile_data}`, calibration {images} `{digests.calibration_data}`"
 
 
 def _plain(text: str) -> str:

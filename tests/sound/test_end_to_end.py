@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from tests.sound.tiny import NAMES, RATE, SAMPLES, hums, network, write
 
 soundfile: Any = pytest.importorskip("soundfile")
 Capture = pytest.CaptureFixture[str]
+SUMMARY = "summary.txt"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = ["--model", "tests.sound.tiny:network", "--data", str(folder / "data"), "--eps", "0.01"]
     heard = ["--rate", str(RATE), "--samples", str(SAMPLES), "--cut", "start"]
     out = folder / "hums.nip.onnx"
-    assert main(["export", *given, *heard, "--out", str(out), "--benign-budget", "0.1"]) == 0
+    with redirect_stdout(io.StringIO()) as printed:
+        assert main(["export", *given, *heard, "--out", str(out), "--benign-budget", "0.1"]) == 0
+    (folder / SUMMARY).write_text(printed.getvalue(), encoding="utf-8")
     return out
 
 
@@ -58,6 +64,18 @@ def test_the_manifest_pins_how_recordings_are_heard(session: DefendedSession) ->
     assert (spec.sound.rate, spec.sound.cut, spec.sound.shortest) == (RATE, SoundCut.START, SAMPLES // 10)
     assert session.manifest.output.class_names == NAMES
     assert session.manifest.calibration.accuracy_raw.value > 0.9
+
+
+@pytest.mark.parametrize("asked", [[], ["--card"]], ids=["summary and inspect", "card"])
+def test_a_file_for_recordings_speaks_of_recordings(
+    exported: Path, asked: list[str], capsys: Capture
+) -> None:
+    assert main(["inspect", str(exported), *asked]) == 0
+    told = [capsys.readouterr().out]
+    told += [] if asked else [(exported.parent / SUMMARY).read_text(encoding="utf-8")]
+    for text in told:
+        assert "recordings" in text
+        assert [line for line in text.splitlines() if re.search(r"\bimages?\b", line)] == []
 
 
 def test_views_for_recordings_were_tried(session: DefendedSession) -> None:

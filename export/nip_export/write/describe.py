@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -32,6 +32,7 @@ from nip_runtime.file.manifest import (
     SecondPassInfo,
     SettingsInfo,
     TapInfo,
+    VerdictInfo,
     VerificationInfo,
     ViewInfo,
 )
@@ -93,18 +94,19 @@ def describe(
     precision = Precision(config.precision)
     image = len(bench.shape) == 3
     channels = bench.shape[0]
+    taken = InputSpec(
+        name=config.input_name,
+        shape=bench.shape,
+        layout=Layout.NCHW if image else Layout.ANY,
+        bounds=spec.bounds,
+        mean=per_channel(config.mean, channels),
+        std=per_channel(config.std, channels),
+        resize=Resize(config.resize) if config.resize is not None else None,
+        sound=config.sound,
+        preprocess=config.preprocess,
+    )
     return Manifest(
-        input=InputSpec(
-            name=config.input_name,
-            shape=bench.shape,
-            layout=Layout.NCHW if image else Layout.ANY,
-            bounds=spec.bounds,
-            mean=per_channel(config.mean, channels),
-            std=per_channel(config.std, channels),
-            resize=Resize(config.resize) if config.resize is not None else None,
-            sound=config.sound,
-            preprocess=config.preprocess,
-        ),
+        input=taken,
         output=OutputSpec(
             name=config.output_name,
             classes=spec.classes,
@@ -171,7 +173,7 @@ def describe(
             ),
         ),
         coverage=measured.verdict.coverage,
-        verdict=measured.verdict.info,
+        verdict=said_of(taken, measured.verdict.info),
         verification=VerificationInfo(
             images=measured.comparison.images,
             batches=measured.comparison.batches,
@@ -189,13 +191,23 @@ def describe(
         ),
         provenance=provenance(opset=measured.opset, seed=config.seed),
         known_limits=(
-            *KNOWN_LIMITS,
+            *map(taken.said, KNOWN_LIMITS),
             *(() if bench.calibration.is_labelled else (UNLABELLED,)),
             *(STORED.format(step.quality) for step in spec.view if step.quality is not None),
             *CONVERTED_LIMITS[precision],
             *(f"{note}." for note in measured.notes),
         ),
     )
+
+
+def said_of(taken: InputSpec, found: VerdictInfo | None) -> VerdictInfo | None:
+    """A verdict in the word for what the model takes."""
+    if found is None:
+        return None
+    detects, misses, advice = (
+        tuple(map(taken.said, of)) for of in (found.detects, found.misses, found.advice)
+    )
+    return replace(found, detects=detects, misses=misses, advice=advice)
 
 
 def per_channel(values: object, channels: int) -> tuple[float, ...] | None:

@@ -99,7 +99,7 @@ class ExportReport:
 
     def summary(self) -> str:
         """Several lines of plain text for a terminal."""
-        m, c = self.manifest, self.manifest.calibration
+        m, c, said = self.manifest, self.manifest.calibration, self.manifest.input.said
         ones = "correct ones" if self.is_labelled else "all"
         extra = self.size_bytes - self.plain_size_bytes
         rows = (
@@ -113,7 +113,7 @@ class ExportReport:
             ("early read-out", self._early()),
             ("also considered", ", ".join(r.tap for r in self.layers if not r.used) or "–"),
             *self._view(),
-            ("calibrated on", f"{c.images} benign images, budget {c.benign_budget:.1%}"),
+            ("calibrated on", f"{c.images} {said('benign images')}, budget {c.benign_budget:.1%}"),
             ("benign flagged", f"{c.flag_rate}  of {ones}, cross-validated"),
             ("second pass", f"{c.pass2_rate}"),
             *self._screen(),
@@ -125,8 +125,9 @@ class ExportReport:
             *self._warnings(),
             (
                 "verified",
-                f"{self.comparison.images} images at batch {', '.join(map(str, self.comparison.batches))}: "
-                f"largest logit error {self.comparison.max_abs_logit_error:.1e}, at most "
+                f"{self.comparison.images} {said('images')} at batch "
+                f"{', '.join(map(str, self.comparison.batches))}: largest "
+                f"logit error {self.comparison.max_abs_logit_error:.1e}, at most "
                 f"{max(self.comparison.of_allowed, 0.01):.0%} of what is allowed, same class in "
                 f"{self.comparison.argmax_agreement:.0%}",
             ),
@@ -172,11 +173,14 @@ class ExportReport:
         if found is None:
             return []
         classes = found.with_images + found.without_images
-        lines = [f"{found.with_images} of {classes} had images, {found.few_images} of them fewer than 10"]
+        said = self.manifest.input.said
+        lines = [
+            f"{found.with_images} of {classes} had {said('images')}, {found.few_images} of them fewer than 10"
+        ]
         if found.pooled:
-            lines.append(f"judged by all classes together: {', '.join(found.pooled)}")
+            lines.append(said(f"judged by all classes together: {', '.join(found.pooled)}"))
         if found.silent:
-            lines.append(f"silent about classes without images: {', '.join(found.silent)}")
+            lines.append(said(f"silent about classes without images: {', '.join(found.silent)}"))
         return [("classes" if line is lines[0] else "", line) for line in lines]
 
     def _verdict(self) -> list[tuple[str, str]]:
@@ -268,7 +272,8 @@ class ExportReport:
         if self.screen is None:
             return []
         lines = []
-        for what, rate in (("benign images", self.screen.benign), ("noisy ones", self.screen.probes)):
+        benign = self.manifest.input.said("benign images")
+        for what, rate in ((benign, self.screen.benign), ("noisy ones", self.screen.probes)):
             if rate is None:
                 lines.append(f"no {what} would be flagged by both passes together")
             else:
@@ -300,7 +305,7 @@ class ExportReport:
             found.append(
                 "more benign images are flagged than the budget allows: give more calibration images"
             )
-        return [("look here", text) for text in found]
+        return [("look here", self.manifest.input.said(text)) for text in found]
 
 
 def _wrapped(label: str, text: str) -> list[tuple[str, str]]:

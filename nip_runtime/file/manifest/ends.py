@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from nip_runtime.file.manifest.checks import require, require_finite
@@ -107,6 +108,13 @@ class InputSpec:
             require(low == -high, "sound", "None unless bounds lie evenly around 0", self.bounds)
             shortest = self.sound.shortest
             require(shortest <= self.shape[1], "sound", f"shortest of at most {self.shape[1]}", shortest)
+
+    def said(self, sentence: str) -> str:
+        """A sentence about images, said of what this model takes: recordings, or inputs of another kind."""
+        if self.layout is Layout.NCHW:
+            return sentence
+        word = "input" if self.sound is None else "recording"
+        return re.sub(r"\bimage(s?)\b", rf"{word}\1", sentence)
 
 
 @dataclass(frozen=True, kw_only=True)
