@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.onnx_in import orientation, run, table
+from benchmarks.onnx_in import orientation, run, speed, table
 from benchmarks.onnx_in.files import GIVEN, LIGHT, light
 from benchmarks.onnx_in.pages import lines, turned
 
@@ -46,10 +46,11 @@ def test_lines_upside_down_are_lines_turned_twice() -> None:
 def test_what_was_not_tried_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(run, "RESULTS", tmp_path / "files.json")
     monkeypatch.setattr(orientation, "RESULTS", tmp_path)
+    monkeypatch.setattr(speed, "FOLDER", tmp_path)
     text = "\n".join(table.lines())
     assert "Of 0 files 0 are taken" in text and "| orinet | – | – | – | not tried | – |" in text
     unmeasured = len(orientation.NETWORKS) * (1 + len(orientation.names())) + 1  # open-nsfw: benign alone
-    assert text.count(table.NOT_MEASURED) == 4 * unmeasured
+    assert text.count(table.NOT_MEASURED) == 4 * unmeasured + 5 * len(speed.NAMES)
 
 
 def test_a_wheel_that_is_not_there_is_named_with_its_download(tmp_path: Path) -> None:
