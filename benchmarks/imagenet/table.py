@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import costs
 from benchmarks.imagenet.run import RESULTS
+from benchmarks.imagenet.speed import SPEED
 from benchmarks.imagenet.thousand import NETWORKS, read_results
 from benchmarks.intervals import Interval
 from benchmarks.markdown import Block, only_checks, table, update
@@ -22,6 +24,7 @@ END = "<!-- end of imagenet tables -->\n"
 README = Path(__file__).resolve().parent / "README.md"
 MUST_DETECT, MUST_REPAIR, MUST_COST, MUST_FLAG = 0.75, 0.45, 1.5, 0.02
 MOST_BANK_BYTES, MOST_PEAK_BYTES = 12e6, 3e9
+MOST_TIME, MOST_MEMORY, MOST_OPENING = 1.05, 1.3, 2
 
 
 def share(rate: dict[str, Any] | None) -> str:
@@ -89,7 +92,29 @@ def summary(found: dict[str, Any]) -> list[str]:
             "≥ 45 %",
         ),
     ]
-    return table(head, rows)
+    return table(head, [*rows, *speed_rows()])
+
+
+def speed_rows() -> list[tuple[str, str, str]]:
+    """Time and memory beside the plain model."""
+    report = costs.read(SPEED)
+    if report is None:
+        return [("time and memory beside the plain model", "not measured", "")]
+    _, memory, opening = costs.opened(report)
+    calm = [one.ratio.median for one in report.timed if one.ratio is not None and one.second_pass_rows == 0]
+    return [
+        (
+            "time ÷ one plain pass, no row in the second pass",
+            judged(f"{max(calm):.2f} at most", holds=max(calm) <= MOST_TIME),
+            f"≤ {MOST_TIME}",
+        ),
+        *(
+            (f"the same, batch {batch}", ", ".join(costs.ratios(report, batch)), "")
+            for batch in costs.BATCHES
+        ),
+        ("memory that opening adds ÷ plain", judged(f"{memory:.2f}", holds=memory <= MOST_MEMORY), "≤ 1.3"),
+        ("opening ÷ plain", judged(f"{opening:.2f}", holds=opening <= MOST_OPENING), "≤ 2"),
+    ]
 
 
 def attacks(found: dict[str, Any]) -> list[str]:

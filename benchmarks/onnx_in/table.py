@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import costs
 from benchmarks.markdown import Block, only_checks, table, update
 from benchmarks.onnx_in import orientation, photographs, run, speed
 from benchmarks.onnx_in.exports import EXPORTS
 from benchmarks.onnx_in.files import GIVEN, LIGHT
-from nip_runtime.operate.bench.report import BenchReport
 
 DOCUMENT = Path(__file__).resolve().parent / "README.md"
 BLOCK = Block("<!-- files: written by benchmarks/onnx_in/table.py -->\n", "<!-- end of files -->\n")
@@ -83,39 +83,20 @@ def benign_rows() -> Iterator[list[str]]:
 def speed_rows() -> Iterator[list[str]]:
     """One row per network: what its defended file costs beside one pass of the network alone."""
     for name in speed.NAMES:
-        report = speed.measured(name)
+        report = costs.read(speed.FOLDER / f"{name}.json")
         if report is None:
-            yield [name, *([NOT_MEASURED] * (3 + len(speed.BATCHES)))]
+            yield [name, *([NOT_MEASURED] * (3 + len(costs.BATCHES)))]
             continue
-        plain, defended = report.opened[0], report.opened[1]
-        assert defended.opening_ratio is not None and defended.added_ratio is not None
-        yield [
-            name,
-            *(", ".join(ratios(report, batch)) for batch in speed.BATCHES),
-            f"{defended.added_ratio:.2f}",
-            f"{defended.opening_ratio.median:.2f}",
-            f"{report.file_bytes / plain.file_bytes:.2f}",
-        ]
-
-
-def ratios(report: BenchReport, batch: int) -> Iterator[str]:
-    """Time over that of the plain pass, by how many of the rows take the second pass."""
-    for timed in report.timed:
-        if timed.batch == batch and timed.ratio is not None:
-            yield f"{timed.ratio.median:.2f} ({timed.second_pass_rows} of {batch})"
+        plain, memory, opening = costs.opened(report)
+        shown = (", ".join(costs.ratios(report, batch)) for batch in costs.BATCHES)
+        yield [name, *shown, f"{memory:.2f}", f"{opening:.2f}", f"{report.file_bytes / plain.file_bytes:.2f}"]
 
 
 def speed_told() -> list[str]:
     """Under what the speed was measured."""
-    reports = [report for report in map(speed.measured, speed.NAMES) if report is not None]
-    loads = [report.machine.load for report in reports if report.machine.load is not None]
-    if not loads:
-        return []
-    busy = max(loads)
-    return [
-        "In brackets: rows that take the second pass. One CPU thread, the engine that auto takes, medians of "
-        f"paired rounds; load of others at the start {busy:.1f} at most.",
-    ]
+    found = [costs.read(speed.FOLDER / f"{name}.json") for name in speed.NAMES]
+    reports = [report for report in found if report is not None]
+    return ["", costs.told(reports)] if reports else []
 
 
 def unlabelled() -> list[str]:
@@ -190,7 +171,7 @@ def lines() -> list[str]:
         *table(
             [
                 "network",
-                *(f"time ÷ one plain pass, batch {batch}" for batch in speed.BATCHES),
+                *(f"time ÷ one plain pass, batch {batch}" for batch in costs.BATCHES),
                 "memory that opening adds ÷ plain",
                 "opening ÷ plain",
                 "file ÷ plain",

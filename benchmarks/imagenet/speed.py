@@ -1,0 +1,32 @@
+"""Time and memory of a file for ImageNet, beside its own network.
+
+    python -m benchmarks.imagenet.speed --file F
+
+F is a file that `benchmarks.imagenet.export` wrote. For a quiet machine. Writes
+benchmarks/results/imagenet/lite0-speed.json, as `nip bench --json` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import costs
+from benchmarks.imagenet.run import RESULTS
+
+SPEED = RESULTS.with_name("lite0-speed.json")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--file", type=Path, required=True, help="defended file")
+    costs.measure(parser.parse_args(arguments).file, SPEED)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
