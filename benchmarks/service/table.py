@@ -84,6 +84,7 @@ def attacked(networks: Sequence[dict[str, Any]]) -> list[str]:
             [row for network, name in each for row in changes(network, name)],
         ),
         verdict(networks),
+        *stuck(networks),
         "",
         "**What the operator sees**: the gate's flags, the drift warning and the watch for near-duplicates",
         "",
@@ -224,6 +225,23 @@ def verdict(networks: Sequence[dict[str, Any]]) -> str:
                     faster.append(f"{NETWORKS[network['network']]}, {attack['name']} after {questions:,}")
     told = f"{len(faster)} of {cases} rows ({'; '.join(faster)})" if faster else f"none of {cases} rows"
     return f"By the norm that each attack minimises, the whole interval below 1 (**the defence makes the attacker faster**): {told}; above 1 (slower): {slower}."
+
+
+def stuck(networks: Sequence[dict[str, Any]]) -> list[str]:
+    """Attacks that asked nothing new any more, in one sentence."""
+    found = [
+        f"{NETWORKS[network['network']]}, {attack['name']}, {service}: {sum(numbers.get('stuck', []))}"
+        for network in networks
+        for attack in network["attacks"].values()
+        for service, numbers in attack["services"].items()
+        if any(numbers.get("stuck", []))
+    ]
+    if not found:
+        return []
+    return [
+        "",
+        f"Images on which an attack got stuck, asking nothing new, before its questions were used up ({'; '.join(found)}): the smallest change until then counts.",
+    ]
 
 
 def _norm(attack: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nip_runtime.observe import BurstWatch
 
 STUCK: Final = 1000
-"""Questions in a row that were asked before, after which an attack is stuck: it is nearer than rounding."""
+"""Questions in a row that were asked before, after which an attack is stuck; HopSkipJump in L∞ can be."""
 
 
 class Enough(Exception):
