@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nip_export.support.progress import progress_lines
 from nip_runtime.operate.bench.plan import BenchPlan
-from nip_runtime.operate.bench.report import BenchReport, Opened, read_report
+from nip_runtime.operate.bench.report import BenchReport, read_report
 from nip_runtime.operate.bench.run import run_bench
 from nip_runtime.support.writing import write_whole
 
@@ -37,11 +37,33 @@ def ratios(report: BenchReport, batch: int) -> Iterator[str]:
             yield f"{timed.ratio.median:.2f} ({timed.second_pass_rows} of {batch})"
 
 
-def opened(report: BenchReport) -> tuple[Opened, float, float]:
-    """The plain model's opening; memory that the file's adds, and its time, over the plain model's."""
+@dataclass(frozen=True)
+class Opening:
+    """What opening the file costs, over the plain model's.
+
+    Attributes:
+        memory: that opening adds.
+        with_run: memory that opening and a first run add.
+        time: of opening.
+        size: of the file.
+    """
+
+    memory: float
+    with_run: float
+    time: float
+    size: float
+
+
+def opening(report: BenchReport) -> Opening:
+    """The file beside the plain model."""
     plain, defended = report.opened[0], report.opened[1]
     assert defended.added_ratio is not None and defended.opening_ratio is not None
-    return plain, defended.added_ratio, defended.opening_ratio.median
+    return Opening(
+        memory=defended.added_ratio,
+        with_run=defended.added_after_run_bytes / plain.added_after_run_bytes,
+        time=defended.opening_ratio.median,
+        size=report.file_bytes / plain.file_bytes,
+    )
 
 
 def told(reports: Sequence[BenchReport]) -> str:

@@ -3,7 +3,7 @@
     python -m benchmarks.imagenet.speed --file F
 
 F is a file that `benchmarks.imagenet.export` wrote. For a quiet machine. Writes
-benchmarks/results/imagenet/lite0-speed.json, as `nip bench --json` does.
+benchmarks/results/imagenet-speed.json, as `nip bench --json` does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import costs
 from benchmarks.imagenet.run import RESULTS
 
-SPEED = RESULTS.with_name("lite0-speed.json")
+SPEED = RESULTS.parents[1] / "imagenet-speed.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -100,7 +100,7 @@ def speed_rows() -> list[tuple[str, str, str]]:
     report = costs.read(SPEED)
     if report is None:
         return [("time and memory beside the plain model", "not measured", "")]
-    _, memory, opening = costs.opened(report)
+    found = costs.opening(report)
     calm = [one.ratio.median for one in report.timed if one.ratio is not None and one.second_pass_rows == 0]
     return [
         (
@@ -112,8 +112,13 @@ def speed_rows() -> list[tuple[str, str, str]]:
             (f"the same, batch {batch}", ", ".join(costs.ratios(report, batch)), "")
             for batch in costs.BATCHES
         ),
-        ("memory that opening adds ÷ plain", judged(f"{memory:.2f}", holds=memory <= MOST_MEMORY), "≤ 1.3"),
-        ("opening ÷ plain", judged(f"{opening:.2f}", holds=opening <= MOST_OPENING), "≤ 2"),
+        (
+            "memory ÷ plain: opened, after a run",
+            f"{judged(f'{found.memory:.2f}', holds=found.memory <= MOST_MEMORY)}, "
+            f"{judged(f'{found.with_run:.2f}', holds=found.with_run <= MOST_MEMORY)}",
+            "≤ 1.3",
+        ),
+        ("opening ÷ plain", judged(f"{found.time:.2f}", holds=found.time <= MOST_OPENING), "≤ 2"),
     ]
 
 
