@@ -248,6 +248,18 @@ def _norm(attack: dict[str, Any]) -> str:
     return "linf" if attack["name"].endswith(NORMS["linf"]) else "l2"
 
 
+def first_successes(attack: dict[str, Any], service: str) -> list[int]:
+    """Questions to the first change within ε, of the images on which there was one."""
+    limit = reached(attack)
+    counts = attack["services"][service][f"first_{_norm(attack)}"]
+    return [count for count in counts if count is not None and count <= limit]
+
+
+def succeeded(attack: dict[str, Any], service: str) -> int:
+    """On how many images a change within ε was found."""
+    return len(first_successes(attack, service))
+
+
 def seen(network: dict[str, Any], name: str) -> list[list[str]]:
     """A row for each service."""
     attack, norm = network["attacks"][name], _norm(network["attacks"][name])
@@ -256,8 +268,7 @@ def seen(network: dict[str, Any], name: str) -> list[list[str]]:
     rows = []
     for service in ("undefended", "defended"):
         found, images = attack["services"][service], attack["images"]
-        limit_asked = reached(attack)
-        first = [count for count in found[f"first_{norm}"] if count is not None and count <= limit_asked]
+        first = first_successes(attack, service)
         middle = np.median([*first, *[10 * NONE] * (images - len(first))])
         bursts = [count for count in found["burst_row"] if count is not None]
         operator = found["operator"]
