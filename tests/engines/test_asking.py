@@ -91,10 +91,10 @@ def test_files_after_one_of_which_a_page_falls_silent_are_answered(
     (tmp_path / "chromium").write_text(SILENT.format(python=sys.executable))
     (tmp_path / "chromium").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(browser, "SILENCE_S", 5)
+    monkeypatch.setattr(browser, "SILENCE_S", 3)
     asked = Asked(Engine(name="web", host=Host.BROWSER, packages=()), tmp_path)
     found = [judged(case, answered).problem for case, answered in asked.answers(cases)]
-    assert found == ["no", "the page said nothing for 5 s", "no"]
+    assert found == ["no", "the page said nothing for 3 s", "no"]
     assert asked.version == "1"
 
 
