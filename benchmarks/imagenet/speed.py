@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import costs
 from benchmarks.imagenet.run import RESULTS
+from nip_runtime.errors import ArtifactError
 
 SPEED = RESULTS.parents[1] / "imagenet-speed.json"
 
@@ -24,7 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--file", type=Path, required=True, help="defended file")
-    costs.measure(parser.parse_args(arguments).file, SPEED)
+    file = parser.parse_args(arguments).file
+    try:
+        costs.measure(file, SPEED)
+    except ArtifactError as error:
+        parser.error(str(error))
     return 0
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks import costs
 from benchmarks.onnx_in.orientation import NETWORKS, RESULTS
 from benchmarks.onnx_in.photographs import NETWORK
+from nip_runtime.errors import ArtifactError
 
 FOLDER = RESULTS / "speed"
 NAMES = (*NETWORKS, NETWORK)
@@ -31,9 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for name in options.names or NAMES:
         path = options.work / f"{name}.nip.onnx"
-        if name not in NAMES or not path.is_file():
-            parser.error(f"expected {path} of one of {', '.join(NAMES)}; run what exports it first")
-        costs.measure(path, FOLDER / f"{name}.json")
+        if name not in NAMES:
+            parser.error(f"expected one of {', '.join(NAMES)}, got {name!r}")
+        try:
+            costs.measure(path, FOLDER / f"{name}.json")
+        except ArtifactError as error:
+            parser.error(f"{error}; the benchmark that exports it leaves it there")
     return 0
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nip_export import ExportReport, export_defended
+from nip_export.calibrate.verdict import one_of_classes
 from nip_runtime.file.rates import Rate
 from nip_runtime.result import Prediction
 from nip_runtime.session import DefendedSession
@@ -152,6 +153,10 @@ def test_images_of_rare_classes_are_not_flagged_for_being_rare(rare: FewClasses)
         assert rare.flagged(rows).value <= allowed.interval[1], (label, rare.flagged(rows))
     check_that_its_own_classes_keep_the_budget(rare)
     check_that_answers_are_kept(rare)
+
+
+def test_one_class_alone_is_no_choice() -> None:
+    assert (one_of_classes(1), one_of_classes(2)) == ("the class", "one of the 2 classes")
 
 
 def test_rare_classes_are_named_and_have_no_centre(rare: FewClasses) -> None:

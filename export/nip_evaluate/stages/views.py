@@ -139,7 +139,7 @@ class Views:
         return look_again(images, spec.view, spec.bank, spec.bounds, hypothesis=self._hypotheses(images))
 
     def latency(self) -> tuple[Latency, ...]:
-        """The file against its own backbone, exported in the same way, on benign images."""
+        """The file against its own backbone, cut out of it, on benign images."""
         stage = self.progress("latency", len(LATENCY_BATCHES))
         found = []
         with self.target.plain_file() as plain:

@@ -40,6 +40,11 @@ class Verdict:
     dead: str | None
 
 
+def one_of_classes(count: int) -> str:
+    """How one of so many classes is called."""
+    return "the class" if count == 1 else f"one of the {count} classes"
+
+
 def judge_gate(
     gate: Gate,
     look: FirstLook,
@@ -90,10 +95,8 @@ def judge_gate(
         )
     unknown, none = ~known.present, np.bincount(profile_labels, minlength=len(known.present)) == 0
     if "typicality" in coverage.silent:
-        count = int(unknown.sum())
-        which = "the class" if count == 1 else f"one of the {count} classes"
         misses.append(
-            f"inputs that end in {which} without images, or with next to none: the free tests are silent "
+            f"inputs that end in {one_of_classes(int(unknown.sum()))} without images, or with next to none: the free tests are silent "
             "about them, so the screen seldom picks them"
         )
         if none.any():
