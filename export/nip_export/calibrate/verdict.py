@@ -96,8 +96,8 @@ def judge_gate(
     unknown, none = ~known.present, np.bincount(profile_labels, minlength=len(known.present)) == 0
     if "typicality" in coverage.silent:
         misses.append(
-            f"inputs that end in {one_of_classes(int(unknown.sum()))} without images, or with next to none: the free tests are silent "
-            "about them, so the screen seldom picks them"
+            f"inputs that end in {one_of_classes(int(unknown.sum()))} without images, or with next to none: "
+            "the free tests are silent about them, so the screen seldom picks them"
         )
         if none.any():
             named = named_classes(np.flatnonzero(none).tolist(), class_names)
