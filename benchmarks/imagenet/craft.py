@@ -17,6 +17,7 @@ from benchmarks.imagenet.photographs import load_photographs, parser_of
 from nip_evaluate.given.store import AttackStore
 from nip_evaluate.given.target import Undefended
 from nip_evaluate.stages.craft import Crafter
+from nip_export.commands.threads import keep_freed_memory
 from nip_export.fit.benign import Benign, at_the_door
 from nip_export.network.run import tapped_network
 from nip_export.support.progress import Progress, silent
@@ -39,10 +40,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = parser_of(__doc__, work="folder for finished attacks")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    keep_freed_memory()
     test = at_the_door(load_photographs(options.data, SIZE).test)
     crafter = crafter_of(options.work, test)
     for network, transfer in ((Network.LITE0, False), (Network.LITE1, True)):
-        victim = undefended(load_network(network), test).eval()
+        # Channels last and kept memory: a gradient takes two thirds of the time.
+        model = load_network(network)
+        for weights in model.parameters():
+            if weights.ndim == 4:
+                weights.data = weights.data.contiguous(memory_format=torch.channels_last)
+        victim = undefended(model, test).eval()
         for case in cases(transfer=transfer):
             began = time.perf_counter()
             (made,) = crafter.craft([case], victim)

@@ -121,7 +121,7 @@ def _made_of(manifest: Manifest) -> Iterator[str]:
     if manifest.gate is not None:
         view = "+".join([*manifest.gate.view, *(["rho"] if manifest.gate.rho else [])])
         yield f"- the second look: {view or 'the same input'}"
-    yield f"- early layers: {_plain(', '.join(tap.name for tap in defence.taps) or 'none')}"
+    yield f"- early layers: {_plain(', '.join(defence.early)) or 'none, how sure the network is stands in'}"
 
 
 def _use(manifest: Manifest) -> Iterator[str]:

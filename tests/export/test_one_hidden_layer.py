@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -12,8 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nip_export import ExportConfig, export_defended
+from nip_export.attach.recover import recover_spec
+from nip_export.defence.statistics import log_softmax
 from nip_runtime.errors import ExportError
+from nip_runtime.file.names import EARLY, RAW_LOGITS
+from nip_runtime.operate.card import model_card
+from nip_runtime.run.engine.cut import Sliceable
 from nip_runtime.session import DefendedSession
+from tests.export.made import open_file
 
 
 class Squared(nn.Module):
@@ -64,12 +71,38 @@ def test_it_is_exported_and_said(net: nn.Module, tmp_path: Path) -> None:
         assert (answer.labels == labels).mean() > 0.85
 
 
-def test_what_cannot_stand_in_is_refused(net: nn.Sequential, tmp_path: Path) -> None:
+def test_policy_always_has_nothing_to_answer_by(net: nn.Sequential, tmp_path: Path) -> None:
     data = blobs(600, 2)
     with pytest.raises(ExportError, match=r"no layer before the features '1'.*policy always answers by"):
         export_defended(net, *data, tmp_path / "m.onnx", config=ExportConfig(policy="always"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_doubt_is_that_of_the_logits_whatever_they_are_made_by(
+    net: nn.Sequential, tmp_path: Path
+) -> None:
     last = net[2]
     assert isinstance(last, nn.Linear)
-    with pytest.raises(ExportError, match=r"its last layer '2\.layer' is no linear one"):
-        export_defended(nn.Sequential(net[0], net[1], Squared(last)), *data, tmp_path / "m.onnx")
-    assert not list(tmp_path.iterdir())
+    path, data = tmp_path / "m.onnx", blobs(600, 2)
+    report = export_defended(
+        nn.Sequential(net[0], net[1], Squared(last)),
+        *data,
+        path,
+        config=ExportConfig(ascent_steps=3, benign_budget=0.05),
+    )
+    spec, manifest = report.spec, report.manifest
+    assert spec.readouts == () and spec.gate.early_weight == 0
+    assert [tap.name for tap in manifest.defence.taps] == [manifest.defence.influence_layer]
+    assert manifest.defence.early == () and manifest.verification.argmax_agreement == 1
+    # Nothing of the last layer is stored twice.
+    assert not [
+        one.name for one in onnx.load(path).graph.initializer if one.name.startswith("nip/readout/readout")
+    ]
+    kinds = {tap.name: tap.kind for tap in report.plan.layers}
+    assert recover_spec(path, kinds).readouts == ()
+    part = tmp_path / "part.onnx"
+    part.write_bytes(Sliceable(path.read_bytes()).part(["input"], [RAW_LOGITS, EARLY]))
+    inputs, _ = blobs(50, 3)
+    raw, early = open_file(part).run([RAW_LOGITS, EARLY], {"input": inputs})
+    np.testing.assert_allclose(early, log_softmax(raw), atol=1e-5)
+    assert "none, how sure the network is stands in" in model_card("m.onnx", manifest)

@@ -161,8 +161,15 @@ def test_a_bank_of_the_wrong_size_is_refused(policy: Policy, rows: int) -> None:
     wrong = replace(spec.bank, steps=np.zeros((rows, 40), np.int8))
     with pytest.raises(ExportError, match=rf"bank rows for policy {policy}, got {rows}"):
         replace(spec, bank=wrong)
-    with pytest.raises(ExportError, match="at least one read-out"):
+
+
+def test_always_alone_needs_a_read_out() -> None:
+    spec, _, _ = defence(case("mlp"), Policy.ALWAYS)
+    with pytest.raises(ExportError, match="at least one"):
         replace(spec, readouts=())
+    for policy in (Policy.GUARDED, Policy.DETECT):
+        spec, _, _ = defence(case("mlp"), policy)
+        assert replace(spec, readouts=()).readouts == ()
 
 
 def test_always_looks_at_the_input_itself_and_a_view_has_to_fit_the_input() -> None:

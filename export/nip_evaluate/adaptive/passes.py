@@ -61,7 +61,7 @@ def read_passes(twin: DefendedTwin, images: Tensor, *, straight_through: bool = 
     """
     raw, *activations = twin.network(images)
     by_tap = dict(zip(twin.network.taps, activations, strict=True))
-    early = twin.evidence(by_tap)
+    early = twin.evidence(raw, by_tap)
     tapped = tuple(
         pool_activation(by_tap[readout.tap], kind=readout.kind, cells=readout.cells)
         for readout in twin.spec.readouts

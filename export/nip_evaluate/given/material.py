@@ -95,7 +95,7 @@ def open_laboratory(target: Target, material: Material, progress: Progress) -> L
         policy=manifest.policy,
         taps=target.plan.names,
         features=target.plan.features,
-        cells=max(readout.cells for readout in target.spec.readouts),
+        cells=max((readout.cells for readout in target.spec.readouts), default=1),
         benign_budget=manifest.calibration.benign_budget,
         eps=manifest.defence.eps_pixel,
         bounds=manifest.input.bounds,

@@ -96,6 +96,9 @@ class ReadOutPass(ir.passes.InPlacePass):
 
     def _evidence(self, editor: GraphEditor) -> ir.Value:
         opinions = []
+        if not self.spec.readouts:  # the network's own doubt
+            raw = editor.value(names.RAW_LOGITS)
+            opinions.append(editor.op("LogSoftmax", [raw], {"axis": 1}, name=names.EARLY))
         for readout in self.spec.readouts:
             value, shape = self.taps[readout.tap]
             pooled = pool(editor, readout.tap, editor.value(value), readout.kind, shape, cells=readout.cells)

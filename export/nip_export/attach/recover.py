@@ -76,7 +76,12 @@ def _spec(
         suspicion=_curve(found, "suspicion"),
         grain_tail=_curve(found, "grain_tail") if "grain_tail_knots" in found else None,
     )
-    readouts = tuple(_readout(tap, kinds[tap.name], found) for tap in manifest.defence.taps)
+    # Where the network's own doubt stands in, the features are the only layer that is named.
+    readouts = tuple(
+        _readout(tap, kinds[tap.name], found)
+        for tap in manifest.defence.taps
+        if tap.name != described.typicality_layer or f"readout/{tap.name}/bias" in found
+    )
     typicality = Typicality(
         tap=described.typicality_layer,
         kind=kinds[described.typicality_layer],

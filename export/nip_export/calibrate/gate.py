@@ -40,6 +40,8 @@ DISAGREEMENT_WEIGHT, TYPICALITY_WEIGHT, RESPONSE_WEIGHT, CHANGE_WEIGHT = 0.5, 0.
 and on it, so at full weight they would drown it. Chosen on three networks, see the research log."""
 GRAIN_WEIGHT = 0.5
 """What grain counts in the screen, beside the two free tests."""
+LEAST_APART = 1e-6
+"""Scores nearer than this share of their size are one: a file computes them in float32."""
 LEAST_VARIED = 1e-3
 """Spread that benign grain must have, as a share of its median."""
 EARLY_WEIGHT = 0.4
@@ -51,7 +53,7 @@ class Known:
     """What was fitted to profile images, and which classes these were of.
 
     Attributes:
-        readouts: of the early evidence.
+        readouts: of the early evidence; none where the network's own doubt stands in.
         typicality: what benign features look like.
         present: (C,) bool: classes with profile images.
     """
@@ -62,9 +64,10 @@ class Known:
 
     @property
     def own(self) -> bool:
-        """Whether the read-out is the network's own last layer: all disagreement is then how unsure it is.
+        """Whether the logits stand in for early layers: all disagreement is then how unsure the network is.
 
-        It knows every class, and as attacks move it first of all, it counts nothing in the answer.
+        They know every class, and as attacks move them first of all, they count nothing in the answer. Files
+        of earlier versions have a copy of the last layer in this place: a read-out of the features.
         """
         return all(readout.tap == self.typicality.tap for readout in self.readouts)
 
@@ -117,13 +120,20 @@ def needed_for(budget: float) -> int:
 
 
 def cut(scores: NDArray[np.float64], exceeding: int) -> float:
-    """A threshold that at most `exceeding` of the scores exceed, halfway between two of them."""
+    """A threshold that at most `exceeding` of the scores exceed, halfway between two of them.
+
+    Never among equal ones: inputs of classes that the free tests are silent about all have one score, and on
+    a threshold that equals it rounding would send on every one of them, or none.
+    """
     ordered = np.sort(scores)
-    if exceeding <= 0:
-        return float(ordered[-1]) + 1e-3 * (1 + abs(float(ordered[-1])))
     if exceeding >= len(ordered):
-        return float(ordered[0]) - 1.0
-    return float(ordered[-exceeding - 1 :][:2].mean())
+        return float(ordered[0]) - 1 - abs(float(ordered[0]))
+    first = len(ordered) - max(exceeding, 0) - 1
+    apart = np.flatnonzero(np.diff(ordered[first:]) > LEAST_APART * (1 + np.abs(ordered[first:-1])))
+    if not len(apart):
+        return float(ordered[-1]) + 1e-3 * (1 + abs(float(ordered[-1])))
+    below = first + int(apart[0])
+    return float(ordered[below : below + 2].mean())
 
 
 def early_weight(early: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

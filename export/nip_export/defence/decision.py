@@ -27,7 +27,7 @@ class FirstLook:
 
     Attributes:
         raw: logits (N, C).
-        early: early evidence (N, C).
+        early: early evidence (N, C); of no read-outs, the log-probabilities of the logits.
         apart: (N, K) whitened distances of the features to every benign centre.
         grain: (N,) of the inputs; None where they are no colour images.
     """
@@ -43,7 +43,9 @@ class FirstLook:
         grain = passed.pooled.get(GRAIN)
         return cls(
             passed.logits,
-            statistics.evidence(readouts, passed.pooled),
+            statistics.evidence(readouts, passed.pooled)
+            if readouts
+            else statistics.log_softmax(passed.logits),
             statistics.distances(typicality, passed.pooled[typicality.tap]),
             None if grain is None else grain[:, 0].astype(np.float64),
         )

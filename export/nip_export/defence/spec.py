@@ -241,14 +241,16 @@ class DefenceSpec:
         policy: what happens to inputs.
         classes: C, number of logits.
         bounds: lowest and highest input value.
-        readouts: the read-outs whose mean log-probabilities are the early evidence.
+        readouts: the read-outs whose mean log-probabilities are the early evidence; none where no early layer
+            knows anything: the network's own doubt, the log-probabilities of its logits, stands in.
         typicality: what benign features look like.
         gate: what is flagged.
         view: how the second pass looks at an input, before the inverse perturbation.
         bank: the inverse perturbations: one row (universal), or one per class for policy ``always``.
 
     Raises:
-        ExportError: no read-out, or another number of bank rows than the policy needs.
+        ExportError: no read-out though policy ``always`` answers by them, or another number of bank rows than
+            the policy needs.
     """
 
     policy: Policy
@@ -266,8 +268,8 @@ class DefenceSpec:
             raise ExportError(
                 f"expected {rows} bank rows for policy {self.policy}, got {len(self.bank.steps)}"
             )
-        if not self.readouts:
-            raise ExportError("expected at least one read-out")
+        if self.policy is Policy.ALWAYS and not self.readouts:
+            raise ExportError("policy always perturbs for the class of read-outs: expected at least one")
         if self.policy is Policy.ALWAYS and self.view:
             raise ExportError("policy always answers under the inverse perturbation alone: expected no view")
         check_view(self.view, self.bank.shape, self.bounds)

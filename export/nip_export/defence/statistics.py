@@ -30,7 +30,7 @@ def log_softmax(values: NDArray[np.floating]) -> Doubles:
 
 
 def evidence(readouts: Sequence[ReadOut], pooled: Mapping[str, NDArray[np.floating]]) -> Doubles:
-    """Early evidence (N, C): mean over the read-outs of their log-probabilities."""
+    """Early evidence (N, C): mean over one or more read-outs of their log-probabilities."""
     opinions = [
         log_softmax(pooled[r.tap].astype(np.float64) @ r.weight.astype(np.float64) + r.bias) for r in readouts
     ]

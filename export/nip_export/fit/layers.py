@@ -7,22 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from nip_export.defence import statistics
 from nip_export.defence.spec import ReadOut
 from nip_export.fit.profiles import as_stored, fit_readout, fit_temperature
 from nip_export.network import Tap, TapPlan
-from nip_export.network.adapted import named_layers
 from nip_export.network.run import Passed, TapCells
-from nip_export.network.tapped import TappedNetwork
 from nip_runtime.errors import ExportError
 from nip_runtime.file.rates import Rate
 
 WIDEST = 1024
 """Longest pooled activation: a few thousand images still estimate a shared covariance of this size."""
-LARGEST_ERROR = 1e-3
-"""By which share of the largest logit a last layer, applied to the pooled features, may miss the logits."""
 NAME_SOME = (
     "name earlier layers in taps, if any will do though not all of the network's paths pass through them"
 )
@@ -53,44 +48,6 @@ def grids_of(plan: TapPlan, wanted: int) -> tuple[TapCells, ...]:
     return tuple(
         TapCells(tap, 1) if tap.name == plan.features else grid_of(tap, wanted) for tap in plan.layers
     )
-
-
-def own_readout(network: TappedNetwork, plan: TapPlan, passed: Passed) -> ReadOut | None:
-    """The network's own last layer as a read-out of the features: of use where no early layer knows anything.
-
-    An early layer that knows nothing cannot disagree. What this one says of other classes than the predicted
-    one is how sure the network is, which single steps and minimum-norm attacks leave low.
-
-    Args:
-        network: with the features tapped.
-        plan: which layers these are.
-        passed: pass 1 over some inputs, to compare with.
-
-    Returns:
-        None if the classifier is not one linear layer on the pooled features.
-    """
-    # Names of layers that are no modules, such as a function's output, are found nowhere.
-    classifier = dict(named_layers(network.model)).get(plan.classifier)
-    features = passed.pooled[plan.features]
-    if not isinstance(classifier, nn.Linear) or classifier.in_features != features.shape[1]:
-        return None
-    if classifier.out_features != passed.logits.shape[1]:
-        return None
-    weight = classifier.weight.detach().cpu().float().numpy().T
-    bias = np.zeros(weight.shape[1], np.float32)
-    if classifier.bias is not None:
-        bias = classifier.bias.detach().cpu().float().numpy().copy()
-    wrong = np.abs(features @ weight + bias - passed.logits).max()
-    if not wrong <= LARGEST_ERROR * max(float(np.abs(passed.logits).max()), 1.0):
-        return None
-    readout = ReadOut(
-        tap=plan.features,
-        kind=plan.tap(plan.features).kind,
-        cells=1,
-        weight=np.ascontiguousarray(weight),
-        bias=bias,
-    )
-    return as_stored(readout, features.mean(0))
 
 
 def choose_readouts(

@@ -28,7 +28,7 @@ from nip_export.fit.benign import Benign, prepare
 from nip_export.fit.conversion import Conversion, convert
 from nip_export.fit.kept import keep_in
 from nip_export.fit.layers import LayerReport
-from nip_export.fit.opinion import alone, second_opinion
+from nip_export.fit.opinion import check_early, second_opinion
 from nip_export.fit.perturbations import InverseObjective, ascend, one_step, quantise
 from nip_export.fit.perturbations.bank import coarse_shape
 from nip_export.fit.profiles import InfluenceProfile
@@ -115,8 +115,7 @@ def prepare_defence(
         check_enough(
             bench.calibration_pass.logits.argmax(1) == bench.calibration.labels, config.benign_budget
         )
-    if not bench.early_grids:
-        alone(bench)
+    check_early(bench)
     profiles = bench.influence_profiles()
     adds = may_add_rho(config) and stored_of(bench) is None
     bank = inverse_bank(bench, profiles[bench.plan.features]) if adds else no_bank(bench)

@@ -114,8 +114,10 @@ class DefendedTwin(nn.Module):
         twin.spec = spec
         return twin
 
-    def evidence(self, activations: dict[str, Tensor]) -> Tensor:
-        """Early evidence (N, C) from tapped activations."""
+    def evidence(self, raw: Tensor, activations: dict[str, Tensor]) -> Tensor:
+        """Early evidence (N, C) from tapped activations, or from the logits (N, C) without read-outs."""
+        if not self.spec.readouts:
+            return raw.log_softmax(1)
         opinions = []
         for index, readout in enumerate(self.spec.readouts):
             pooled = pool_activation(activations[readout.tap], kind=readout.kind, cells=readout.cells)
@@ -155,7 +157,7 @@ class DefendedTwin(nn.Module):
         gate, policy = self.spec.gate, self.spec.policy
         raw, *activations = self.network(inputs)
         by_tap = dict(zip(self.network.taps, activations, strict=True))
-        early, features = self.evidence(by_tap), self.features(by_tap)
+        early, features = self.evidence(raw, by_tap), self.features(by_tap)
         predicted = raw.argmax(1)
         is_predicted = nn.functional.one_hot(predicted, raw.shape[1]).bool()
 

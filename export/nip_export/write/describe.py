@@ -105,6 +105,7 @@ def describe(
         sound=config.sound,
         preprocess=config.preprocess,
     )
+    read = [(readout.tap, readout.cells) for readout in spec.readouts] or [(spec.typicality.tap, 1)]
     return Manifest(
         input=taken,
         output=OutputSpec(
@@ -123,11 +124,11 @@ def describe(
         defence=DefenceInfo(
             taps=tuple(
                 TapInfo(
-                    name=readout.tap,
-                    channels=bench.plan.tap(readout.tap).channels,
-                    cells=cells_in_all(readout.cells, bench.plan.tap(readout.tap).shape),
+                    name=name,
+                    channels=bench.plan.tap(name).channels,
+                    cells=cells_in_all(cells, bench.plan.tap(name).shape),
                 )
-                for readout in spec.readouts
+                for name, cells in read
             ),
             influence_layer=bench.plan.features,
             top_k=config.top_k,

@@ -161,7 +161,7 @@ class ExportReport:
         used = ", ".join(f"{r.tap} ({r.accuracy.value:.1%} {alone})" for r in self.layers if r.used)
         if not self.plan.early:
             return "no layer lies before the features; how sure the network is stands in"
-        if all(readout.tap == self.spec.typicality.tap for readout in self.spec.readouts):
+        if not self.spec.readouts:
             return "none knows more than a guess; how sure the network is stands in"
         if weight == 0 and self.layers:
             return f"{used}: no more than a guess, so it says nothing"

@@ -43,6 +43,8 @@ class BankInfo:
 class DefenceInfo:
     """What the defence is made of.
 
+    ``taps`` are the early layers whose read-outs the gate asks, or, where none of them knows anything and the
+    network's own doubt stands in, the features alone.
     ``eps_pixel`` is the largest absolute change of an input element, in input units. ``screen_threshold``
     (None without a screen) and ``flag_threshold`` are the calibrated cuts of the gate's statistics.
     """
@@ -66,6 +68,11 @@ class DefenceInfo:
         if self.screen_threshold is not None:
             require_finite("screen_threshold", [self.screen_threshold])
         require_finite("flag_threshold", [self.flag_threshold])
+
+    @property
+    def early(self) -> tuple[str, ...]:
+        """Names of the early layers that have a say; none where the network's own doubt stands in."""
+        return tuple(tap.name for tap in self.taps if tap.name != self.influence_layer)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -263,9 +263,9 @@ def test_always_answers_under_the_perturbation_of_the_hypothesis(
     bench = laboratory.bench
     hypothesis = variant.twin.evidence  # read-outs on tapped activations
     outputs = variant.twin(bench.example)
-    _, *activations = bench.network(bench.example)
+    raw, *activations = bench.network(bench.example)
     named = dict(zip(bench.network.taps, activations, strict=True))
-    rows = hypothesis(named).argmax(1)
+    rows = hypothesis(raw, named).argmax(1)
     moved = (bench.example + variant.twin.bank[rows]).clamp(0, 1)
     np.testing.assert_allclose(
         outputs.logits.detach(), bench.network(moved)[0].detach(), rtol=1e-4, atol=1e-4
