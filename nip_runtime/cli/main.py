@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _let_go_of_stdout()  # `nip predict … | head`: nobody reads on
         return _BROKEN_PIPE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        print(f"nip: {' '.join(map(str, stop.args)) or 'stopped'}", file=sys.stderr)
         return _INTERRUPTED
     except Exception as error:
         if is_traced:

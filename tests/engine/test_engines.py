@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread, active_count, current_thread
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,44 @@ def test_engines_agree_bit_for_bit(
     case = pairs[name, padded]
     batch = np.random.default_rng(seed).choice(case.images, rows)
     assert_equal(case.gated.run(batch), case.fused.run(batch))
+
+
+def opened_beside(open_backbone: Callable[[bytes], Any], open_heads: Callable[[bytes], Any]) -> Pair:
+    case = pair("guarded", padded=False)
+    path, _ = golden("guarded")
+    engine = GatedEngine(
+        Sliceable(path.read_bytes()),
+        read_artifact(path).manifest,
+        open_backbone=open_backbone,
+        open_heads=open_heads,
+        runner=HostRunner(),
+        beside=True,
+    )
+    return replace(case, gated=engine)
+
+
+def test_parts_that_are_opened_beside_each_other_answer_alike() -> None:
+    threads = list[Thread]()
+
+    def heads(model: bytes) -> Any:
+        threads.append(current_thread())
+        return opener(model)
+
+    case = opened_beside(opener, heads)
+    assert_equal(case.gated.run(case.images), case.fused.run(case.images))
+    assert len(threads) == 2 and current_thread() not in threads
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("broken", ["open_backbone", "open_heads"])
+def test_what_stops_one_of_them_is_told(broken: str) -> None:
+    def stop(model: bytes) -> Any:
+        raise MemoryError("no room for it")
+
+    before = active_count()
+    with pytest.raises(MemoryError, match="no room for it"):
+        opened_beside(**{"open_backbone": opener, "open_heads": opener, broken: stop})
+    assert active_count() == before, "nothing goes on"
 
 
 def test_only_picked_rows_take_the_second_pass(pairs: dict[tuple[str, bool], Pair]) -> None:

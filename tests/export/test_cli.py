@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -312,3 +313,22 @@ def test_a_slip_in_the_amount_of_memory(
     arguments = ["export", "--model", FACTORY, "--data", str(inputs / "profile.npz"), "--memory", text]
     assert main([*arguments, "--out", str(tmp_path / "x.onnx")]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_ctrl_c_is_answered_with_how_to_go_on(inputs: Path, tmp_path: Path, resumed: bool) -> None:
+    out, kept = tmp_path / "model.nip.onnx", tmp_path / "kept"
+    command = [sys.executable, "-m", "nip_runtime.cli.main", "export", "--model", FACTORY]
+    command += ["--weights", str(inputs / "weights.pt"), "--data", str(inputs / "profile.npz")]
+    command += ["--out", str(out), *(["--resume", str(kept)] if resumed else [])]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as export:
+        assert export.stderr is not None
+        for line in export.stderr:
+            if "Profile images" in line:
+                export.send_signal(signal.SIGINT)
+                break
+        told = export.stderr.read().splitlines()[-1]
+    assert export.returncode == 130
+    how = "the same command" if resumed else "with --resume DIR, an export that was stopped"
+    assert told == f"nip: stopped; {how} goes on where it was"
+    assert [path.name for path in tmp_path.iterdir()] == (["kept"] if resumed else [])

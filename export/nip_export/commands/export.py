@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if isinstance(model, OnnxNetwork):
         config = replace(config, input_name=model.names[0], output_name=model.names[1])
-    with placed(model, args.device), overall_progress() as progress:
+    with placed(model, args.device), _telling_how_to_go_on(args.resume), overall_progress() as progress:
         data, held_out, shown = _read(args, config, image_channels(model), names, heard, progress)
         config = replace(config, class_names=names if names is not None else data.class_names)
         report = export_defended(
@@ -120,6 +122,18 @@ def run(args: argparse.Namespace) -> int:
     if beside is not None:
         print(f"{'examples':<16}  {beside}  for nip ui {args.out}, made in another {examples_s:.0f} s")
     return 0
+
+
+@contextmanager
+def _telling_how_to_go_on(resume: Path | None) -> Iterator[None]:
+    """What an export that Ctrl-C stops leaves, and how the next one need not begin anew."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with_it = (
+            "the same command" if resume is not None else "with --resume DIR, an export that was stopped"
+        )
+        raise KeyboardInterrupt(f"stopped; {with_it} goes on where it was") from None
 
 
 def _read(

@@ -194,6 +194,7 @@ class _Opener:
             open_heads=self._heads,
             runner=runner,
             padded=self._device.kind is not DeviceKind.CPU,
+            beside=self._device.kind is DeviceKind.CPU,
         )
 
 

@@ -11,6 +11,7 @@ otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -48,6 +49,7 @@ class GatedEngine(Generic[T]):
         runner: runs sessions.
         padded: repeat picked rows up to the next power of two, for devices on which every new batch size is
             costly. Answers do not depend on it.
+        beside: open the small parts on a thread of their own while the backbone is opened.
 
     Raises:
         ArtifactError: if an earlier version wrote the file and it cannot be cut.
@@ -64,11 +66,21 @@ class GatedEngine(Generic[T]):
         open_heads: Callable[[bytes], Any],
         runner: Runner[T],
         padded: bool = False,
+        beside: bool = False,
     ) -> None:
         parts = cut_parts(model, manifest)
-        self._look = _opened(parts.look, open_backbone)
-        self._perturb = _opened(parts.perturb, open_heads)
-        self._judge = _opened(parts.judge, open_heads)
+
+        def open_small() -> tuple[_Opened, _Opened]:
+            return _opened(parts.perturb, open_heads), _opened(parts.judge, open_heads)
+
+        if beside:  # onnxruntime lets go of the interpreter while it opens a model
+            with ThreadPoolExecutor(1) as thread:
+                small = thread.submit(open_small)
+                self._look = _opened(parts.look, open_backbone)
+            self._perturb, self._judge = small.result()
+        else:
+            self._look = _opened(parts.look, open_backbone)
+            self._perturb, self._judge = open_small()
         self._screened = parts.screened
         self._runner = runner
         self._input = manifest.input.name
