@@ -139,8 +139,8 @@ class ReadOutPass(ir.passes.InPlacePass):
             return free
         _, height, width = self.spec.bank.shape
         plane = [0, 1, 2 * (height - SIDE + 1), width - SIDE + 1]
-        # Both colour differences as one plane, for a pool sums every plane by itself: onnxruntime's ReduceMean
-        # rounds by where in the batch a row stands, and squares of roots take another fifth of the time.
+        # Both colour differences as one plane, for a pool sums every plane by itself: ReduceMean may round by
+        # where in the batch a row stands, and the sum of squared roots takes a fifth more time.
         sizes = editor.op("Abs", [self._bends(editor)])
         joined = editor.op("Reshape", [sizes, editor.constant("grain_plane", plane, np.int64)])
         mean = editor.op("Flatten", [editor.op("GlobalAveragePool", [joined])], {"axis": 1})
