@@ -30,6 +30,14 @@ def crafter_of(work: Path, test: Benign, progress: Progress = silent) -> Crafter
     return Crafter(AttackStore(work / "attacks"), test.inputs, test.labels, SEED, progress)
 
 
+def quick(model: nn.Module) -> nn.Module:
+    """The same network with its weights laid out channels last: a gradient takes two thirds of the time."""
+    for weights in model.parameters():
+        if weights.ndim == 4:
+            weights.data = weights.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
 def undefended(model: nn.Module, test: Benign) -> Undefended:
     """A network as T1 attacks it."""
     example = torch.from_numpy(test.inputs[:2].copy())
@@ -44,12 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     test = at_the_door(load_photographs(options.data, SIZE).test)
     crafter = crafter_of(options.work, test)
     for network, transfer in ((Network.LITE0, False), (Network.LITE1, True)):
-        # Channels last and kept memory: a gradient takes two thirds of the time.
-        model = load_network(network)
-        for weights in model.parameters():
-            if weights.ndim == 4:
-                weights.data = weights.data.contiguous(memory_format=torch.channels_last)
-        victim = undefended(model, test).eval()
+        victim = undefended(quick(load_network(network)), test).eval()
         for case in cases(transfer=transfer):
             began = time.perf_counter()
             (made,) = crafter.craft([case], victim)

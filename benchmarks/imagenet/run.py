@@ -19,7 +19,7 @@ import onnxruntime
 import torch
 
 from benchmarks.imagenet.attacks import cases
-from benchmarks.imagenet.craft import SEED, crafter_of, undefended
+from benchmarks.imagenet.craft import SEED, crafter_of, quick, undefended
 from benchmarks.imagenet.export import BUDGETS, FILE, MADE, PLAIN, file_of
 from benchmarks.imagenet.networks import SIZE, Network, load_network
 from benchmarks.imagenet.photographs import load_photographs, parser_of
@@ -31,6 +31,7 @@ from nip_evaluate.scoring import Outcome, mean_dsr, score_attack, score_baseline
 from nip_evaluate.terms.answers import Answers
 from nip_evaluate.terms.threats import AttackCase, Attacked, Images, Labels, Threat
 from nip_export.attach.writing import weights_digest
+from nip_export.commands.threads import keep_freed_memory
 from nip_export.fit.benign import Benign, at_the_door
 from nip_runtime.file.manifest.model import plain as as_json
 from nip_runtime.session import DefendedSession
@@ -96,7 +97,7 @@ def crafted(work: Path, test: Benign) -> tuple[list[Attacked], list[str]]:
 
 def adaptive(work: Path, test: Benign, images: int) -> list[Attacked]:
     """Attacks through the whole defence, on a few photographs."""
-    target = open_target(work / FILE, load_network(Network.LITE0), test.inputs[:2])
+    target = open_target(work / FILE, quick(load_network(Network.LITE0)), test.inputs[:2])
     crafter = crafter_of(work, test)
     chosen: Sequence[AttackCase] = adaptive_cases(ADAPTIVE_EPS, quick=True, images=images)
     digest = target.manifest.digests.graph
@@ -162,6 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of onnxruntime (default 1)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    keep_freed_memory()
     work: Path = options.work
     test = at_the_door(load_photographs(options.data, SIZE).test)
     attacked, missing = crafted(work, test)

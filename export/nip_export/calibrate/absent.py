@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nip_export.calibrate.scales import LEAST_DEVIATION, silent
+from nip_export.defence import statistics
 from nip_export.defence.decision import FirstLook
 from nip_export.defence.spec import ClassScale
 
@@ -14,6 +15,10 @@ LEAST_CLASSES = 20
 """Predicted classes that can stand for those without images. How far a class lies from the others' centres
 differs from class to class: two or nine say little about the next, and most of its images might be flagged.
 """
+
+HIGH = 0.95
+"""Quantile at which a class that is judged by the others is compared with classes that are judged by
+themselves."""
 
 RARE_IMAGES, RARE_SHARE = 50, 0.4
 """A class with fewer profile images than the first, and than this share of what the average class has, is
@@ -35,6 +40,41 @@ def known_classes(labels: NDArray[np.int64], classes: int) -> NDArray[np.bool_]:
     present: NDArray[np.bool_] = counts > 0
     many: NDArray[np.bool_] = (counts >= RARE_IMAGES) | (counts >= RARE_SHARE * counts[present].mean())
     return present & many
+
+
+def absent_scale(values: NDArray[np.float64], scale: ClassScale, predicted: NDArray[np.int64]) -> ClassScale:
+    """What the second look must show of classes without images: more than of others, as far as these differ.
+
+    How far answers move under a view differs from class to class. Every class that was seen is judged once by
+    the statistics of the others, as one without images is: as many times as the worst of them then stands out
+    more than classes by their own statistics, the spread is widened; and by 1 + 2/(K − 1) for the next class,
+    of K, may be worse. Of a single class nothing follows, and nothing is said.
+
+    Args:
+        values: (N, C) shifts or (N, 1) changes of N benign inputs.
+        scale: of these, one row for each class; one shared row stays as it is.
+        predicted: (N,) int64, their classes.
+    """
+    classes, counts = np.unique(predicted, return_counts=True)
+    if not scale.per_class or len(classes) >= LEAST_CLASSES:
+        return scale
+    factor = 0.0
+    if len(classes) > 1:
+        own = _high(statistics.standardise(values, scale, predicted), predicted)
+        worst = own
+        for label in classes[counts > 1]:
+            rows = predicted == label
+            deviation = np.maximum(values[~rows].std(0), LEAST_DEVIATION)
+            judged = (values[rows] - values[~rows].mean(0)) / deviation
+            worst = max(worst, _high(judged, predicted[rows]))
+        factor = own / worst / (1 + 2 / (len(classes) - 1)) if own > 0 else 0.0
+    return ClassScale(scale.mean, (scale.inverse_std * np.float32(factor)).astype(np.float32))
+
+
+def _high(standard: NDArray[np.float64], predicted: NDArray[np.int64]) -> float:
+    """A high quantile of the gate's statistic: the largest value of any class but the predicted one."""
+    values = standard[:, 0] if standard.shape[1] == 1 else statistics.without(standard, predicted).max(1)
+    return float(np.quantile(values, HIGH))
 
 
 def absent_typicality(look: FirstLook, present: NDArray[np.bool_]) -> ClassScale:

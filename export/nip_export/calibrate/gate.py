@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nip_export.calibrate.absent import absent_typicality
+from nip_export.calibrate.absent import absent_scale, absent_typicality
 from nip_export.calibrate.curves import fit_suspicion, fit_tail, weighted
 from nip_export.calibrate.scales import fit_scale, silent, with_rows
 from nip_export.defence import statistics
@@ -180,9 +180,12 @@ def fit_tests(
     typicality_scale = with_rows(typicality_scale, absent_typicality(look, known.present), absent)
     moved = statistics.shift(look.raw, second, predicted)
     response_scale = fit_scale(moved, predicted, classes=classes)
+    if response_scale.per_class:
+        response_scale = with_rows(response_scale, absent_scale(moved, response_scale, predicted), absent)
     shifts = statistics.standardise(moved, response_scale, predicted)
     change = statistics.change(look.raw, second)
     change_scale = fit_scale(change, predicted, classes=classes)
+    change_scale = with_rows(change_scale, absent_scale(change, change_scale, predicted), absent)
 
     def standard(values: NDArray[np.float64], scale: ClassScale) -> NDArray[np.float64]:
         return statistics.standardise(values, scale, predicted)[:, 0]
