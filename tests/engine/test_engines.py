@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,6 +135,29 @@ def test_what_stops_one_of_them_is_told(broken: str) -> None:
     with pytest.raises(MemoryError, match="no room for it"):
         opened_beside(**{"open_backbone": opener, "open_heads": opener, broken: stop})
     assert active_count() == before, "nothing goes on"
+
+
+def test_where_no_thread_is_to_be_had_they_are_opened_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(self: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", none)
+        case = opened_beside(opener, opener)
+    assert_equal(case.gated.run(case.images), case.fused.run(case.images))
+
+
+def test_a_file_is_opened_while_the_interpreter_ends() -> None:
+    path, _ = golden("guarded")
+    code = (
+        "import atexit, sys\n"
+        "from nip_runtime import DefendedSession\n"
+        "atexit.register(lambda: print(DefendedSession(sys.argv[1], device='cpu', engine='gated').engine))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("gated\n", "")
 
 
 def test_only_picked_rows_take_the_second_pass(pairs: dict[tuple[str, bool], Pair]) -> None:

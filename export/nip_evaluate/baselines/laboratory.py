@@ -31,10 +31,10 @@ from nip_export.defence.spec import Bank, DefenceSpec
 from nip_export.defence.views import View
 from nip_export.fit.bench import Bench, set_up
 from nip_export.fit.benign import Benign
-from nip_export.fit.layers import choose_readouts
+from nip_export.fit.opinion import known_of, second_opinion
 from nip_export.fit.profiles import InfluenceProfile
 from nip_export.network.grain import has_grain
-from nip_export.pipeline import chosen_view, inverse_bank, known_of, second_pass
+from nip_export.pipeline import chosen_view, inverse_bank, second_pass
 from nip_export.support.progress import Progress, silent
 from nip_export.verify import DefendedTwin
 from nip_runtime.errors import ExportError
@@ -93,15 +93,7 @@ class Laboratory:
     ) -> None:
         bench = set_up(model, profile, calibration, config, progress)
         if given is None:
-            readouts, _ = choose_readouts(
-                bench.early_grids,
-                bench.profile_pass,
-                bench.profile.labels,
-                bench.calibration_pass,
-                bench.calibration.labels,
-                count=config.early_readouts,
-            )
-            known = known_of(bench, readouts)
+            known, _ = second_opinion(bench)
         else:
             check_fits(given, bench)
             # As the file holds it: its features may have been fitted to a converted network's.
@@ -127,7 +119,8 @@ class Laboratory:
     @property
     def kinds(self) -> tuple[VariantKind, ...]:
         """The variants that make sense: a defence that perturbs every input has no screen to take away, a
-        view without a round trip has none to leave out, and grey images have no grain."""
+        view without a round trip has none to leave out, grey images have no grain, and without read-outs
+        nothing says for which class to perturb."""
         if self.policy is Policy.ALWAYS:
             return (VariantKind.FILE, VariantKind.RANDOM_PATTERN, VariantKind.SHUFFLED_PROFILES)
         absent: set[VariantKind] = set()
@@ -135,6 +128,8 @@ class Laboratory:
             absent.update(PARTS_OF_VIEWS)
         if not has_grain(self._bench.shape):
             absent.add(VariantKind.NO_GRAIN)
+        if not self._known.readouts:
+            absent.add(VariantKind.ALWAYS)
         return tuple(kind for kind in VariantKind if kind not in absent)
 
     def reseeded(self, seed: int) -> Laboratory:

@@ -181,11 +181,13 @@ def fit_tests(
     moved = statistics.shift(look.raw, second, predicted)
     response_scale = fit_scale(moved, predicted, classes=classes)
     if response_scale.per_class:
-        response_scale = with_rows(response_scale, absent_scale(moved, response_scale, predicted), absent)
+        wider = absent_scale(moved, response_scale, predicted, known.present)
+        response_scale = with_rows(response_scale, wider, absent)
     shifts = statistics.standardise(moved, response_scale, predicted)
     change = statistics.change(look.raw, second)
     change_scale = fit_scale(change, predicted, classes=classes)
-    change_scale = with_rows(change_scale, absent_scale(change, change_scale, predicted), absent)
+    wider = absent_scale(change, change_scale, predicted, known.present)
+    change_scale = with_rows(change_scale, wider, absent)
 
     def standard(values: NDArray[np.float64], scale: ClassScale) -> NDArray[np.float64]:
         return statistics.standardise(values, scale, predicted)[:, 0]

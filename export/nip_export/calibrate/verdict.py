@@ -97,7 +97,12 @@ def judge_gate(
     if "typicality" in coverage.silent:
         misses.append(
             f"inputs that end in {one_of_classes(int(unknown.sum()))} without images, or with next to none: "
-            "the free tests are silent about them, so the screen seldom picks them"
+            "the free tests are silent about them, so the screen seldom picks them, "
+            + (
+                "and nothing is known of their second look"
+                if "response" in coverage.silent
+                else "and their second look must show more than that of others"
+            )
         )
         if none.any():
             named = named_classes(np.flatnonzero(none).tolist(), class_names)
@@ -191,7 +196,10 @@ def coverage_of(gate: Gate, known: Known, profile_labels: NDArray[np.int64]) -> 
     if not gate.response_scale.per_class:
         pooled.append("response")
     elif unknown.any():
-        pooled.append("response of classes without images")
+        if (gate.response_scale.inverse_std[unknown] > 0).any():
+            pooled.append("response of classes without images")
+        else:
+            silent.append("response")
     return CoverageInfo(
         with_images=int((counts > 0).sum()),
         few_images=int(((counts > 0) & (counts < FEW_IMAGES)).sum()),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -73,14 +74,13 @@ class GatedEngine(Generic[T]):
         def open_small() -> tuple[_Opened, _Opened]:
             return _opened(parts.perturb, open_heads), _opened(parts.judge, open_heads)
 
-        if beside:  # onnxruntime lets go of the interpreter while it opens a model
-            with ThreadPoolExecutor(1) as thread:
-                small = thread.submit(open_small)
-                self._look = _opened(parts.look, open_backbone)
-            self._perturb, self._judge = small.result()
-        else:
+        with ThreadPoolExecutor(1) as thread:
+            small = None
+            if beside:  # onnxruntime lets go of the interpreter while it opens a model
+                with suppress(RuntimeError):  # no further thread is to be had, as when the interpreter ends
+                    small = thread.submit(open_small)
             self._look = _opened(parts.look, open_backbone)
-            self._perturb, self._judge = open_small()
+        self._perturb, self._judge = open_small() if small is None else small.result()
         self._screened = parts.screened
         self._runner = runner
         self._input = manifest.input.name

@@ -102,6 +102,18 @@ def test_a_given_file_keeps_its_parts_at_any_budget(stand: Stand, exported: Defe
     assert same(same_bank.variant(VariantKind.FILE, BUDGET).spec.gate, exported.gate)
 
 
+def test_without_read_outs_the_logits_stand_in_and_always_is_left_out(
+    stand: Stand, exported: DefenceSpec
+) -> None:
+    doubtful = replace(exported, readouts=(), gate=replace(exported.gate, early_weight=0.0))
+    given = Laboratory(stand.example.model, stand.profile, stand.calibration, stand.config, given=doubtful)
+    assert VariantKind.ALWAYS not in given.kinds and VariantKind.FILE in given.kinds
+    variant = given.variant(VariantKind.FILE, BUDGET)
+    assert variant.spec.readouts == () and variant.spec.gate.early_weight == 0
+    answers = given.defence(variant).answer(stand.images)
+    assert answers.flagged is not None and not answers.flagged.all()
+
+
 def test_the_random_pattern_is_as_long_in_every_norm(laboratory: Laboratory) -> None:
     own = laboratory.variant(VariantKind.WITH_RHO, BUDGET).spec.bank
     other = laboratory.variant(VariantKind.RANDOM_PATTERN, BUDGET).spec.bank
