@@ -2,7 +2,7 @@
 
     python -m benchmarks.imagenet.export --data DATA --work WORK
     python -m benchmarks.imagenet.craft --data DATA --work WORK
-    python -m benchmarks.imagenet.run --data DATA --work WORK [--adaptive 8]
+    python -m benchmarks.imagenet.run --data DATA --work WORK [--adaptive 100]
 
 Attacks that were not crafted are named as not measured. Writes benchmarks/results/imagenet/lite0.json.
 """
@@ -96,7 +96,7 @@ def crafted(work: Path, test: Benign) -> tuple[list[Attacked], list[str]]:
 
 
 def adaptive(work: Path, test: Benign, images: int) -> list[Attacked]:
-    """Attacks through the whole defence, on a few photographs."""
+    """Attacks through the whole defence, on the first photographs."""
     target = open_target(work / FILE, quick(load_network(Network.LITE0)), test.inputs[:2])
     crafter = crafter_of(work, test)
     chosen: Sequence[AttackCase] = adaptive_cases(ADAPTIVE_EPS, quick=True, images=images)
