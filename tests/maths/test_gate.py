@@ -192,9 +192,9 @@ def test_cut_by_hand() -> None:
     for everything in (4, 9):
         assert cut(scores, everything) < 1
     assert 2 < cut(np.array([1.0, 2, 2, 2]), 1) < 2.01, "ties stay below: rather too few than too many"
-    assert cut(np.array([1.0, 2, 2, 2, 5]), 3) == 3.5, "and a threshold that equals them is none"
+    assert 2 < cut(np.array([1.0, 2, 2, 2, 5]), 3) < 2.01, "and a threshold that equals them is none"
     apart = 2 * (1 + 1e-6) - 2
-    assert cut(np.array([1.0, 2 - apart / 8, 2, 3]), 2) == 2.5, "nor do they differ where float32 can't tell"
+    assert 2 < cut(np.array([1.0, 2 - apart / 8, 2, 3]), 2) < 2.01, "nor where float32 tells them not apart"
     assert cut(np.array([1.0, 2 - 4 * apart, 2, 3]), 2) == pytest.approx(2 - 2 * apart, abs=1e-9)
 
 

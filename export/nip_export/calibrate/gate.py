@@ -122,8 +122,8 @@ def needed_for(budget: float) -> int:
 def cut(scores: NDArray[np.float64], exceeding: int) -> float:
     """A threshold that at most `exceeding` of the scores exceed, halfway between two of them.
 
-    Never among equal ones: inputs of classes that the free tests are silent about all have one score, and on
-    a threshold that equals it rounding would send on every one of them, or none.
+    Never among equal ones, but just above them: inputs of classes that the free tests are silent about all
+    have one score, and on a threshold that equals it rounding would send on every one of them, or none.
     """
     ordered = np.sort(scores)
     if exceeding >= len(ordered):
@@ -133,7 +133,8 @@ def cut(scores: NDArray[np.float64], exceeding: int) -> float:
     if not len(apart):
         return float(ordered[-1]) + 1e-3 * (1 + abs(float(ordered[-1])))
     below = first + int(apart[0])
-    return float(ordered[below : below + 2].mean())
+    value, halfway = float(ordered[below]), float(ordered[below : below + 2].mean())
+    return halfway if not apart[0] else min(halfway, value + 1e-3 * (1 + abs(value)))
 
 
 def early_weight(early: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

@@ -205,5 +205,6 @@ def test_export_data_opens_the_laboratory(
     images = ["--export-data", str(typed / "profile.npz"), "--calibration", str(typed / "calibration.npz")]
     out = ["--out", str(tmp_path / "out")]
     assert main(["evaluate", str(made.path), *given(typed), *images, *out]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "nip: stopped"
     swapped = ["--export-data", str(typed / "calibration.npz"), "--calibration", str(typed / "profile.npz")]
     assert "profile images that the file" in refused(capsys, str(made.path), *given(typed), *swapped, *out)
