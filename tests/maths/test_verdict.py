@@ -107,6 +107,24 @@ def test_rare_classes_are_named() -> None:
     assert not any("give more images of" in text for text in none.info.advice)
 
 
+def test_what_is_known_of_the_second_look_in_classes_without_images_is_said() -> None:
+    drawn, known = calm(), known_of(4, absent=(2,))
+    gate = fit_tests(drawn.look, drawn.second, known, early_weight=EARLY_WEIGHT)
+    mute = gate.response_scale.inverse_std.copy()
+    mute[2] = 0
+    silenced = replace(gate, response_scale=replace(gate.response_scale, inverse_std=mute))
+    labels = np.repeat([0, 1, 3], 200)
+    for judging, said in (
+        (gate, "must show more than that of others"),
+        (silenced, "nothing is known of their"),
+    ):
+        coverage = coverage_of(judging, known, labels)
+        assert ("response" in coverage.silent) == (judging is silenced)
+        assert ("response of classes without images" in coverage.pooled) == (judging is gate)
+        misses = judged(drawn, judging, known, profile=labels).info.misses
+        assert any(said in miss for miss in misses), misses
+
+
 def test_a_steady_second_look_tells_swaps_and_a_scattered_one_does_not() -> None:
     steady, scattered = calm(), calm(noise=40.0)
     told = judged(steady, steady.fit(budget=BUDGET, screen_rate=SCREEN))
